@@ -1,0 +1,47 @@
+//! The API of CNPG Storage Manager: the kinds of group `cnpg.supporttools.io`, their conditions, the closed
+//! set of reasons, labels, annotations and field managers. No I/O.
+//!
+//! A field is in the schema when it works: the schema never promises what the manager ignores.
+#![warn(missing_docs)]
+
+mod cluster_storage_policy;
+mod conditions;
+mod names;
+mod postgres_storage;
+mod quantity;
+mod reason;
+mod settings;
+mod storage_event;
+mod storage_policy;
+mod vocabulary;
+
+pub use cluster_storage_policy::{ClusterStoragePolicy, ClusterStoragePolicySpec};
+pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
+pub use names::{FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, VERSION, annotation, label};
+pub use postgres_storage::{
+    DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
+    PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
+};
+pub use quantity::QuantityText;
+pub use reason::Reason;
+pub use settings::{ClusterRef, Expansion, Settings, Thresholds};
+pub use storage_event::{
+    AffectedPvc, ClusterReference, ExpansionSpec, Phase, PvcPhase, PvcStatus, StorageEvent, StorageEventSpec, StorageEventStatus,
+    VerifiedBy, VolumeReference,
+};
+pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
+pub use vocabulary::{EventType, Role, State, Trigger, Urgency, Verdict};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The definitions of all kinds, in the order in which they are best applied.
+#[must_use]
+pub fn all_crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        ClusterStoragePolicy::crd(),
+        StoragePolicy::crd(),
+        PostgresStorage::crd(),
+        StorageEvent::crd(),
+    ]
+}

@@ -1,0 +1,262 @@
+use std::collections::BTreeMap;
+
+use csm_units::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Condition, Reason, Role, Settings, State, Urgency, Verdict};
+
+/// The most specific settings of one CNPG Cluster, and what the manager knows of its volumes.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "cnpg.supporttools.io",
+    version = "v1alpha1",
+    kind = "PostgresStorage",
+    plural = "postgresstorages",
+    shortname = "pgstorage",
+    namespaced,
+    status = "PostgresStorageStatus",
+    derive = "PartialEq",
+    doc = "PostgresStorage is the storage of one CNPG Cluster of the same name: its most specific settings, and the status that the manager keeps.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(
+        name = "Used%",
+        type_ = "integer",
+        json_path = ".status.percentUsed",
+        description = "of the worst volume"
+    ),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size", description = "of the worst volume"),
+    printcolumn(name = "Limit", type_ = "string", json_path = ".status.limit", description = "of the worst volume"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresStorageSpec {
+    /// The settings.
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// What the manager says of a Cluster's storage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresStorageStatus {
+    /// State of the volume that is worst off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Percent used of the volume that is worst off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent_used: Option<i32>,
+    /// Effective size of the volume that is worst off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub size: Option<Bytes>,
+    /// Ceiling of the volume that is worst off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub limit: Option<Bytes>,
+    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `MetricsFresh`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The objects that the settings came from, most specific first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRef>,
+    /// The logical volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_sizing: Option<StorageSizing>,
+    /// The figures of each instance's filesystems, at most a minute old and coarse at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_status: Option<DiskStatus>,
+    /// The newest 20 outcomes of resizes, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auto_resize_events: Vec<ResizeOutcome>,
+    /// The generation that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// Names a policy object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRef {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// The logical volumes of a Cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageSizing {
+    /// PGDATA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<VolumeSizing>,
+    /// The separate WAL volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal: Option<VolumeSizing>,
+    /// Tablespaces, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tablespaces: BTreeMap<String, VolumeSizing>,
+}
+
+/// One logical volume: all instances' PVCs of one role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSizing {
+    /// The largest size that a member has or asks for.
+    #[schemars(with = "String")]
+    pub effective_size: Bytes,
+    /// The size that it is growing to, or should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub target_size: Option<Bytes>,
+    /// The ceiling that it may not pass, where one is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub limit: Option<Bytes>,
+    /// Size of each instance's PVC.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub actual_sizes: BTreeMap<String, Bytes>,
+    /// Its state.
+    pub state: State,
+    /// The newest operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_action: Option<LastAction>,
+    /// The earliest moment at which what is wanted can go, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_action_at: Option<Time>,
+    /// The newest decision.
+    pub last_decision: LastDecision,
+}
+
+/// An operation, in brief.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastAction {
+    /// `ScheduledGrow` or `CatchUp`.
+    pub kind: String,
+    /// Size before.
+    #[schemars(with = "String")]
+    pub from: Bytes,
+    /// Size asked for.
+    #[schemars(with = "String")]
+    pub to: Bytes,
+    /// When it began.
+    pub timestamp: Time,
+    /// `Success`, `Failed` or `Pending`.
+    pub result: String,
+    /// Name of the StorageEvent.
+    pub event: String,
+}
+
+/// A decision and what it rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastDecision {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// How pressing it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgency: Option<Urgency>,
+    /// The size that is wanted and held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub wanted: Option<Bytes>,
+    /// The few figures that the verdict rests on, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+    /// A sentence for people.
+    pub message: String,
+    /// When it was first decided like this.
+    pub at: Time,
+}
+
+/// Figures of all filesystems.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskStatus {
+    /// By instance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, InstanceDisks>,
+}
+
+/// Figures of one instance's filesystems.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceDisks {
+    /// PGDATA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_volume: Option<InstanceDisk>,
+    /// The separate WAL volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_volume: Option<InstanceDisk>,
+    /// Tablespaces, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tablespaces: BTreeMap<String, InstanceDisk>,
+}
+
+/// Figures of one filesystem, in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceDisk {
+    /// used + available.
+    pub total_bytes: i64,
+    /// Bytes used.
+    pub used_bytes: i64,
+    /// Bytes that PostgreSQL can still write.
+    pub available_bytes: i64,
+    /// used / (used + available), rounded down.
+    pub percent_used: i32,
+    /// Inodes, where the filesystem reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_total: Option<i64>,
+    /// Inodes used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_used: Option<i64>,
+    /// Inodes free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_free: Option<i64>,
+    /// Whether the volume has reached its ceiling.
+    pub at_limit: bool,
+    /// Whether a growth is held.
+    pub resize_blocked: bool,
+    /// What holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_reason: Option<Reason>,
+    /// Where the figures come from: `kubelet`.
+    pub source: String,
+    /// When the figures were taken.
+    pub observed_at: Time,
+}
+
+/// The outcome of a resize.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResizeOutcome {
+    /// When it ended.
+    pub timestamp: Time,
+    /// The instance.
+    pub instance: String,
+    /// Role of the volume.
+    pub volume_type: Role,
+    /// Name of the tablespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
+    /// Size before.
+    #[schemars(with = "String")]
+    pub from: Bytes,
+    /// Size asked for.
+    #[schemars(with = "String")]
+    pub to: Bytes,
+    /// `success` or `failure`.
+    pub result: String,
+    /// Why it was begun, or why it failed.
+    pub reason: String,
+}

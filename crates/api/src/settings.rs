@@ -1,0 +1,107 @@
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::QuantityText;
+
+/// The block of settings that all three policy kinds share. Every field is optional; a missing one is
+/// inherited from the next less specific object, in the end from the manager's defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Decide, record and report; change nothing. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// Percent of the volume's filesystem that is used. They must rise: warning < critical < expansion <= emergency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// How a volume grows once it has reached `thresholds.expansion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expansion: Option<Expansion>,
+}
+
+impl Settings {
+    /// Whether nothing at all is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            dry_run,
+            thresholds,
+            expansion,
+        } = self;
+        dry_run.is_none()
+            && thresholds.as_ref().is_none_or(|t| *t == Thresholds::default())
+            && expansion.as_ref().is_none_or(|e| *e == Expansion::default())
+    }
+}
+
+/// Percent used, 1 to 99.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.warning) || !has(self.critical) || self.warning < self.critical").message(Message::Expression("'thresholds must rise: warning (' + string(self.warning) + ') must be below critical (' + string(self.critical) + ')'".into())),
+    validation = Rule::new("!has(self.warning) || !has(self.expansion) || self.warning < self.expansion").message(Message::Expression("'thresholds must rise: warning (' + string(self.warning) + ') must be below expansion (' + string(self.expansion) + ')'".into())),
+    validation = Rule::new("!has(self.warning) || !has(self.emergency) || self.warning < self.emergency").message(Message::Expression("'thresholds must rise: warning (' + string(self.warning) + ') must be below emergency (' + string(self.emergency) + ')'".into())),
+    validation = Rule::new("!has(self.critical) || !has(self.expansion) || self.critical < self.expansion").message(Message::Expression("'thresholds must rise: critical (' + string(self.critical) + ') must be below expansion (' + string(self.expansion) + ')'".into())),
+    validation = Rule::new("!has(self.critical) || !has(self.emergency) || self.critical < self.emergency").message(Message::Expression("'thresholds must rise: critical (' + string(self.critical) + ') must be below emergency (' + string(self.emergency) + ')'".into())),
+    validation = Rule::new("!has(self.expansion) || !has(self.emergency) || self.expansion <= self.emergency").message(Message::Expression("'thresholds must rise: expansion (' + string(self.expansion) + ') must not be above emergency (' + string(self.emergency) + ')'".into()))
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Thresholds {
+    /// Warning alert at this percentage, 1 to 99. Default 70, or just below `critical` where that is lower.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 99").message("thresholds.warning must be between 1 and 99 percent"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<i32>,
+    /// Critical alert at this percentage, 1 to 99. Default 80, or just below `expansion` where that is lower.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 99").message("thresholds.critical must be between 1 and 99 percent"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical: Option<i32>,
+    /// The volume grows at this percentage, 3 to 99. Default 85.
+    #[x_kube(validation = Rule::new("self >= 3 && self <= 99").message("thresholds.expansion must be between 3 and 99 percent"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expansion: Option<i32>,
+    /// The volume is in acute danger at this percentage, 1 to 99. Default 90, or `expansion` where that is higher.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 99").message("thresholds.emergency must be between 1 and 99 percent"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<i32>,
+}
+
+/// Growth by a share of the current size.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Expansion {
+    /// Whether volumes grow at all. `false`: observe and alert only. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Percent of the current size to add, 1 to 1000. Default 50.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("expansion.percentage must be between 1 and 1000 percent"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentage: Option<i32>,
+    /// The least to add, in GiB, 1 to 65536. Default 5.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 65536").message("expansion.minIncrementGi must be between 1 and 65536 (GiB)"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_increment_gi: Option<i32>,
+    /// The size that no volume passes, such as "100Gi". Default: no limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<QuantityText>,
+    /// Minutes between two growths of a volume, 0 to 10080 (a week). Default 30.
+    #[x_kube(validation = Rule::new("self >= 0 && self <= 10080").message("expansion.cooldownMinutes must be between 0 and 10080 (a week)"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown_minutes: Option<i32>,
+    /// PVCs of one Cluster that are resized at a time, 1 to 20. Default 1.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 20").message("expansion.parallelism must be between 1 and 20"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<i32>,
+}
+
+/// Names a CNPG Cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRef {
+    /// Name of the Cluster.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace. Default: the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}

@@ -1,0 +1,209 @@
+use csm_units::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::vocabulary::vocabulary;
+use crate::{Condition, EventType, Role, Trigger};
+
+/// One operation: its audit trail, its crash-safe journal and an entry of the budget's ledger in one.
+///
+/// It is written before the first PVC is touched. Its spec never changes; its status follows the operation.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "cnpg.supporttools.io",
+    version = "v1alpha1",
+    kind = "StorageEvent",
+    namespaced,
+    status = "StorageEventStatus",
+    derive = "PartialEq",
+    doc = "StorageEvent is the record of one operation on the storage of a CNPG Cluster.",
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
+    printcolumn(name = "Volume", type_ = "string", json_path = ".spec.volume.role"),
+    printcolumn(name = "Trigger", type_ = "string", json_path = ".spec.trigger"),
+    printcolumn(name = "From", type_ = "string", json_path = ".spec.expansion.originalSize"),
+    printcolumn(name = "To", type_ = "string", json_path = ".spec.expansion.requestedSize"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a StorageEvent is a record and cannot be changed"))]
+#[serde(rename_all = "camelCase")]
+pub struct StorageEventSpec {
+    /// The Cluster.
+    pub cluster_ref: ClusterReference,
+    /// What was done.
+    pub event_type: EventType,
+    /// Why it was begun.
+    pub trigger: Trigger,
+    /// Which volume.
+    pub volume: VolumeReference,
+    /// The planner's reason.
+    pub reason: crate::Reason,
+    /// The figures that the decision rested on, in a sentence.
+    pub message: String,
+    /// The growth.
+    pub expansion: ExpansionSpec,
+}
+
+/// Names a Cluster, by name and identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReference {
+    /// Its name; it lives in the StorageEvent's namespace.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// Names a logical volume of a Cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeReference {
+    /// Its role.
+    pub role: Role,
+    /// Name of the tablespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
+}
+
+/// A growth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpansionSpec {
+    /// Effective size before.
+    #[schemars(with = "String")]
+    pub original_size: Bytes,
+    /// The size that every listed PVC grows to.
+    #[schemars(with = "String")]
+    pub requested_size: Bytes,
+    /// PVCs that are resized at a time.
+    pub parallelism: i32,
+    /// The PVCs, in the order in which they are patched.
+    #[serde(rename = "affectedPVCs")]
+    pub affected_pvcs: Vec<AffectedPvc>,
+}
+
+/// A PVC that an operation grows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AffectedPvc {
+    /// Its name.
+    pub name: String,
+    /// Its UID: CloudNativePG uses names again.
+    pub uid: String,
+    /// The instance that it belongs to.
+    pub instance: String,
+    /// The node that its pod ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What it asked for or had before, whichever was larger.
+    #[schemars(with = "String")]
+    pub original_size: Bytes,
+    /// Size of its filesystem before, in bytes; growth is verified against it. Missing where there were no figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_bytes: Option<i64>,
+}
+
+vocabulary! {
+    /// How far an operation has come.
+    Phase {
+        /// Recorded, nothing patched yet.
+        Pending = "Pending",
+        /// PVCs are being patched and followed.
+        InProgress = "InProgress",
+        /// Every PVC's growth is verified.
+        Completed = "Completed",
+        /// It ended without.
+        Failed = "Failed",
+    }
+}
+vocabulary! {
+    /// How far one PVC has come.
+    PvcPhase {
+        /// Not patched yet.
+        Pending = "Pending",
+        /// The API server accepted the new request; the storage driver works on it.
+        ControllerResizing = "ControllerResizing",
+        /// The volume has grown; the node is to grow the filesystem.
+        WaitingForNode = "WaitingForNode",
+        /// The PVC says that it has grown; the filesystem has not been seen larger yet.
+        Verifying = "Verifying",
+        /// Its growth is verified.
+        Completed = "Completed",
+        /// It cannot grow.
+        Failed = "Failed",
+    }
+}
+vocabulary! {
+    /// What showed that a filesystem has grown.
+    VerifiedBy {
+        /// The kubelet's figures of the mounted filesystem.
+        Filesystem = "filesystem",
+        /// The PVC's status, the node's own word: there were no figures, since its pod was down.
+        PvcStatus = "pvc-status",
+        /// Nothing is left to verify: the PVC is gone.
+        Gone = "gone",
+    }
+}
+
+/// How far an operation has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageEventStatus {
+    /// Its phase; missing is `Pending`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Each PVC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pvc_statuses: Vec<PvcStatus>,
+    /// `Complete`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// How many operations of this volume failed in a row before it, and with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_count: Option<i32>,
+    /// The next growth of this volume is not tried before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_retry_time: Option<Time>,
+}
+
+/// How far one PVC has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PvcStatus {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// How far it has come.
+    pub phase: PvcPhase,
+    /// Size before.
+    #[schemars(with = "String")]
+    pub original_size: Bytes,
+    /// Capacity that the PVC reports now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub new_size: Option<Bytes>,
+    /// When the API server accepted the new request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patched_at: Option<Time>,
+    /// When the volume was seen grown by its driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller_done_at: Option<Time>,
+    /// When the filesystem was seen grown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_resized: Option<Time>,
+    /// What showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_by: Option<VerifiedBy>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

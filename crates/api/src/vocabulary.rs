@@ -1,0 +1,123 @@
+//! The small closed vocabularies that status, metrics, logs and commands share.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! vocabulary {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+        impl $name {
+            /// Every value, in the order of the definition.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// The text form, as in status, metrics and commands.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $text),+ } }
+        }
+        // By hand: schemars would write a oneOf of constants, which is no structural schema.
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
+            fn inline_schema() -> bool { true }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "enum": Self::ALL})
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.pad(self.as_str()) }
+        }
+    };
+}
+pub(crate) use vocabulary;
+
+vocabulary! {
+    /// What a volume holds.
+    Role {
+        /// PGDATA.
+        Data = "data",
+        /// The separate WAL volume.
+        Wal = "wal",
+        /// A tablespace; its name stands beside the role.
+        Tablespace = "tablespace",
+    }
+}
+vocabulary! {
+    /// What the planner decided for a volume.
+    Verdict {
+        /// Nothing is wanted.
+        Balanced = "Balanced",
+        /// All members grow.
+        Grow = "Grow",
+        /// Members smaller than the volume grow to its size.
+        CatchUp = "CatchUp",
+        /// Something is wanted, or could be, and a gate holds it.
+        Hold = "Hold",
+    }
+}
+vocabulary! {
+    /// How pressing a wanted growth is.
+    Urgency {
+        /// In the normal course of things.
+        Planned = "planned",
+        /// A member is smaller than its volume.
+        CatchUp = "catch-up",
+    }
+}
+vocabulary! {
+    /// The state of a volume, for people.
+    State {
+        /// No policy manages it.
+        Unmanaged = "Unmanaged",
+        /// A person paused the Cluster.
+        Paused = "Paused",
+        /// A growth is under way.
+        Resizing = "Resizing",
+        /// It would grow, were it not a dry run.
+        DryRun = "DryRun",
+        /// It has reached its ceiling.
+        AtLimit = "AtLimit",
+        /// There are no figures to decide on.
+        WaitingForDiskStatus = "WaitingForDiskStatus",
+        /// A gate holds it, or a resize is stuck.
+        Blocked = "Blocked",
+        /// A growth was decided.
+        NeedsGrow = "NeedsGrow",
+        /// All is well.
+        Balanced = "Balanced",
+    }
+}
+vocabulary! {
+    /// What a StorageEvent records.
+    EventType {
+        /// Growth of a volume.
+        Expansion = "expansion",
+    }
+}
+vocabulary! {
+    /// Why an operation was begun.
+    Trigger {
+        /// A threshold was passed (planned).
+        ThresholdBreach = "threshold-breach",
+        /// A member was smaller than its volume.
+        CatchUp = "catch-up",
+    }
+}
+
+impl Trigger {
+    /// The trigger that an urgency is recorded as.
+    #[must_use]
+    pub const fn of(urgency: Urgency) -> Self {
+        match urgency {
+            Urgency::Planned => Self::ThresholdBreach,
+            Urgency::CatchUp => Self::CatchUp,
+        }
+    }
+
+    /// The urgency that a recorded trigger stands for.
+    #[must_use]
+    pub const fn urgency(self) -> Urgency {
+        match self {
+            Self::ThresholdBreach => Urgency::Planned,
+            Self::CatchUp => Urgency::CatchUp,
+        }
+    }
+}

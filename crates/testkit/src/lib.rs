@@ -1,0 +1,9 @@
+//! What the tests, the demo and the benches run against.
+//!
+//! - [`tools`] builds the Go programs (etcd, Kubernetes, CloudNativePG) from a pinned module into a cache.
+//! - [`pki`] and [`process`] make certificates and keep child processes under control.
+
+pub mod manifest;
+pub mod pki;
+pub mod process;
+pub mod tools;
