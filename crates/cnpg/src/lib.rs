@@ -1,1 +1,13 @@
+//! Read views of what we need of CloudNativePG (1.30): its Cluster, its labels, annotations and roles.
+//!
+//! CloudNativePG owns `postgresql.cnpg.io/v1 Cluster`; we never add fields to it, and never write a whole one.
+#![warn(missing_docs)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod cluster;
+mod names;
+mod volume;
+
+pub use cluster::{Cluster, ClusterSpec, ClusterStatus, PvcTemplate, PvcTemplateResources, StorageConfiguration, TablespaceConfiguration};
+pub use names::{CRD_NAME, annotation, label, role};
+pub use volume::{VolumeLabels, read_volume_labels};

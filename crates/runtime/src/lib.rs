@@ -1,1 +1,18 @@
+//! The Kubernetes shell of the manager; nothing here knows about storage: client, leader election, watches,
+//! the queue of keys, back-off, readiness, the admin server, shutdown and telemetry.
+#![warn(missing_docs)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod admin;
+pub mod backoff;
+pub mod client;
+pub mod error;
+pub mod lease;
+pub mod queue;
+pub mod readiness;
+pub mod shutdown;
+pub mod telemetry;
+pub mod watch;
+
+pub use error::{Failure, FailureClass};
+pub use lease::{Identity, LeaderGuard, LeaseLost, LeaseTimes};

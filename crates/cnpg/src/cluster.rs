@@ -1,0 +1,141 @@
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::{NamespaceResourceScope, Resource};
+use serde::{Deserialize, Serialize};
+
+/// What we read of a `postgresql.cnpg.io/v1 Cluster`. Everything is optional: an odd object is read as far as it goes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cluster {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// What the user wants.
+    pub spec: ClusterSpec,
+    /// What the operator reports.
+    pub status: ClusterStatus,
+}
+
+/// The part of the spec that says how large volumes are.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterSpec {
+    /// Number of instances.
+    pub instances: Option<i32>,
+    /// PGDATA.
+    pub storage: Option<StorageConfiguration>,
+    /// The separate WAL volume, where there is one.
+    pub wal_storage: Option<StorageConfiguration>,
+    /// Tablespaces.
+    pub tablespaces: Option<Vec<TablespaceConfiguration>>,
+}
+
+/// A tablespace.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TablespaceConfiguration {
+    /// Its name.
+    pub name: String,
+    /// Its volume.
+    pub storage: Option<StorageConfiguration>,
+}
+
+/// A volume as the Cluster describes it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageConfiguration {
+    /// Its size, a quantity.
+    pub size: Option<String>,
+    /// Its storage class.
+    pub storage_class: Option<String>,
+    /// Whether volumes in use may be resized; read by CloudNativePG from `spec.storage` only, for all roles. Default true.
+    pub resize_in_use_volumes: Option<bool>,
+    /// Says the size where `size` is empty.
+    pub pvc_template: Option<PvcTemplate>,
+}
+
+/// The part of a PVC template that says a size.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PvcTemplate {
+    /// Resources.
+    pub resources: Option<PvcTemplateResources>,
+}
+
+/// Resources of a PVC template.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PvcTemplateResources {
+    /// Requests, by name.
+    pub requests: std::collections::BTreeMap<String, String>,
+}
+
+impl StorageConfiguration {
+    /// The size that it asks for: `size`, or else the template's request (CloudNativePG's `GetSizeOrNil`).
+    #[must_use]
+    pub fn requested_size(&self) -> Option<&str> {
+        self.size.as_deref().filter(|size| !size.is_empty()).or_else(|| {
+            let requests = &self.pvc_template.as_ref()?.resources.as_ref()?.requests;
+            requests.get("storage").map(String::as_str)
+        })
+    }
+}
+
+/// What the operator reports.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterStatus {
+    /// A phrase such as "Cluster in healthy state".
+    pub phase: Option<String>,
+    /// The instance that is primary; in a replica cluster, the designated primary.
+    pub current_primary: Option<String>,
+    /// Instances that are ready.
+    pub ready_instances: Option<i32>,
+}
+
+impl Resource for Cluster {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Cluster".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "postgresql.cnpg.io".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "clusters".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_comes_from_the_template_where_size_is_empty() {
+        let read = |json: &str| serde_json::from_str::<StorageConfiguration>(json).map(|s| s.requested_size().map(str::to_owned));
+        let template = r#""pvcTemplate": {"resources": {"requests": {"storage": "7Gi"}}}"#;
+        assert_eq!(read(r#"{"size": "3Gi"}"#).ok().flatten().as_deref(), Some("3Gi"));
+        assert_eq!(
+            read(&format!(r#"{{"size": "", {template}}}"#)).ok().flatten().as_deref(),
+            Some("7Gi")
+        );
+        assert_eq!(read(&format!(r"{{{template}}}")).ok().flatten().as_deref(), Some("7Gi"));
+        assert_eq!(read("{}").ok().flatten(), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Watches that feed an index: each object as it comes, each deletion, also those that were missed.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+
+/// Objects a page of a list: bounds what is decoded at a time.
+const PAGE: u32 = 500;
+/// First pause after a failed watch.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause after failed watches in a row.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What a watch reports.
+#[derive(Debug)]
+pub enum Change<K, T> {
+    /// The object is like this now.
+    Put(T),
+    /// The object is gone.
+    Gone(K),
+}
+
+/// Watches `api` until `stop`, and tells `sink` of every change in order. `key` names an object.
+///
+/// `name` is what readiness waits for: until the first list is complete, and with the reason while it fails.
+pub async fn run<K, T>(
+    name: &str,
+    api: Api<T>,
+    labels: Option<&str>,
+    readiness: Readiness,
+    stop: CancellationToken,
+    key: impl Fn(&T) -> K,
+    mut sink: impl FnMut(Change<K, T>),
+) where
+    K: Clone + Eq + Hash,
+    T: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    readiness.wait_for(name, "first list not complete");
+    let mut config = watcher::Config::default().page_size(PAGE);
+    if let Some(labels) = labels {
+        config = config.labels(labels);
+    }
+    let mut events = std::pin::pin!(watcher::watcher(api, config));
+    let mut known: HashSet<K> = HashSet::new();
+    let mut listed: HashSet<K> = HashSet::new();
+    let mut pause = FIRST_PAUSE;
+    let mut reported = String::new();
+    let mut complete = false;
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.next() => event,
+        };
+        match event {
+            None => return,
+            Some(Ok(event)) => {
+                if !reported.is_empty() {
+                    tracing::info!(watch = name, "watch works again");
+                    reported.clear();
+                }
+                pause = FIRST_PAUSE;
+                match event {
+                    Event::Init => listed.clear(),
+                    Event::InitApply(object) => {
+                        listed.insert(key(&object));
+                        sink(Change::Put(object));
+                    }
+                    Event::InitDone => {
+                        for gone in known.difference(&listed) {
+                            sink(Change::Gone(gone.clone()));
+                        }
+                        known = std::mem::take(&mut listed);
+                        complete = true;
+                        readiness.done(name);
+                    }
+                    Event::Apply(object) => {
+                        known.insert(key(&object));
+                        sink(Change::Put(object));
+                    }
+                    Event::Delete(object) => {
+                        let key = key(&object);
+                        known.remove(&key);
+                        sink(Change::Gone(key));
+                    }
+                }
+            }
+            Some(Err(error)) => {
+                let text = describe(&error);
+                if !complete {
+                    readiness.wait_for(name, &text);
+                }
+                if reported != text {
+                    tracing::warn!(watch = name, error = text, "watch failed; trying again");
+                    reported = text;
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// The error in words.
+fn describe(error: &watcher::Error) -> String {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
+        watcher::Error::WatchError(status) => status,
+        other => return chain(other),
+    };
+    match status.code {
+        404 => "the API server does not know this kind; install its CRD".to_owned(),
+        403 => format!("not allowed: {}", status.message),
+        _ => status.message.clone(),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
