@@ -213,22 +213,8 @@ impl Elector {
 
     /// One try: the lease if it is ours now.
     async fn try_acquire(&mut self) -> Result<Option<Lease>, Failure> {
-        let current = match crate::error::call(self.api.get_opt(&self.name)).await? {
-            None => {
-                let lease = Lease {
-                    metadata: ObjectMeta {
-                        name: Some(self.name.clone()),
-                        ..ObjectMeta::default()
-                    },
-                    spec: Some(self.spec(0, None)),
-                };
-                return match crate::error::call(self.api.create(&PostParams::default(), &lease)).await {
-                    Ok(created) => Ok(Some(created)),
-                    Err(failure) if failure.class() == FailureClass::AlreadyExists => Ok(None),
-                    Err(failure) => Err(failure),
-                };
-            }
-            Some(current) => current,
+        let Some(current) = crate::error::call(self.api.get_opt(&self.name)).await? else {
+            return self.create().await;
         };
         let spec = current.spec.clone().unwrap_or_default();
         let free = spec.holder_identity.as_deref().unwrap_or_default().is_empty();
@@ -253,8 +239,14 @@ impl Elector {
 
     /// Creates the lease, unless somebody else just did.
     async fn create(&self) -> Result<Option<Lease>, Failure> {
-        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-        let lease = Lease { metadata, spec: Some(self.spec(0, None)) };
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..ObjectMeta::default()
+        };
+        let lease = Lease {
+            metadata,
+            spec: Some(self.spec(0, None)),
+        };
         match crate::error::call(self.api.create(&PostParams::default(), &lease)).await {
             Ok(created) => Ok(Some(created)),
             Err(failure) if failure.class() == FailureClass::AlreadyExists => Ok(None),

@@ -115,8 +115,9 @@ pub async fn run<K, T>(
 /// The error in words.
 fn describe(error: &watcher::Error) -> String {
     let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
-        watcher::Error::WatchError(status) => status,
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
         other => return chain(other),
     };
     match status.code {
