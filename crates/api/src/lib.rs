@@ -30,7 +30,7 @@ pub use storage_event::{
     VerifiedBy, VolumeReference,
 };
 pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
-pub use vocabulary::{EventType, Role, State, Trigger, Urgency, Verdict};
+pub use vocabulary::{EventType, Model, Role, State, Trigger, Urgency, Verdict};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

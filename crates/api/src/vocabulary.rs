@@ -41,6 +41,13 @@ vocabulary! {
     }
 }
 vocabulary! {
+    /// How a volume is sized.
+    Model {
+        /// By a share of its size, once percent used reaches `thresholds.expansion`.
+        Thresholds = "Thresholds",
+    }
+}
+vocabulary! {
     /// What the planner decided for a volume.
     Verdict {
         /// Nothing is wanted.

@@ -1,1 +1,23 @@
+//! The planner: pure functions from what was observed to what is to be done, and why.
+//!
+//! Data walks through it in one direction: [`resolve`] turns policies into settings, a gatherer fills a
+//! [`world::World`], [`plan::plan`] decides, [`check::check`] goes over the decisions once more, and
+//! [`explain`] puts them into words. Nothing here does I/O, reads a clock or the environment, or uses
+//! floating point; the same input always gives the same output.
+#![warn(missing_docs)]
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
+pub mod plan;
+pub mod resolve;
+pub mod validate;
+pub mod world;
+
+mod decision;
+mod fencing;
+mod pause;
+mod selector;

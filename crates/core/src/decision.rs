@@ -1,0 +1,226 @@
+use std::sync::Arc;
+
+use csm_api::{Model, Reason, State, Urgency, Verdict};
+use csm_units::{Bytes, Percent};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::resolve::Resolution;
+use crate::world::{ResizeStage, VolumeKey};
+
+/// What is to be done for one Cluster, and when to look again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// One decision for each volume: data, wal, tablespaces by name.
+    pub decisions: Vec<Decision>,
+    /// The next moment at which the answer can change by time alone: until then the same world gives the
+    /// same decisions.
+    pub look_again_at: Option<Timestamp>,
+}
+
+/// What is to be done for one volume, why, and what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The volume.
+    pub volume: VolumeKey,
+    /// How it is sized; none where its settings could not be resolved.
+    pub model: Option<Model>,
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// How pressing it is; of a Hold, of what was wanted.
+    pub urgency: Option<Urgency>,
+    /// The state of the volume, for people.
+    pub state: State,
+    /// Its effective size: the largest that a member has or asks for.
+    pub from: Bytes,
+    /// The size that members grow to; none unless the verdict is to grow.
+    pub to: Option<Bytes>,
+    /// What is wanted, where something is held.
+    pub wanted: Option<Wanted>,
+    /// The gates that were passed although they hold what is wanted.
+    pub passed: Vec<Reason>,
+    /// A ceiling is set, and the effective size has reached it.
+    pub at_limit: bool,
+    /// The size that it may not pass.
+    pub ceiling: Option<Ceiling>,
+    /// All PVCs, in the order in which they are patched.
+    pub members: Vec<MemberPlan>,
+    /// The instance whose filesystem is the fullest, of those that count.
+    pub worst: Option<Arc<str>>,
+    /// Percent used of the worst, rounded down.
+    pub percent_used: Option<Percent>,
+    /// The earliest moment at which no gate that time alone opens holds what is wanted.
+    pub next_action_at: Option<Timestamp>,
+    /// Operations that the API server accepted in the last 24 h, catch-ups aside.
+    pub actions_last_24h: u32,
+    /// What a person should know besides.
+    pub warnings: Vec<Warning>,
+    /// The few figures that the verdict rests on.
+    pub facts: Facts,
+}
+
+impl Decision {
+    /// Whether something is to be done.
+    #[must_use]
+    pub const fn acts(&self) -> bool {
+        matches!(self.verdict, Verdict::Grow | Verdict::CatchUp)
+    }
+}
+
+/// A growth that is wanted and held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Why it is wanted.
+    pub reason: Reason,
+    /// How pressing it is.
+    pub urgency: Urgency,
+    /// To which size. Where the ceiling leaves no room for it, the size without that ceiling.
+    pub to: Option<Bytes>,
+    /// The gate that holds it.
+    pub held_by: Reason,
+}
+
+/// The size that a volume may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The size.
+    pub size: Bytes,
+    /// Where it comes from.
+    pub source: CeilingSource,
+}
+
+/// Where a ceiling comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CeilingSource {
+    /// `expansion.maxSize`.
+    MaxSize,
+    /// The storage has refused more.
+    Learned,
+    /// The manager's own, where no other is set (`defaultCeilingFactor`).
+    Fallback,
+}
+
+impl CeilingSource {
+    /// In a few words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxSize => "expansion.maxSize",
+            Self::Learned => "the largest size that the storage has allowed",
+            Self::Fallback => "the manager's default ceiling",
+        }
+    }
+}
+
+/// What is to be done to one PVC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberPlan {
+    /// Name of the PVC.
+    pub pvc: Arc<str>,
+    /// UID of the PVC.
+    pub uid: Arc<str>,
+    /// Name of the instance.
+    pub instance: Arc<str>,
+    /// What it asks for now.
+    pub request: Bytes,
+    /// What it is to ask for; none where it is not patched.
+    pub to: Option<Bytes>,
+}
+
+/// Something that a person should know besides the verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What.
+    pub reason: Reason,
+    /// The instances that it is about, by name.
+    pub members: Vec<Arc<str>>,
+}
+
+/// The few figures that a verdict rests on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The filesystem of the worst member.
+    pub usage: Option<Usage>,
+    /// `thresholds.expansion`, where settings could be resolved.
+    pub threshold: Option<Percent>,
+    /// What the gate saw that holds, or nothing.
+    pub cause: Cause,
+}
+
+/// Figures of a filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes used.
+    pub used: Bytes,
+    /// Bytes available.
+    pub available: Bytes,
+}
+
+/// What a gate saw that holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Cause {
+    /// Nothing holds, or there is nothing to say beyond the reason.
+    #[default]
+    None,
+    /// The settings could not be resolved.
+    Settings(Arc<Resolution>),
+    /// A person paused the Cluster.
+    Pause {
+        /// Until when, where the annotation says so.
+        until: Option<Timestamp>,
+    },
+    /// All instances are fenced, or the annotation cannot be read.
+    FencedAll {
+        /// The annotation, where it cannot be read.
+        unreadable: Option<Arc<str>>,
+    },
+    /// One member is the cause: it is fenced, not bound, or a block device.
+    Member {
+        /// Its instance.
+        instance: Arc<str>,
+        /// Its PVC.
+        pvc: Arc<str>,
+    },
+    /// A storage class is the cause.
+    Class {
+        /// Name of the class.
+        class: Arc<str>,
+        /// An instance whose PVC is of that class.
+        instance: Arc<str>,
+    },
+    /// A filesystem is larger than its PVC.
+    Filesystem {
+        /// The instance.
+        instance: Arc<str>,
+        /// used + available of the filesystem.
+        filesystem: Bytes,
+        /// Size of the PVC.
+        size: Bytes,
+    },
+    /// A resize is under way.
+    Resize {
+        /// When the newest one began, where that is known.
+        since: Option<Timestamp>,
+        /// The operation that it belongs to, where one is unfinished.
+        operation: Option<Arc<str>>,
+        /// The first instance whose PVC shows it.
+        instance: Option<Arc<str>>,
+        /// How far it has come, where the PVC says so.
+        stage: Option<ResizeStage>,
+        /// What the storage says is wrong.
+        error: Option<Arc<str>>,
+    },
+    /// There are no fresh figures.
+    Figures {
+        /// The newest ones, where there ever were any: when they were taken, and of which instance.
+        newest: Option<(Timestamp, Arc<str>)>,
+        /// Figures older than this do not count.
+        limit: SignedDuration,
+    },
+    /// The last growth was too recent, or was refused.
+    Until {
+        /// When the gate opens.
+        at: Timestamp,
+    },
+}

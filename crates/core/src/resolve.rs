@@ -1,0 +1,535 @@
+//! From policies to settings: which policies match a Cluster, and which object each field comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use csm_api::{ClusterRef, ClusterStoragePolicy, PostgresStorage, QuantityText, Settings, StoragePolicy};
+use csm_units::{Bytes, Percent};
+use jiff::SignedDuration;
+
+pub use crate::selector::Selector;
+use crate::validate::{self, Bounded, Problem};
+use crate::world::ClusterKey;
+
+/// How specific an object is; the greater one overrides the lesser one, field by field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rank {
+    /// A ClusterStoragePolicy without any selector.
+    ClusterStoragePolicy,
+    /// A ClusterStoragePolicy with a selector or a namespaceSelector.
+    ClusterStoragePolicyWithSelector,
+    /// A StoragePolicy without a selector: the default of its namespace.
+    StoragePolicy,
+    /// A StoragePolicy with a selector.
+    StoragePolicyWithSelector,
+    /// The PostgresStorage of the Cluster.
+    PostgresStorage,
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ClusterStoragePolicy => "ClusterStoragePolicy without a selector",
+            Self::ClusterStoragePolicyWithSelector => "ClusterStoragePolicy with a selector",
+            Self::StoragePolicy => "StoragePolicy without a selector",
+            Self::StoragePolicyWithSelector => "StoragePolicy with a selector",
+            Self::PostgresStorage => "PostgresStorage",
+        })
+    }
+}
+
+/// Kind of a source of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OriginKind {
+    /// Nobody set it.
+    BuiltIn,
+    /// The manager's own defaults (its configuration file, Helm values).
+    Defaults,
+    /// A ClusterStoragePolicy.
+    ClusterStoragePolicy,
+    /// A StoragePolicy.
+    StoragePolicy,
+    /// A PostgresStorage.
+    PostgresStorage,
+}
+
+impl OriginKind {
+    /// Name of the kind.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built in",
+            Self::Defaults => "the manager's defaults",
+            Self::ClusterStoragePolicy => "ClusterStoragePolicy",
+            Self::StoragePolicy => "StoragePolicy",
+            Self::PostgresStorage => "PostgresStorage",
+        }
+    }
+}
+
+/// Where a setting comes from: an object, the manager's defaults, or nowhere (built in).
+///
+/// Text form: `StoragePolicy database/production-postgres`, `ClusterStoragePolicy fleet`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Its kind.
+    pub kind: OriginKind,
+    /// Its namespace, where it has one.
+    pub namespace: Option<Arc<str>>,
+    /// Its name; empty for what is no object.
+    pub name: Arc<str>,
+}
+
+impl Origin {
+    /// The manager's own defaults.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Self::without_object(OriginKind::Defaults)
+    }
+
+    /// What stands where nobody sets anything.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self::without_object(OriginKind::BuiltIn)
+    }
+
+    /// The PostgresStorage of this name.
+    #[must_use]
+    pub fn postgres_storage(namespace: &str, name: &str) -> Self {
+        Self::object(OriginKind::PostgresStorage, Some(namespace), name)
+    }
+
+    /// An object of this kind and name.
+    #[must_use]
+    pub fn object(kind: OriginKind, namespace: Option<&str>, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        }
+    }
+
+    fn without_object(kind: OriginKind) -> Self {
+        Self::object(kind, None, "")
+    }
+}
+
+impl From<&PostgresStorage> for Origin {
+    fn from(object: &PostgresStorage) -> Self {
+        let meta = &object.metadata;
+        Self::postgres_storage(
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())?;
+        match &self.namespace {
+            Some(namespace) => write!(f, " {namespace}/{}", self.name),
+            None if self.name.is_empty() => Ok(()),
+            None => write!(f, " {}", self.name),
+        }
+    }
+}
+
+/// A StoragePolicy or ClusterStoragePolicy, its selectors parsed once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The object.
+    pub origin: Origin,
+    /// Which Clusters.
+    pub selector: Selector,
+    /// Which namespaces; a ClusterStoragePolicy's.
+    pub namespace_selector: Option<Selector>,
+    /// Clusters that it leaves out. An empty namespace stands for any: an entry of a ClusterStoragePolicy
+    /// without one is refused by the schema, and where it slips through, leaving out too much is safe.
+    pub exclude: Vec<ClusterKey>,
+    /// What it sets.
+    pub settings: Arc<Settings>,
+    /// What is wrong with it on its own.
+    pub problems: Vec<Problem>,
+}
+
+impl Policy {
+    /// From a StoragePolicy.
+    #[must_use]
+    pub fn from_storage_policy(policy: &StoragePolicy) -> Self {
+        let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+        let name = policy.metadata.name.as_deref().unwrap_or_default();
+        Self {
+            origin: Origin::object(OriginKind::StoragePolicy, Some(namespace), name),
+            selector: Selector::parse("selector", policy.spec.selector.as_ref()).0,
+            namespace_selector: None,
+            exclude: exclusions(&policy.spec.exclude_clusters, namespace),
+            settings: Arc::new(policy.spec.settings.clone()),
+            problems: validate::validate_storage_policy(&policy.spec),
+        }
+    }
+
+    /// From a ClusterStoragePolicy.
+    #[must_use]
+    pub fn from_cluster_storage_policy(policy: &ClusterStoragePolicy) -> Self {
+        let name = policy.metadata.name.as_deref().unwrap_or_default();
+        Self {
+            origin: Origin::object(OriginKind::ClusterStoragePolicy, None, name),
+            selector: Selector::parse("selector", policy.spec.selector.as_ref()).0,
+            namespace_selector: Some(Selector::parse("namespaceSelector", policy.spec.namespace_selector.as_ref()).0),
+            exclude: exclusions(&policy.spec.exclude_clusters, ""),
+            settings: Arc::new(policy.spec.settings.clone()),
+            problems: validate::validate_cluster_storage_policy(&policy.spec),
+        }
+    }
+
+    /// How specific it is. An empty selector is as good as none.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        let selects = !self.selector.is_empty() || self.namespace_selector.as_ref().is_some_and(|s| !s.is_empty());
+        match (self.origin.kind, selects) {
+            (OriginKind::StoragePolicy, true) => Rank::StoragePolicyWithSelector,
+            (OriginKind::StoragePolicy, false) => Rank::StoragePolicy,
+            (_, true) => Rank::ClusterStoragePolicyWithSelector,
+            (_, false) => Rank::ClusterStoragePolicy,
+        }
+    }
+
+    /// Whether it applies to a Cluster.
+    #[must_use]
+    pub fn matches(&self, identity: &Identity<'_>) -> bool {
+        let Identity {
+            key,
+            labels,
+            namespace_labels,
+        } = identity;
+        let in_scope = match &self.namespace_selector {
+            Some(selector) => selector.matches(namespace_labels, (NAMESPACE_LABEL, &key.namespace)),
+            None => self.origin.namespace.as_ref() == Some(&key.namespace),
+        };
+        let excluded = |e: &ClusterKey| e.name == key.name && (e.namespace.is_empty() || e.namespace == key.namespace);
+        in_scope && self.selector.matches(labels, (CLUSTER_LABEL, &key.name)) && !self.exclude.iter().any(excluded)
+    }
+}
+
+/// The label that every Cluster implies, with its name.
+const CLUSTER_LABEL: &str = "cnpg.io/cluster";
+/// The label that Kubernetes gives every namespace, with its name.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+
+fn exclusions(clusters: &[ClusterRef], namespace: &str) -> Vec<ClusterKey> {
+    let key = |c: &ClusterRef| ClusterKey::new(c.namespace.as_deref().unwrap_or(namespace), c.name.as_str());
+    clusters.iter().map(key).collect()
+}
+
+/// What policies select a Cluster by.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// Its name.
+    pub key: &'a ClusterKey,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The labels of its namespace.
+    pub namespace_labels: &'a BTreeMap<String, String>,
+}
+
+/// The policies that match a Cluster, most specific first; within a rank by name.
+pub fn matching<'a>(identity: &Identity<'_>, policies: impl Iterator<Item = &'a Policy>) -> Vec<&'a Policy> {
+    let mut found: Vec<&Policy> = policies.filter(|p| p.matches(identity)).collect();
+    found.sort_by(|a, b| b.rank().cmp(&a.rank()).then_with(|| a.origin.cmp(&b.origin)));
+    found
+}
+
+/// What the policies of a Cluster come to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    /// No policy matches: the Cluster is monitored only.
+    NoPolicy,
+    /// Policies of one rank match, for at least one rank, the most specific first.
+    Conflict(Vec<Conflict>),
+    /// What was resolved does not validate.
+    Invalid(Vec<Problem>),
+    /// These settings.
+    Settings(Resolved),
+}
+
+/// Policies of one rank that match one Cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Their rank.
+    pub rank: Rank,
+    /// The policies: at least two, by name.
+    pub policies: Vec<Origin>,
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field<T> {
+    /// The value.
+    pub value: T,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// The settings of a Cluster: every field has a value that validates, and an origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The objects that match the Cluster, most specific first.
+    pub policies: Vec<Origin>,
+    /// `dryRun`.
+    pub dry_run: Field<bool>,
+    /// `thresholds`.
+    pub thresholds: ResolvedThresholds,
+    /// `expansion`.
+    pub expansion: ResolvedExpansion,
+}
+
+/// `thresholds`: warning < critical < expansion <= emergency.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedThresholds {
+    /// `warning`.
+    pub warning: Field<Percent>,
+    /// `critical`.
+    pub critical: Field<Percent>,
+    /// `expansion`.
+    pub expansion: Field<Percent>,
+    /// `emergency`.
+    pub emergency: Field<Percent>,
+}
+
+/// `expansion`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedExpansion {
+    /// `enabled`.
+    pub enabled: Field<bool>,
+    /// `percentage`, of the effective size.
+    pub percentage: Field<Percent>,
+    /// `minIncrementGi`.
+    pub min_increment: Field<Bytes>,
+    /// `maxSize`, where one is set.
+    pub max_size: Option<Field<Bytes>>,
+    /// `cooldownMinutes`.
+    pub cooldown: Field<SignedDuration>,
+    /// `parallelism`, 1 to 20.
+    pub parallelism: Field<u16>,
+}
+
+impl Resolved {
+    /// Each effective field: its name, its value as a policy would say it, and where it comes from.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String, Origin)> {
+        let Self {
+            policies: _,
+            dry_run,
+            thresholds,
+            expansion,
+        } = self;
+        let ResolvedThresholds {
+            warning,
+            critical,
+            expansion: threshold,
+            emergency,
+        } = thresholds;
+        let ResolvedExpansion {
+            enabled,
+            percentage,
+            min_increment,
+            max_size,
+            cooldown,
+            parallelism,
+        } = expansion;
+        let whole = |name, field: &Field<Percent>| (name, field.value.get().to_string(), field.origin.clone());
+        vec![
+            ("dryRun", dry_run.value.to_string(), dry_run.origin.clone()),
+            whole(validate::WARNING.field, warning),
+            whole(validate::CRITICAL.field, critical),
+            whole(validate::EXPANSION.field, threshold),
+            whole(validate::EMERGENCY.field, emergency),
+            ("expansion.enabled", enabled.value.to_string(), enabled.origin.clone()),
+            whole(validate::PERCENTAGE.field, percentage),
+            (
+                validate::MIN_INCREMENT.field,
+                (min_increment.value.get() / Bytes::GIB.get()).to_string(),
+                min_increment.origin.clone(),
+            ),
+            match max_size {
+                Some(size) => (validate::MAX_SIZE, size.value.to_string(), size.origin.clone()),
+                None => (validate::MAX_SIZE, "none".to_owned(), Origin::built_in()),
+            },
+            (
+                validate::COOLDOWN.field,
+                cooldown.value.as_mins().to_string(),
+                cooldown.origin.clone(),
+            ),
+            (
+                validate::PARALLELISM.field,
+                parallelism.value.to_string(),
+                parallelism.origin.clone(),
+            ),
+        ]
+    }
+}
+
+/// Resolves the settings of a Cluster, field by field.
+///
+/// `matching` is what [`matching`] returned, `postgres_storage` the Cluster's own object (one with an empty
+/// spec is none), `defaults` the manager's own defaults. A default, the manager's own included, gives way to
+/// a value that an object sets: `expansion: 92` alone moves the emergency level to 92.
+#[must_use]
+pub fn resolve(matching: &[&Policy], postgres_storage: Option<(&Origin, &Settings)>, defaults: &Settings) -> Resolution {
+    let own = postgres_storage.filter(|(_, settings)| !settings.is_empty());
+    if own.is_none() && matching.is_empty() {
+        return Resolution::NoPolicy;
+    }
+    let conflicts = conflicts(matching);
+    if !conflicts.is_empty() {
+        return Resolution::Conflict(conflicts);
+    }
+    let from_policies = matching.iter().map(|p| (&p.origin, &*p.settings));
+    let layers = Layers {
+        objects: own.into_iter().chain(from_policies).collect(),
+        defaults,
+    };
+    match layers.resolved() {
+        Ok(resolved) => Resolution::Settings(resolved),
+        Err(problems) => Resolution::Invalid(problems),
+    }
+}
+
+fn conflicts(matching: &[&Policy]) -> Vec<Conflict> {
+    let mut by_rank: BTreeMap<Rank, Vec<Origin>> = BTreeMap::new();
+    for policy in matching {
+        by_rank.entry(policy.rank()).or_default().push(policy.origin.clone());
+    }
+    let conflict = |(rank, mut policies): (Rank, Vec<Origin>)| {
+        policies.sort();
+        (policies.len() > 1).then_some(Conflict { rank, policies })
+    };
+    by_rank.into_iter().rev().filter_map(conflict).collect()
+}
+
+/// The objects that have a say, most specific first, and the manager's defaults below them.
+struct Layers<'a> {
+    objects: Vec<(&'a Origin, &'a Settings)>,
+    defaults: &'a Settings,
+}
+
+/// A value as it was written, and whether an object (not a default) set it.
+type Raw = (i32, Origin);
+
+impl Layers<'_> {
+    /// What the most specific object says.
+    fn set<T>(&self, read: impl Fn(&Settings) -> Option<T>) -> Option<(T, Origin)> {
+        self.objects
+            .iter()
+            .find_map(|(origin, settings)| read(settings).map(|v| (v, (*origin).clone())))
+    }
+
+    /// What the manager's defaults say, else what is built in.
+    fn default<T>(&self, read: impl Fn(&Settings) -> Option<T>, built_in: T) -> (T, Origin) {
+        read(self.defaults).map_or_else(|| (built_in, Origin::built_in()), |v| (v, Origin::defaults()))
+    }
+
+    /// What an object says, else a default that gives way.
+    fn field<T>(&self, read: impl Fn(&Settings) -> Option<T>, built_in: T, give_way: impl FnOnce(T) -> T) -> (T, Origin) {
+        self.set(&read).unwrap_or_else(|| {
+            let (value, origin) = self.default(&read, built_in);
+            (give_way(value), origin)
+        })
+    }
+
+    fn resolved(&self) -> Result<Resolved, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let same = |v| v;
+        let flag = |(value, origin)| Field { value, origin };
+        let dry_run = flag(self.field(|s| s.dry_run, false, |v| v));
+        let enabled = flag(self.field(|s| s.expansion.as_ref()?.enabled, true, |v| v));
+
+        let expansion = self.field(|s| s.thresholds.as_ref()?.expansion, 85, same);
+        let emergency = self.field(|s| s.thresholds.as_ref()?.emergency, 90, |v| v.max(expansion.0));
+        let critical = self.field(|s| s.thresholds.as_ref()?.critical, 80, |v| v.min(expansion.0.saturating_sub(1)));
+        let warning = self.field(|s| s.thresholds.as_ref()?.warning, 70, |v| v.min(critical.0.saturating_sub(1)));
+        let thresholds = thresholds([warning, critical, expansion, emergency], &mut problems);
+
+        let percentage = self.field(|s| s.expansion.as_ref()?.percentage, 50, same);
+        let increment = self.field(|s| s.expansion.as_ref()?.min_increment_gi, 5, same);
+        let cooldown = self.field(|s| s.expansion.as_ref()?.cooldown_minutes, 30, same);
+        let parallelism = self.field(|s| s.expansion.as_ref()?.parallelism, 1, same);
+        let max_size = self.field(|s| s.expansion.as_ref()?.max_size.clone().map(Some), None, |v| v);
+        let max_size = size(max_size, &mut problems);
+        let percentage = bounded(&validate::PERCENTAGE, percentage, &mut problems);
+        let increment = bounded(&validate::MIN_INCREMENT, increment, &mut problems);
+        let cooldown = bounded(&validate::COOLDOWN, cooldown, &mut problems);
+        let parallelism = bounded(&validate::PARALLELISM, parallelism, &mut problems);
+
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let minutes = |n: u32| SignedDuration::from_mins(i64::from(n));
+        Ok(Resolved {
+            policies: self.objects.iter().map(|(origin, _)| (*origin).clone()).collect(),
+            dry_run,
+            thresholds,
+            expansion: ResolvedExpansion {
+                enabled,
+                percentage: percentage.map(percent),
+                min_increment: increment.map(|n| Bytes::gib(u64::from(n))),
+                max_size,
+                cooldown: cooldown.map(minutes),
+                parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+            },
+        })
+    }
+}
+
+impl<T> Field<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Field<U> {
+        Field {
+            value: f(self.value),
+            origin: self.origin,
+        }
+    }
+}
+
+fn percent(value: u32) -> Percent {
+    Percent::of(u16::try_from(value).unwrap_or(u16::MAX))
+}
+
+/// A whole number that must lie within its bounds; where it does not, the problem is noted.
+fn bounded(bounds: &Bounded, (value, origin): Raw, problems: &mut Vec<Problem>) -> Field<u32> {
+    problems.extend(bounds.check(value).map(|p| p.from([&origin])));
+    Field {
+        value: u32::try_from(value).unwrap_or(0),
+        origin,
+    }
+}
+
+fn size((text, origin): (Option<QuantityText>, Origin), problems: &mut Vec<Problem>) -> Option<Field<Bytes>> {
+    let text = text?;
+    problems.extend(validate::check_size(validate::MAX_SIZE, &text).map(|p| p.from([&origin])));
+    let value = text.parse().unwrap_or(Bytes::ZERO);
+    Some(Field { value, origin })
+}
+
+fn thresholds([warning, critical, expansion, emergency]: [Raw; 4], problems: &mut Vec<Problem>) -> ResolvedThresholds {
+    let before = problems.len();
+    let fields = ResolvedThresholds {
+        warning: bounded(&validate::WARNING, warning.clone(), problems).map(percent),
+        critical: bounded(&validate::CRITICAL, critical.clone(), problems).map(percent),
+        expansion: bounded(&validate::EXPANSION, expansion.clone(), problems).map(percent),
+        emergency: bounded(&validate::EMERGENCY, emergency.clone(), problems).map(percent),
+    };
+    // Values out of bounds have been named; that they do not rise either would say it twice.
+    if problems.len() == before {
+        let pairs = [
+            (("warning", &warning), ("critical", &critical), false),
+            (("critical", &critical), ("expansion", &expansion), false),
+            (("expansion", &expansion), ("emergency", &emergency), true),
+        ];
+        for ((low, a), (high, b), or_equal) in pairs {
+            problems.extend(validate::check_rise((low, a.0), (high, b.0), or_equal).map(|p| p.from([&a.1, &b.1])));
+        }
+    }
+    fields
+}

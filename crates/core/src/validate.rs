@@ -1,0 +1,251 @@
+//! Validation of settings and policies: one implementation for the API server's schema to agree with, for the
+//! webhook, the manager and `lint`.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use csm_api::{ClusterStoragePolicySpec, Expansion, QuantityText, Settings, StoragePolicySpec, Thresholds};
+
+use crate::resolve::Origin;
+use crate::selector::Selector;
+
+/// Something that is wrong in settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, such as `thresholds.warning`.
+    pub field: &'static str,
+    /// What it says now.
+    pub value: String,
+    /// What is wrong with that, as a whole sentence that names the field.
+    pub reason: String,
+    /// What could stand there instead.
+    pub example: String,
+    /// The objects that the wrong values came from; empty where one object was looked at on its own.
+    pub origins: Vec<Origin>,
+}
+
+impl Problem {
+    pub(crate) fn new(field: &'static str, value: impl fmt::Display, reason: String, example: &str) -> Self {
+        Self {
+            field,
+            value: value.to_string(),
+            reason,
+            example: example.to_owned(),
+            origins: Vec::new(),
+        }
+    }
+
+    pub(crate) fn from<'a>(mut self, origins: impl IntoIterator<Item = &'a Origin>) -> Self {
+        for origin in origins {
+            if !self.origins.contains(origin) {
+                self.origins.push(origin.clone());
+            }
+        }
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (it is {}; for example {})", self.reason, self.value, self.example)?;
+        for (i, origin) in self.origins.iter().enumerate() {
+            write!(f, "{}{origin}", if i == 0 { ", from " } else { " and " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A whole number with its bounds. Its place in the settings is `field`.
+pub(crate) struct Bounded {
+    pub field: &'static str,
+    pub range: RangeInclusive<i32>,
+    unit: &'static str,
+    example: &'static str,
+}
+
+const fn percent(field: &'static str, range: RangeInclusive<i32>, example: &'static str) -> Bounded {
+    Bounded {
+        field,
+        range,
+        unit: " percent",
+        example,
+    }
+}
+
+pub(crate) const WARNING: Bounded = percent("thresholds.warning", 1..=99, "70");
+pub(crate) const CRITICAL: Bounded = percent("thresholds.critical", 1..=99, "80");
+pub(crate) const EXPANSION: Bounded = percent("thresholds.expansion", 3..=99, "85");
+pub(crate) const EMERGENCY: Bounded = percent("thresholds.emergency", 1..=99, "90");
+pub(crate) const PERCENTAGE: Bounded = percent("expansion.percentage", 1..=1000, "50");
+pub(crate) const MIN_INCREMENT: Bounded = Bounded {
+    field: "expansion.minIncrementGi",
+    range: 1..=65536,
+    unit: " (GiB)",
+    example: "5",
+};
+pub(crate) const COOLDOWN: Bounded = Bounded {
+    field: "expansion.cooldownMinutes",
+    range: 0..=10080,
+    unit: " (a week)",
+    example: "30",
+};
+pub(crate) const PARALLELISM: Bounded = Bounded {
+    field: "expansion.parallelism",
+    range: 1..=20,
+    unit: "",
+    example: "1",
+};
+/// The field of the largest size.
+pub(crate) const MAX_SIZE: &str = "expansion.maxSize";
+
+impl Bounded {
+    /// What is wrong with `value`, if anything.
+    pub fn check(&self, value: i32) -> Option<Problem> {
+        let (low, high) = (self.range.start(), self.range.end());
+        (!self.range.contains(&value)).then(|| {
+            let reason = format!("{} must be between {low} and {high}{}", self.field, self.unit);
+            Problem::new(self.field, value, reason, self.example)
+        })
+    }
+}
+
+/// What is wrong with a size, if anything.
+pub(crate) fn check_size(field: &'static str, text: &QuantityText) -> Option<Problem> {
+    let why = match text.parse() {
+        Ok(size) if size.is_zero() => "is not a positive quantity".to_owned(),
+        Ok(_) => return None,
+        Err(error) => error.to_string(),
+    };
+    let reason = format!(
+        "{field}: {:?} is not a positive quantity; write for example \"100Gi\"",
+        text.as_str()
+    );
+    let mut problem = Problem::new(field, format_args!("{:?}", text.as_str()), reason, "\"100Gi\"");
+    if !why.starts_with("is not") {
+        problem.reason = format!("{}: {why}", problem.reason);
+    }
+    Some(problem)
+}
+
+/// Two thresholds that must rise: their values, and whether they may be equal.
+pub(crate) fn check_rise(low: (&str, i32), high: (&str, i32), or_equal: bool) -> Option<Problem> {
+    let wrong = if or_equal { low.1 > high.1 } else { low.1 >= high.1 };
+    wrong.then(|| {
+        let relation = if or_equal { "must not be above" } else { "must be below" };
+        let reason = format!("thresholds must rise: {} ({}) {relation} {} ({})", low.0, low.1, high.0, high.1);
+        let value = format!("{} {}, {} {}", low.0, low.1, high.0, high.1);
+        Problem::new(
+            "thresholds",
+            value,
+            reason,
+            "{warning: 70, critical: 80, expansion: 85, emergency: 90}",
+        )
+    })
+}
+
+/// What is wrong with one object's settings on their own. Nothing: an empty list.
+#[must_use]
+pub fn validate(settings: &Settings) -> Vec<Problem> {
+    let Settings {
+        dry_run: _,
+        thresholds,
+        expansion,
+    } = settings;
+    let mut problems = Vec::new();
+    if let Some(thresholds) = thresholds {
+        validate_thresholds(thresholds, &mut problems);
+    }
+    if let Some(expansion) = expansion {
+        validate_expansion(expansion, &mut problems);
+    }
+    problems
+}
+
+fn validate_thresholds(thresholds: &Thresholds, problems: &mut Vec<Problem>) {
+    let Thresholds {
+        warning,
+        critical,
+        expansion,
+        emergency,
+    } = *thresholds;
+    let fields = [
+        ("warning", warning, &WARNING),
+        ("critical", critical, &CRITICAL),
+        ("expansion", expansion, &EXPANSION),
+        ("emergency", emergency, &EMERGENCY),
+    ];
+    for (_, value, bounds) in fields {
+        problems.extend(value.and_then(|v| bounds.check(v)));
+    }
+    let mut rest = fields.as_slice();
+    while let Some((low, higher)) = rest.split_first() {
+        for high in higher {
+            if let (Some(a), Some(b)) = (low.1, high.1) {
+                let or_equal = (low.0, high.0) == ("expansion", "emergency");
+                problems.extend(check_rise((low.0, a), (high.0, b), or_equal));
+            }
+        }
+        rest = higher;
+    }
+}
+
+fn validate_expansion(expansion: &Expansion, problems: &mut Vec<Problem>) {
+    let Expansion {
+        enabled: _,
+        percentage,
+        min_increment_gi,
+        max_size,
+        cooldown_minutes,
+        parallelism,
+    } = expansion;
+    let fields = [
+        (*percentage, &PERCENTAGE),
+        (*min_increment_gi, &MIN_INCREMENT),
+        (*cooldown_minutes, &COOLDOWN),
+        (*parallelism, &PARALLELISM),
+    ];
+    for (value, bounds) in fields {
+        problems.extend(value.and_then(|v| bounds.check(v)));
+    }
+    problems.extend(max_size.as_ref().and_then(|size| check_size(MAX_SIZE, size)));
+}
+
+/// What is wrong with a StoragePolicy on its own.
+#[must_use]
+pub fn validate_storage_policy(spec: &StoragePolicySpec) -> Vec<Problem> {
+    let StoragePolicySpec {
+        selector,
+        exclude_clusters: _,
+        settings,
+    } = spec;
+    let (_, mut problems) = Selector::parse("selector", selector.as_ref());
+    problems.extend(validate(settings));
+    problems
+}
+
+/// What is wrong with a ClusterStoragePolicy on its own.
+#[must_use]
+pub fn validate_cluster_storage_policy(spec: &ClusterStoragePolicySpec) -> Vec<Problem> {
+    let ClusterStoragePolicySpec {
+        namespace_selector,
+        selector,
+        exclude_clusters,
+        settings,
+    } = spec;
+    let (_, mut problems) = Selector::parse("namespaceSelector", namespace_selector.as_ref());
+    problems.extend(Selector::parse("selector", selector.as_ref()).1);
+    for cluster in exclude_clusters.iter().filter(|c| c.namespace.is_none()) {
+        let reason = "excludeClusters: each entry of a ClusterStoragePolicy needs a namespace".to_owned();
+        let example = "{name: legacy, namespace: database}";
+        problems.push(Problem::new(
+            "excludeClusters",
+            format_args!("{{name: {}}}", cluster.name),
+            reason,
+            example,
+        ));
+    }
+    problems.extend(validate(settings));
+    problems
+}
