@@ -2,8 +2,11 @@
 //!
 //! - [`tools`] builds the Go programs (etcd, Kubernetes, CloudNativePG) from a pinned module into a cache.
 //! - [`pki`] and [`process`] make certificates and keep child processes under control.
+//! - [`controlplane`] is a real API server for one test run.
 
+pub mod controlplane;
 pub mod manifest;
 pub mod pki;
 pub mod process;
+pub mod retry;
 pub mod tools;
