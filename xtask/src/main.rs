@@ -1,1 +1,25 @@
-fn main() {}
+//! Tasks of this repository: `cargo xtask TASK`.
+
+mod lab;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Tasks of this repository")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A real cluster on this machine.
+    Lab(lab::LabArgs),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<std::process::ExitCode> {
+    match Args::parse().task {
+        Task::Lab(args) => lab::run(args).await,
+    }
+}

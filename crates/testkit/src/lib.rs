@@ -3,8 +3,12 @@
 //! - [`tools`] builds the Go programs (etcd, Kubernetes, CloudNativePG) from a pinned module into a cache.
 //! - [`pki`] and [`process`] make certificates and keep child processes under control.
 //! - [`controlplane`] is a real API server for one test run.
+//! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
+//! - [`lab`] is a real cluster on this machine.
 
 pub mod controlplane;
+pub mod csi;
+pub mod lab;
 pub mod manifest;
 pub mod pki;
 pub mod process;

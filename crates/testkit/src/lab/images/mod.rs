@@ -1,0 +1,79 @@
+//! The images of the lab, made on the spot: nothing is pulled.
+
+pub mod archive;
+pub mod own;
+pub mod postgres;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::tools::{self, Binaries};
+use archive::{ImageConfig, Layer};
+
+/// Changes when images are made differently from the same sources.
+const FORMAT: u32 = 1;
+
+/// What every node gets.
+pub struct Images {
+    /// The archives.
+    pub archives: Vec<PathBuf>,
+    /// CloudNativePG's operator.
+    pub operator: String,
+    /// PostgreSQL.
+    pub postgres: String,
+}
+
+/// Where finished archives are kept.
+fn cache() -> Result<PathBuf> {
+    let dir = tools::cache_dir().join("images");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Makes what is missing. Blocking.
+pub fn ensure(binaries: &Binaries, progress: &mut dyn FnMut(&str)) -> Result<Images> {
+    let cache = cache()?;
+    // The folder of the binaries is named by a hash of their sources.
+    let key = binaries.dir().parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let version = tools::cnpg_manifest()?;
+    let version = version.file_stem().unwrap_or_default().to_string_lossy().trim_start_matches("cnpg-").to_owned();
+    let operator = format!("localhost/cloudnative-pg:{version}");
+    let mut archives = Vec::new();
+    for (name, reference) in [("pause", "localhost/pause:lab"), ("coredns", "localhost/coredns:lab"), ("manager", &operator)] {
+        let archive = cache.join(format!("{name}-{key}-{FORMAT}.tar"));
+        if !archive.is_file() {
+            progress(&format!("making the image {reference}"));
+            let mut layer = Layer::create(&archive.with_extension("layer"))?;
+            let mut config = ImageConfig { reference: reference.to_owned(), ..ImageConfig::default() };
+            match name {
+                "manager" => {
+                    // Where the operator looks for itself, to copy itself into the instances' pods.
+                    layer.directory("operator", 0o755)?;
+                    layer.file(&format!("operator/manager_{}", arch()), &binaries.path(name), 0o755)?;
+                    layer.link("manager", &format!("operator/manager_{}", arch()))?;
+                    config.user = "10001:10001".into();
+                    config.entrypoint = vec!["/manager".into()];
+                }
+                _ => {
+                    layer.file(name, &binaries.path(name), 0o755)?;
+                    config.entrypoint = vec![format!("/{name}")];
+                }
+            }
+            layer.directory("tmp", 0o1777)?;
+            layer.finish(&config, &archive)?;
+        }
+        archives.push(archive);
+    }
+    let postgres = postgres::ensure(&cache, progress)?;
+    archives.push(postgres.archive);
+    Ok(Images { archives, operator, postgres: postgres.reference })
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    }
+}

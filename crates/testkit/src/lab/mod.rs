@@ -1,0 +1,181 @@
+//! A real cluster on this machine: etcd, the Kubernetes components, containerd, CloudNativePG, and volumes that fill and
+//! grow. `cargo xtask lab up` brings it up; tests use it through [`Lab`].
+//!
+//! Everything lives in namespaces of its own (process, network, mount) and in one folder ([`layout`]), under one process
+//! ([`supervisor`]). A cluster's state does not outlive `down`: a start begins with an empty etcd, and with binaries and
+//! images from the cache.
+
+pub mod audit;
+pub mod clean;
+mod command;
+pub mod config;
+pub mod diagnose;
+mod host;
+pub mod images;
+pub mod layout;
+pub mod protocol;
+pub mod supervisor;
+mod up;
+mod usage;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+pub use self::up::{Options, down, up};
+pub use self::usage::{Df, ExecOutput};
+
+use self::audit::AuditLog;
+use self::layout::Layout;
+use self::protocol::{Phase, Request, Status, ask};
+use crate::csi::{Kind, control};
+
+/// A running lab.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    layout: Layout,
+    status: Status,
+    kubectl: PathBuf,
+}
+
+impl Lab {
+    /// Finds the running lab of this machine (or of `$CSM_LAB_DIR`).
+    pub async fn connect() -> Result<Self> {
+        let layout = Layout::from_env()?;
+        let Some(status) = ask::<Status>(&layout, &Request::Status).await? else {
+            bail!("no lab is running in {}: run `make lab` first", layout.dir().display());
+        };
+        match &status.phase {
+            Phase::Ready => Ok(Self::over(layout, status)),
+            Phase::Starting => bail!("the lab is still being brought up: wait for `make lab`"),
+            Phase::Failed(error) => bail!("the lab is broken, run `make lab` again: {error}"),
+        }
+    }
+
+    pub(crate) fn over(layout: Layout, status: Status) -> Self {
+        let config = std::fs::read(layout.config()).ok();
+        let config = config.and_then(|text| serde_json::from_slice::<config::Config>(&text).ok());
+        // Without it kubectl's error says so.
+        let kubectl = config.map_or_else(|| PathBuf::from("kubectl"), |config| config.binaries.join("kubectl"));
+        Self { layout, status, kubectl }
+    }
+
+    /// As it was when connected; [`Lab::refresh`] renews it.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Asks the supervisor again.
+    pub async fn refresh(&mut self) -> Result<&Status> {
+        let status = ask(&self.layout, &Request::Status).await?;
+        self.status = status.context("the lab is gone")?;
+        Ok(&self.status)
+    }
+
+    /// Where its files are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A kubeconfig that may do everything.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.layout.kubeconfig()
+    }
+
+    /// The PostgreSQL image that the nodes have, for `spec.imageName` of a Cluster.
+    pub fn postgres_image(&self) -> &str {
+        &self.status.postgres_image
+    }
+
+    /// The certificate authority that API server and kubelets are verified by, as PEM.
+    pub fn ca_pem(&self) -> Result<String> {
+        let path = self.layout.pki().join("ca.crt");
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// A client that may do everything.
+    pub async fn client(&self) -> Result<kube::Client> {
+        // A second call finds it installed: that is what is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let path = self.kubeconfig();
+        let kubeconfig = Kubeconfig::read_from(&path).with_context(|| format!("read {}", path.display()))?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Runs kubectl, and returns what it prints.
+    pub async fn kubectl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+        command::run_command(self.kubectl_command(arguments)).await
+    }
+
+    fn kubectl_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.kubectl);
+        command.arg("--cache-dir").arg(self.layout.run().join("kubectl-cache"));
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// The path of kubectl, and the environment variable that it needs, for a command run by hand.
+    pub fn kubectl_program(&self) -> (&Path, (&'static str, PathBuf)) {
+        (&self.kubectl, ("KUBECONFIG", self.kubeconfig()))
+    }
+
+    /// The API server's audit log.
+    pub fn audit_log(&self) -> AuditLog {
+        AuditLog::new(self.layout.audit_log())
+    }
+
+    /// The faults of the driver behind the classes `loop` and `loop-fixed`.
+    pub fn csi_faults(&self) -> control::Client {
+        control::Client::new(self.layout.csi_control(Kind::Loop))
+    }
+
+    /// The faults of the driver behind the class `hostdir`.
+    pub fn hostdir_faults(&self) -> control::Client {
+        control::Client::new(self.layout.csi_control(Kind::HostDir))
+    }
+
+    /// Ends a component, for example `kubelet@lab-1`, and keeps it ended. Returns when it is gone.
+    pub async fn stop(&self, component: &str) -> Result<()> {
+        self.order(&Request::Stop { name: component.to_owned() }).await
+    }
+
+    /// Starts a stopped component again.
+    pub async fn start(&self, component: &str) -> Result<()> {
+        self.order(&Request::Start { name: component.to_owned() }).await
+    }
+
+    /// Kills a component with SIGKILL. It is started again.
+    pub async fn kill(&self, component: &str) -> Result<()> {
+        self.signal(component, rustix::process::Signal::KILL).await
+    }
+
+    /// Sends a signal to a component, for example STOP and CONT.
+    pub async fn signal(&self, component: &str, signal: rustix::process::Signal) -> Result<()> {
+        self.order(&Request::Signal { name: component.to_owned(), signal: signal.as_raw() }).await
+    }
+
+    async fn order(&self, request: &Request) -> Result<()> {
+        ask::<()>(&self.layout, request).await?.context("the lab is gone")
+    }
+
+    /// Imports an image archive into every node.
+    pub async fn load_image(&self, archive: &Path) -> Result<()> {
+        for node in &self.status.nodes {
+            supervisor::node::import(&self.layout.node(node.number), archive).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes an image of a program of ours (with its shared libraries, running as nobody) and imports it into every node.
+    /// A reference that was loaded before is replaced; pods use the new one when they are made anew.
+    pub async fn load_own_image(&self, program: &Path, reference: &str) -> Result<()> {
+        let dir = tempfile::tempdir_in(self.layout.run()).context("make a folder for the image")?;
+        let archive = dir.path().join("image.tar");
+        let (program, name, target) = (program.to_owned(), reference.to_owned(), archive.clone());
+        tokio::task::spawn_blocking(move || images::own::build(&program, &name, &target)).await??;
+        self.load_image(&archive).await
+    }
+}
