@@ -126,7 +126,13 @@ struct ResponseStatus {
 
 impl From<Event> for Entry {
     fn from(event: Event) -> Self {
-        let ObjectRef { api_group, resource, subresource, namespace, name } = event.object_ref;
+        let ObjectRef {
+            api_group,
+            resource,
+            subresource,
+            namespace,
+            name,
+        } = event.object_ref;
         Self {
             verb: event.verb,
             user: event.user.username,

@@ -53,9 +53,17 @@ pub fn clear(layout: &Layout) -> Result<()> {
 /// What of the lab is on the machine. Empty after [`clear`].
 pub fn leftovers(layout: &Layout) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
-    found.extend(processes(layout)?.iter().map(|pid| format!("process {pid} ({})", command_line(*pid))));
+    found.extend(
+        processes(layout)?
+            .iter()
+            .map(|pid| format!("process {pid} ({})", command_line(*pid))),
+    );
     found.extend(mounts_below(layout.dir())?.iter().map(|mount| format!("mount {mount}")));
-    found.extend(loop_devices(layout)?.iter().map(|(device, file)| format!("loop device {device} of {file}")));
+    found.extend(
+        loop_devices(layout)?
+            .iter()
+            .map(|(device, file)| format!("loop device {device} of {file}")),
+    );
     found.extend(links(layout)?.iter().map(|link| format!("network link {link}")));
     found.extend(cgroups(layout)?.iter().map(|path| format!("control group {}", path.display())));
     if layout.run().exists() {
@@ -74,7 +82,9 @@ fn processes(layout: &Layout) -> Result<Vec<i32>> {
     let mut marked = BTreeSet::new();
     for pid in &all {
         // Processes come and go while we look: what cannot be read is gone.
-        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+            continue;
+        };
         if *pid != this && environment.split(|byte| *byte == 0).any(|entry| entry == mark) {
             marked.insert(*pid);
             namespaces.extend(fs::read_link(format!("/proc/{pid}/ns/pid")).ok().filter(|ns| *ns != own_namespace));
@@ -90,7 +100,10 @@ fn processes(layout: &Layout) -> Result<Vec<i32>> {
 
 fn pids() -> Result<Vec<i32>> {
     let entries = fs::read_dir("/proc").context("list /proc")?;
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
 }
 
 fn is_zombie(pid: i32) -> bool {
@@ -144,7 +157,9 @@ fn mounts_below(dir: &Path) -> Result<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut found = BTreeSet::new();
     for pid in pids()? {
-        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/mnt")) else { continue };
+        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/mnt")) else {
+            continue;
+        };
         if !seen.insert(namespace.clone()) {
             continue;
         }
@@ -160,12 +175,17 @@ fn mounts_below(dir: &Path) -> Result<Vec<String>> {
 
 /// The kernel writes blanks, tabs, newlines and backslashes as octal numbers (proc(5)).
 fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 /// Loop devices of files below the lab's folder.
 fn loop_devices(layout: &Layout) -> Result<Vec<(String, String)>> {
-    let output = Command::new("losetup").args(["--list", "--noheadings", "--raw", "--output", "NAME,BACK-FILE"]).output();
+    let output = Command::new("losetup")
+        .args(["--list", "--noheadings", "--raw", "--output", "NAME,BACK-FILE"])
+        .output();
     let output = match output {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         output => output.context("run losetup")?,
@@ -184,7 +204,9 @@ fn detach_loop_devices(layout: &Layout) -> Result<()> {
     for (device, _) in loop_devices(layout)? {
         let _ = Command::new("losetup").args(["--detach", &device]).output();
     }
-    wait_for("loop devices", || Ok(loop_devices(layout)?.into_iter().map(|(device, _)| device).collect()))
+    wait_for("loop devices", || {
+        Ok(loop_devices(layout)?.into_iter().map(|(device, _)| device).collect())
+    })
 }
 
 fn links(layout: &Layout) -> Result<Vec<String>> {
@@ -201,7 +223,11 @@ fn links(layout: &Layout) -> Result<Vec<String>> {
 
 fn cgroups(layout: &Layout) -> Result<Vec<PathBuf>> {
     let name = layout.cgroup();
-    Ok(cgroup_hierarchies()?.into_iter().map(|root| root.join(&name)).filter(|path| path.exists()).collect())
+    Ok(cgroup_hierarchies()?
+        .into_iter()
+        .map(|root| root.join(&name))
+        .filter(|path| path.exists())
+        .collect())
 }
 
 fn remove_cgroups(layout: &Layout) -> Result<()> {

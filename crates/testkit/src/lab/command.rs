@@ -31,7 +31,11 @@ pub async fn run_command(mut command: Command) -> Result<String> {
     };
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        let errors = if errors.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { errors };
+        let errors = if errors.trim().is_empty() {
+            String::from_utf8_lossy(&output.stdout)
+        } else {
+            errors
+        };
         bail!("{what}: {}: {}", output.status, errors.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

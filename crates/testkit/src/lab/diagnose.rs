@@ -39,7 +39,11 @@ pub async fn problems(layout: &Layout) -> Result<Vec<String>> {
     }
     for component in status.components.iter().filter(|component| component.state != State::Running) {
         let exit = component.last_exit.as_deref().unwrap_or("never ran");
-        let state = if component.state == State::Stopped { "was stopped" } else { "does not run" };
+        let state = if component.state == State::Stopped {
+            "was stopped"
+        } else {
+            "does not run"
+        };
         problems.push(format!("{} {state} ({exit}; {} restarts)", component.name, component.restarts));
     }
     let lab = Lab::over(layout.clone(), status);
@@ -69,7 +73,9 @@ async fn cluster_problems(lab: &Lab) -> Result<Vec<String>> {
     }
     for (namespace, name) in [("kube-system", "coredns"), ("cnpg-system", "cnpg-controller-manager")] {
         let path = "jsonpath={.status.readyReplicas}";
-        let ready = lab.kubectl(["get", "deployment", "--namespace", namespace, name, "--output", path]).await;
+        let ready = lab
+            .kubectl(["get", "deployment", "--namespace", namespace, name, "--output", path])
+            .await;
         match ready {
             Ok(ready) if ready.trim() == "1" => {}
             Ok(_) => problems.push(format!("deployment {namespace}/{name} has no ready pod")),
@@ -82,7 +88,10 @@ async fn cluster_problems(lab: &Lab) -> Result<Vec<String>> {
 /// One screen about a lab.
 pub async fn screen(layout: &Layout) -> Result<String> {
     let Some(status) = ask::<Status>(layout, &Request::Status).await? else {
-        return Ok(format!("no lab is running in {} (bring it up with `make lab`)\n", layout.dir().display()));
+        return Ok(format!(
+            "no lab is running in {} (bring it up with `make lab`)\n",
+            layout.dir().display()
+        ));
     };
     let mut text = String::new();
     let phase = match &status.phase {
@@ -91,7 +100,12 @@ pub async fn screen(layout: &Layout) -> Result<String> {
         Phase::Failed(error) => format!("failed: {error}"),
     };
     let age = now_ms().saturating_sub(status.started_ms) / 1000;
-    writeln!(text, "lab {}: {phase}, since {age} s, network {}", layout.dir().display(), status.network.cidr())?;
+    writeln!(
+        text,
+        "lab {}: {phase}, since {age} s, network {}",
+        layout.dir().display(),
+        status.network.cidr()
+    )?;
     writeln!(text, "KUBECONFIG={}", layout.kubeconfig().display())?;
     writeln!(text, "PostgreSQL image: {}", status.postgres_image)?;
     for node in &status.nodes {
@@ -133,7 +147,10 @@ pub async fn report(layout: &Layout) -> Result<(String, bool)> {
         "get persistentvolumeclaims --all-namespaces",
         "get events --all-namespaces --field-selector type=Warning --sort-by .lastTimestamp",
     ] {
-        let output = lab.kubectl(arguments.split(' ')).await.unwrap_or_else(|error| format!("{error:#}\n"));
+        let output = lab
+            .kubectl(arguments.split(' '))
+            .await
+            .unwrap_or_else(|error| format!("{error:#}\n"));
         let lines: Vec<&str> = output.lines().collect();
         let last = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
         writeln!(text, "\nkubectl {arguments}\n{last}")?;

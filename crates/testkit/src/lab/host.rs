@@ -31,7 +31,11 @@ pub fn ensure(layout_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the lab needs root: it makes namespaces, mounts and loop devices");
     }
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, file)| !is_there(file)).map(|(package, _)| *package).collect();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, file)| !is_there(file))
+        .map(|(package, _)| *package)
+        .collect();
     if !missing.is_empty() {
         install(&missing, progress)?;
     }
@@ -39,7 +43,12 @@ pub fn ensure(layout_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     let stat = rustix::fs::statvfs(layout_dir).with_context(|| layout_dir.display().to_string())?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free < FREE_BYTES {
-        bail!("{} has {} MiB free, the lab needs {}", layout_dir.display(), free >> 20, FREE_BYTES >> 20);
+        bail!(
+            "{} has {} MiB free, the lab needs {}",
+            layout_dir.display(),
+            free >> 20,
+            FREE_BYTES >> 20
+        );
     }
     Ok(())
 }

@@ -52,7 +52,9 @@ impl Layout {
                 _ => bail!("{DIR_ENV}={}: the parent folder does not exist, make it first", dir.display()),
             },
         };
-        let Some(text) = dir.to_str() else { bail!("{DIR_ENV}={}: not UTF-8", dir.display()) };
+        let Some(text) = dir.to_str() else {
+            bail!("{DIR_ENV}={}: not UTF-8", dir.display())
+        };
         if text.len() > LONGEST_DIR || text.contains(char::is_whitespace) || dir.parent().is_none() {
             bail!(
                 "{DIR_ENV}={text}: at most {LONGEST_DIR} characters and no blanks, since unix sockets below it have \
@@ -96,7 +98,10 @@ impl Layout {
             return Ok(());
         }
         if fs::read_dir(&self.dir).with_context(at)?.next().is_some() {
-            bail!("{} exists, is not empty and has no marker of ours: choose another with {DIR_ENV}", at());
+            bail!(
+                "{} exists, is not empty and has no marker of ours: choose another with {DIR_ENV}",
+                at()
+            );
         }
         fs::write(self.marker(), self.dir.as_os_str().as_encoded_bytes()).with_context(at)
     }
@@ -186,7 +191,10 @@ impl Layout {
 
     /// One node, counted from 1.
     pub fn node(&self, number: u8) -> NodeLayout {
-        NodeLayout { dir: self.run().join(format!("n{number}")), name: node_name(number) }
+        NodeLayout {
+            dir: self.run().join(format!("n{number}")),
+            name: node_name(number),
+        }
     }
 }
 

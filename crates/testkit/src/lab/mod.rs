@@ -139,12 +139,18 @@ impl Lab {
 
     /// Ends a component, for example `kubelet@lab-1`, and keeps it ended. Returns when it is gone.
     pub async fn stop(&self, component: &str) -> Result<()> {
-        self.order(&Request::Stop { name: component.to_owned() }).await
+        self.order(&Request::Stop {
+            name: component.to_owned(),
+        })
+        .await
     }
 
     /// Starts a stopped component again.
     pub async fn start(&self, component: &str) -> Result<()> {
-        self.order(&Request::Start { name: component.to_owned() }).await
+        self.order(&Request::Start {
+            name: component.to_owned(),
+        })
+        .await
     }
 
     /// Kills a component with SIGKILL. It is started again.
@@ -154,7 +160,11 @@ impl Lab {
 
     /// Sends a signal to a component, for example STOP and CONT.
     pub async fn signal(&self, component: &str, signal: rustix::process::Signal) -> Result<()> {
-        self.order(&Request::Signal { name: component.to_owned(), signal: signal.as_raw() }).await
+        self.order(&Request::Signal {
+            name: component.to_owned(),
+            signal: signal.as_raw(),
+        })
+        .await
     }
 
     async fn order(&self, request: &Request) -> Result<()> {

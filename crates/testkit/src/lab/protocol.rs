@@ -157,7 +157,11 @@ pub async fn ask<T: DeserializeOwned>(layout: &Layout, request: &Request) -> Res
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
         Err(error) => return Err(error).with_context(at),
     };
-    let patience = if matches!(request, Request::AddNode) { NODE_PATIENCE } else { PATIENCE };
+    let patience = if matches!(request, Request::AddNode) {
+        NODE_PATIENCE
+    } else {
+        PATIENCE
+    };
     let exchange = async {
         let (read, mut write) = stream.into_split();
         let mut text = serde_json::to_vec(request)?;

@@ -55,7 +55,11 @@ pub async fn up(layout: &Layout, options: &Options, print: impl FnMut(&str) + 's
         bail!("a lab has 1 to {MOST_NODES} nodes, not {}", options.nodes);
     }
     let begin = Instant::now();
-    let mut progress = Progress { begin, last: begin, print: Box::new(print) };
+    let mut progress = Progress {
+        begin,
+        last: begin,
+        print: Box::new(print),
+    };
     require_root()?;
     layout.claim()?;
     let _lock = lock(layout, &mut progress)?;
@@ -91,7 +95,11 @@ pub async fn up(layout: &Layout, options: &Options, print: impl FnMut(&str) + 's
 pub fn down(layout: &Layout, print: impl FnMut(&str) + 'static) -> Result<()> {
     require_root()?;
     let begin = Instant::now();
-    let mut progress = Progress { begin, last: begin, print: Box::new(print) };
+    let mut progress = Progress {
+        begin,
+        last: begin,
+        print: Box::new(print),
+    };
     if !layout.dir().exists() {
         progress.say("there is no lab");
         return Ok(());
@@ -133,7 +141,10 @@ async fn adopt(layout: &Layout, options: &Options, progress: &mut Progress) -> R
         Ok(None) => return Ok(None),
         Ok(Some(status)) if status.format == FORMAT => status,
         Ok(Some(status)) => {
-            progress.say(&format!("the running lab has format {}, not {FORMAT}: starting anew", status.format));
+            progress.say(&format!(
+                "the running lab has format {}, not {FORMAT}: starting anew",
+                status.format
+            ));
             return Ok(None);
         }
         Err(error) => {
@@ -169,7 +180,11 @@ fn clear(layout: &Layout, progress: &mut Progress) -> Result<()> {
     if left.is_empty() {
         return Ok(());
     }
-    progress.say(&format!("clearing away what an earlier run left: {} things, first {}", left.len(), left[0]));
+    progress.say(&format!(
+        "clearing away what an earlier run left: {} things, first {}",
+        left.len(),
+        left[0]
+    ));
     clean::clear(layout)?;
     progress.done("cleared");
     Ok(())
@@ -204,7 +219,18 @@ fn start_supervisor(layout: &Layout) -> Result<()> {
     // A handle on this network namespace, through which the supervisor lays its one cable out of the lab.
     let network = File::open("/proc/self/ns/net").context("open /proc/self/ns/net")?;
     let mut child = std::process::Command::new("setsid")
-        .args(["--fork", "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--"])
+        .args([
+            "--fork",
+            "unshare",
+            "--net",
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--",
+        ])
         .arg(layout.bin().join("labd"))
         .arg("init")
         .arg("--dir")
@@ -247,14 +273,21 @@ async fn follow(layout: &Layout, progress: &mut Progress) -> Result<Status> {
                     Phase::Ready => return Ok(status),
                     Phase::Failed(error) => bail!("{error}\nThe logs are in {}", layout.logs().display()),
                     Phase::Starting if Duration::from_millis(offset) > PATIENCE => {
-                        bail!("not ready after {} s. The logs are in {}", PATIENCE.as_secs(), layout.logs().display())
+                        bail!(
+                            "not ready after {} s. The logs are in {}",
+                            PATIENCE.as_secs(),
+                            layout.logs().display()
+                        )
                     }
                     Phase::Starting => {}
                 }
             }
             None if begin.elapsed() > SUPERVISOR_PATIENCE => {
                 let log = crate::process::tail(&layout.log("labd"), 10);
-                bail!("the lab's supervisor is not there; the end of {}:\n{log}", layout.log("labd").display());
+                bail!(
+                    "the lab's supervisor is not there; the end of {}:\n{log}",
+                    layout.log("labd").display()
+                );
             }
             None => {}
         }

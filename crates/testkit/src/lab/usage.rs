@@ -48,21 +48,35 @@ impl Lab {
         kubectl.stdin(std::process::Stdio::null()).kill_on_drop(true);
         let output = kubectl.output().await.context("run kubectl")?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let Some(code) = output.status.code() else { bail!("kubectl exec {namespace}/{pod}: {}", output.status) };
+        let Some(code) = output.status.code() else {
+            bail!("kubectl exec {namespace}/{pod}: {}", output.status)
+        };
         // kubectl's own errors have the code 1 too, but say that they are kubectl's.
         if code != 0 && (stderr.starts_with("Error from server") || stderr.contains("error: unable to upgrade connection")) {
             bail!("kubectl exec {namespace}/{pod}: {}", stderr.trim());
         }
-        Ok(ExecOutput { code, stdout: String::from_utf8_lossy(&output.stdout).into_owned(), stderr })
+        Ok(ExecOutput {
+            code,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr,
+        })
     }
 
     /// The filesystem at a path in a container that has coreutils (PostgreSQL's has).
     pub async fn df(&self, namespace: &str, pod: &str, container: &str, path: &str) -> Result<Df> {
         let command = ["stat", "--file-system", "--format=%S %b %f %a %c %d", path];
         let output = self.exec(namespace, pod, container, &command).await?;
-        let what = || format!("statfs {path} in {namespace}/{pod}: {} {}", output.stdout.trim(), output.stderr.trim());
+        let what = || {
+            format!(
+                "statfs {path} in {namespace}/{pod}: {} {}",
+                output.stdout.trim(),
+                output.stderr.trim()
+            )
+        };
         let numbers: Vec<u64> = output.stdout.split_whitespace().map_while(|word| word.parse().ok()).collect();
-        let [block, total, free, available, inodes, inodes_free] = numbers.as_slice() else { bail!("{}", what()) };
+        let [block, total, free, available, inodes, inodes_free] = numbers.as_slice() else {
+            bail!("{}", what())
+        };
         let bytes = |blocks: &u64| blocks.checked_mul(*block).with_context(what);
         Ok(Df {
             total: bytes(total)?,
@@ -83,17 +97,28 @@ impl Lab {
         let (report, _) = super::diagnose::report(&self.layout).await?;
         save("diagnosis.txt", &report)?;
         for (name, arguments) in [
-            ("events.txt", "get events --all-namespaces --sort-by .metadata.creationTimestamp --output wide"),
+            (
+                "events.txt",
+                "get events --all-namespaces --sort-by .metadata.creationTimestamp --output wide",
+            ),
             ("events.json", "get events --all-namespaces --output json"),
             ("nodes.yaml", "get nodes,csinodes --output yaml"),
             ("pods.yaml", "get pods --all-namespaces --output yaml"),
-            ("workloads.yaml", "get deployments,jobs,services,configmaps,resourcequotas --all-namespaces --output yaml"),
-            ("volumes.yaml", "get persistentvolumes,persistentvolumeclaims,storageclasses,volumeattachments --all-namespaces --output yaml"),
+            (
+                "workloads.yaml",
+                "get deployments,jobs,services,configmaps,resourcequotas --all-namespaces --output yaml",
+            ),
+            (
+                "volumes.yaml",
+                "get persistentvolumes,persistentvolumeclaims,storageclasses,volumeattachments --all-namespaces --output yaml",
+            ),
         ] {
             save(name, &self.kubectl_or_error(arguments.split(' ')).await)?;
         }
         for group in ["postgresql.cnpg.io", "cnpg.supporttools.io"] {
-            let kinds = self.kubectl_or_error(["api-resources", "--api-group", group, "--verbs=list", "--output=name"]).await;
+            let kinds = self
+                .kubectl_or_error(["api-resources", "--api-group", group, "--verbs=list", "--output=name"])
+                .await;
             let kinds: Vec<&str> = kinds.split_whitespace().filter(|kind| kind.ends_with(group)).collect();
             if !kinds.is_empty() {
                 let kinds = kinds.join(",");
@@ -119,10 +144,21 @@ impl Lab {
         fs::create_dir_all(&to).with_context(|| format!("create {}", to.display()))?;
         for line in pods.lines() {
             let mut words = line.split(' ');
-            let (Some(namespace), Some(pod)) = (words.next(), words.next()) else { continue };
+            let (Some(namespace), Some(pod)) = (words.next(), words.next()) else {
+                continue;
+            };
             for container in words {
                 for (suffix, previous) in [("log", "--previous=false"), ("previous.log", "--previous=true")] {
-                    let logs = ["logs", "--namespace", namespace, pod, "--container", container, "--timestamps", previous];
+                    let logs = [
+                        "logs",
+                        "--namespace",
+                        namespace,
+                        pod,
+                        "--container",
+                        container,
+                        "--timestamps",
+                        previous,
+                    ];
                     if let Ok(text) = self.kubectl(logs).await {
                         let path = to.join(format!("{namespace}_{pod}_{container}.{suffix}"));
                         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;

@@ -53,9 +53,15 @@ impl Layer {
     /// A layer that is written to `path` until the image is finished.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
-        let mut builder = Builder::new(Hashing { inner: BufWriter::new(file), hash: Sha256::new() });
+        let mut builder = Builder::new(Hashing {
+            inner: BufWriter::new(file),
+            hash: Sha256::new(),
+        });
         builder.follow_symlinks(false);
-        Ok(Self { builder, path: path.to_owned() })
+        Ok(Self {
+            builder,
+            path: path.to_owned(),
+        })
     }
 
     /// Adds a file of the machine under another name (without a leading slash).
@@ -82,7 +88,9 @@ impl Layer {
     /// Adds a symbolic link.
     pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
         let mut header = header(EntryType::Symlink, 0o777);
-        self.builder.append_link(&mut header, name, target).with_context(|| format!("add {name} to the image"))
+        self.builder
+            .append_link(&mut header, name, target)
+            .with_context(|| format!("add {name} to the image"))
     }
 
     /// Adds everything below a folder, with its owners and modes. Devices and sockets are left out.
@@ -128,7 +136,9 @@ impl Layer {
     }
 
     fn append(&mut self, header: &mut Header, name: &str, content: impl Read) -> Result<()> {
-        self.builder.append_data(header, name, content).with_context(|| format!("add {name} to the image"))
+        self.builder
+            .append_data(header, name, content)
+            .with_context(|| format!("add {name} to the image"))
     }
 
     /// Writes the archive: complete or not at all. The layer's own file is removed.
@@ -159,13 +169,20 @@ impl Layer {
         for (name, text) in [(image_name.as_str(), image.as_str()), ("manifest.json", &manifest.to_string())] {
             let mut header = header(EntryType::Regular, 0o644);
             header.set_size(text.len() as u64);
-            builder.append_data(&mut header, name, text.as_bytes()).context("write the image's archive")?;
+            builder
+                .append_data(&mut header, name, text.as_bytes())
+                .context("write the image's archive")?;
         }
         let mut layer = File::open(&self.path).context("read the image's layer")?;
         let mut header = header(EntryType::Regular, 0o644);
         header.set_size(layer.metadata().context("read the image's layer")?.len());
-        builder.append_data(&mut header, "layer.tar", &mut layer).context("write the image's archive")?;
-        builder.into_inner().and_then(|mut writer| writer.flush()).context("write the image's archive")?;
+        builder
+            .append_data(&mut header, "layer.tar", &mut layer)
+            .context("write the image's archive")?;
+        builder
+            .into_inner()
+            .and_then(|mut writer| writer.flush())
+            .context("write the image's archive")?;
         fs::rename(&unfinished, archive).with_context(|| format!("write {}", archive.display()))?;
         fs::remove_file(&self.path).context("remove the image's layer")
     }
@@ -203,13 +220,20 @@ mod tests {
             layer.text("hello", "world").unwrap();
             layer.link("greeting", "hello").unwrap();
             layer.tree(&tree).unwrap();
-            let config = ImageConfig { reference: "localhost/x:1".into(), ..ImageConfig::default() };
+            let config = ImageConfig {
+                reference: "localhost/x:1".into(),
+                ..ImageConfig::default()
+            };
             layer.finish(&config, &archive).unwrap();
             fs::read(archive).unwrap()
         };
         assert_eq!(make("a.tar"), make("b.tar"));
         let mut archive = tar::Archive::new(File::open(dir.path().join("a.tar")).unwrap());
-        let names: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned()).collect();
+        let names: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().into_owned())
+            .collect();
         assert_eq!(names.len(), 3);
         assert_eq!(names[1..], [PathBuf::from("manifest.json"), PathBuf::from("layer.tar")]);
         assert!(!dir.path().join("layer").exists());

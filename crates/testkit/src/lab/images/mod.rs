@@ -36,17 +36,35 @@ fn cache() -> Result<PathBuf> {
 pub fn ensure(binaries: &Binaries, progress: &mut dyn FnMut(&str)) -> Result<Images> {
     let cache = cache()?;
     // The folder of the binaries is named by a hash of their sources.
-    let key = binaries.dir().parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let key = binaries
+        .dir()
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let version = tools::cnpg_manifest()?;
-    let version = version.file_stem().unwrap_or_default().to_string_lossy().trim_start_matches("cnpg-").to_owned();
+    let version = version
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .trim_start_matches("cnpg-")
+        .to_owned();
     let operator = format!("localhost/cloudnative-pg:{version}");
     let mut archives = Vec::new();
-    for (name, reference) in [("pause", "localhost/pause:lab"), ("coredns", "localhost/coredns:lab"), ("manager", &operator)] {
+    for (name, reference) in [
+        ("pause", "localhost/pause:lab"),
+        ("coredns", "localhost/coredns:lab"),
+        ("manager", &operator),
+    ] {
         let archive = cache.join(format!("{name}-{key}-{FORMAT}.tar"));
         if !archive.is_file() {
             progress(&format!("making the image {reference}"));
             let mut layer = Layer::create(&archive.with_extension("layer"))?;
-            let mut config = ImageConfig { reference: reference.to_owned(), ..ImageConfig::default() };
+            let mut config = ImageConfig {
+                reference: reference.to_owned(),
+                ..ImageConfig::default()
+            };
             match name {
                 "manager" => {
                     // Where the operator looks for itself, to copy itself into the instances' pods.
@@ -68,7 +86,11 @@ pub fn ensure(binaries: &Binaries, progress: &mut dyn FnMut(&str)) -> Result<Ima
     }
     let postgres = postgres::ensure(&cache, progress)?;
     archives.push(postgres.archive);
-    Ok(Images { archives, operator, postgres: postgres.reference })
+    Ok(Images {
+        archives,
+        operator,
+        postgres: postgres.reference,
+    })
 }
 
 fn arch() -> &'static str {

@@ -28,9 +28,15 @@ pub fn build(program: &Path, reference: &str, archive: &Path) -> Result<()> {
         layer.file(CERTIFICATES.trim_start_matches('/'), Path::new(CERTIFICATES), 0o644)?;
     }
     let libraries = libraries(program)?;
-    let folders: BTreeSet<PathBuf> =
-        libraries.iter().flat_map(|library| library.ancestors().skip(1).map(Path::to_owned)).collect();
-    for folder in folders.iter().filter_map(|folder| folder.strip_prefix("/").ok()).filter(|f| !f.as_os_str().is_empty()) {
+    let folders: BTreeSet<PathBuf> = libraries
+        .iter()
+        .flat_map(|library| library.ancestors().skip(1).map(Path::to_owned))
+        .collect();
+    for folder in folders
+        .iter()
+        .filter_map(|folder| folder.strip_prefix("/").ok())
+        .filter(|f| !f.as_os_str().is_empty())
+    {
         layer.directory(&folder.to_string_lossy(), 0o755)?;
     }
     for library in &libraries {

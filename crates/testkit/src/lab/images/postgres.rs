@@ -81,8 +81,19 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
     prepare(&root)?;
     progress(&format!("installing postgresql-{MAJOR} into the image"));
     let inside = |words: &[&str]| isolated("chroot", &[&[root.to_string_lossy().as_ref()], words].concat());
+    // Debian gives the group 26 to tape drives.
+    inside(&["groupdel", "tape"])?;
     inside(&["groupadd", "--gid", UID, "postgres"])?;
-    inside(&["useradd", "--uid", UID, "--gid", UID, "--home-dir", "/var/lib/postgresql", "postgres"])?;
+    inside(&[
+        "useradd",
+        "--uid",
+        UID,
+        "--gid",
+        UID,
+        "--home-dir",
+        "/var/lib/postgresql",
+        "postgres",
+    ])?;
     inside(&["apt-get", "-q", "update"])?;
     let package = format!("postgresql-{MAJOR}");
     inside(&["apt-get", "-q", "-y", "--no-install-recommends", "install", &package])?;
@@ -109,7 +120,10 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
     layer.directory("dev", 0o755)?;
     layer.tree(&root)?;
     layer.finish(&config, &archive)?;
-    let image = Image { reference: config.reference, archive };
+    let image = Image {
+        reference: config.reference,
+        archive,
+    };
     let new = note.with_extension("new");
     fs::write(&new, serde_json::to_vec_pretty(&image)?).with_context(|| format!("write {}", new.display()))?;
     fs::rename(&new, &note).with_context(|| format!("write {}", note.display()))?;
@@ -120,7 +134,16 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
 /// Runs a program in a mount and process namespace of its own: whatever it mounts or starts ends with it.
 fn isolated(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "--", program])
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+            "--",
+            program,
+        ])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("LC_ALL", "C")
@@ -128,7 +151,11 @@ fn isolated(program: &str, arguments: &[&str]) -> Result<String> {
         .output()
         .with_context(|| format!("start {program}"))?;
     if !output.status.success() {
-        let text = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         let lines: Vec<&str> = text.trim().lines().collect();
         let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
         bail!("{program} {}: {}\n{last}", arguments.join(" "), output.status);
@@ -141,7 +168,10 @@ fn prepare(root: &Path) -> Result<()> {
         // No service is to be started by its installation, no database made, no documentation unpacked.
         ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"),
         ("etc/postgresql-common/createcluster.conf", "create_main_cluster = false\n"),
-        ("etc/dpkg/dpkg.cfg.d/lean", "path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n"),
+        (
+            "etc/dpkg/dpkg.cfg.d/lean",
+            "path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n",
+        ),
     ];
     for (name, content) in files {
         let path = root.join(name);
@@ -158,7 +188,10 @@ fn prune(root: &Path) -> Result<()> {
     let mut doomed: Vec<PathBuf> = PRUNED.iter().map(|name| root.join(name)).collect();
     let beginning = |dir: PathBuf, prefix: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).map(|entry| entry.path()).collect()
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path())
+            .collect()
     };
     for (dir, prefix) in PRUNED_PREFIXES {
         doomed.extend(beginning(root.join(dir), prefix));

@@ -35,7 +35,12 @@ pub struct Spec {
 impl Spec {
     /// Of the control plane.
     pub fn new(name: &str, program: impl Into<PathBuf>) -> Self {
-        Self { name: name.to_owned(), program: program.into(), arguments: Vec::new(), namespaces_of: None }
+        Self {
+            name: name.to_owned(),
+            program: program.into(),
+            arguments: Vec::new(),
+            namespaces_of: None,
+        }
     }
 
     /// With one more argument.
@@ -64,7 +69,9 @@ impl Spec {
             Some(pid) => {
                 // Neither of these namespaces makes nsenter fork: the program keeps the pid that we see.
                 let mut command = Command::new("nsenter");
-                command.args(["--net", "--mount", "--target", &pid.to_string(), "--"]).arg(&self.program);
+                command
+                    .args(["--net", "--mount", "--target", &pid.to_string(), "--"])
+                    .arg(&self.program);
                 command
             }
         }
@@ -97,7 +104,12 @@ impl Component {
         };
         let status = Arc::new(Mutex::new(status));
         let (orders, inbox) = mpsc::channel(8);
-        let keeper = Keeper { spec, dir: layout.dir().to_owned(), status: status.clone(), inbox };
+        let keeper = Keeper {
+            spec,
+            dir: layout.dir().to_owned(),
+            status: status.clone(),
+            inbox,
+        };
         tokio::spawn(keeper.keep());
         Self { orders, status }
     }
@@ -125,7 +137,11 @@ impl Component {
 
     async fn order(&self, order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order) -> Result<()> {
         let (done, answer) = oneshot::channel();
-        self.orders.send(order(done)).await.ok().context("the component is no longer kept")?;
+        self.orders
+            .send(order(done))
+            .await
+            .ok()
+            .context("the component is no longer kept")?;
         answer.await.context("the component is no longer kept")?
     }
 }
@@ -159,7 +175,11 @@ impl Keeper {
 
     fn spawn(&self) -> Result<Child> {
         let path = lock(&self.status).log.clone();
-        let log = OpenOptions::new().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| path.display().to_string())?;
         let errors = log.try_clone().context("duplicate the log's handle")?;
         let child = self
             .spec

@@ -27,15 +27,21 @@ pub fn prepare(layout: &Layout, config: &Config) -> Result<Ca> {
     }
     let ca = Ca::load_or_create(&pki, "csm-lab")?;
     ServiceAccountKeys::ensure(&pki)?;
-    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(Into::into).into();
+    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
+        .map(Into::into)
+        .into();
     names.push("kubernetes.default.svc.cluster.local".into());
     names.extend([network.control_plane(), network.api_service(), std::net::Ipv4Addr::LOCALHOST].map(|ip| ip.to_string()));
-    ca.issue(Subject::user("kube-apiserver"), Usage::Server, &names)?.save(&pki, "apiserver")?;
+    ca.issue(Subject::user("kube-apiserver"), Usage::Server, &names)?
+        .save(&pki, "apiserver")?;
     let to_kubelets = Subject::member("apiserver-kubelet-client", "system:masters");
     ca.issue(to_kubelets, Usage::Client, &[])?.save(&pki, "apiserver-kubelet-client")?;
     for (file, subject) in [
         (layout.kubeconfig(), Subject::member("admin", "system:masters")),
-        (conf.join("kube-controller-manager.kubeconfig"), Subject::user("system:kube-controller-manager")),
+        (
+            conf.join("kube-controller-manager.kubeconfig"),
+            Subject::user("system:kube-controller-manager"),
+        ),
         (conf.join("kube-scheduler.kubeconfig"), Subject::user("system:kube-scheduler")),
         (conf.join("csi.kubeconfig"), Subject::member("csi-sidecars", "system:masters")),
     ] {
@@ -48,7 +54,12 @@ pub fn prepare(layout: &Layout, config: &Config) -> Result<Ca> {
 /// A kubeconfig with a certificate of its own.
 pub fn write_kubeconfig(file: &Path, config: &Config, ca: &Ca, subject: Subject) -> Result<()> {
     let issued = ca.issue(subject, Usage::Client, &[])?;
-    let text = kubeconfig(&config.network.api_url(), ca.cert_pem(), &Credential::Certificate(&issued), "default");
+    let text = kubeconfig(
+        &config.network.api_url(),
+        ca.cert_pem(),
+        &Credential::Certificate(&issued),
+        "default",
+    );
     write(file, &text)
 }
 
@@ -120,16 +131,19 @@ pub fn apiserver(layout: &Layout, config: &Config) -> Spec {
 /// The controller manager.
 pub fn controller_manager(layout: &Layout, config: &Config) -> Spec {
     let pki = |name: &str| layout.pki().join(name).display().to_string();
-    with_kubeconfig(layout, Spec::new("kube-controller-manager", config.binaries.join("kube-controller-manager")))
-        .flag("leader-elect", false)
-        .flag("use-service-account-credentials", true)
-        .flag("root-ca-file", pki("ca.crt"))
-        .flag("service-account-private-key-file", pki("sa.key"))
-        .flag("cluster-signing-cert-file", pki("ca.crt"))
-        .flag("cluster-signing-key-file", pki("ca.key"))
-        .flag("flex-volume-plugin-dir", layout.run().join("flexvolume").display())
-        .flag("bind-address", "127.0.0.1")
-        .flag("profiling", false)
+    with_kubeconfig(
+        layout,
+        Spec::new("kube-controller-manager", config.binaries.join("kube-controller-manager")),
+    )
+    .flag("leader-elect", false)
+    .flag("use-service-account-credentials", true)
+    .flag("root-ca-file", pki("ca.crt"))
+    .flag("service-account-private-key-file", pki("sa.key"))
+    .flag("cluster-signing-cert-file", pki("ca.crt"))
+    .flag("cluster-signing-key-file", pki("ca.key"))
+    .flag("flex-volume-plugin-dir", layout.run().join("flexvolume").display())
+    .flag("bind-address", "127.0.0.1")
+    .flag("profiling", false)
 }
 
 /// The scheduler.
@@ -151,7 +165,9 @@ fn with_kubeconfig(layout: &Layout, spec: Spec) -> Spec {
 pub fn csi(layout: &Layout, config: &Config, kind: Kind) -> Vec<Spec> {
     let word = kind_word(kind);
     let driver = Spec::new(&format!("csi-{word}"), layout.bin().join("loopcsi"));
-    let driver = csi_flags(layout, kind, driver).flag("socket", layout.csi_socket(kind).display()).arg("controller");
+    let driver = csi_flags(layout, kind, driver)
+        .flag("socket", layout.csi_socket(kind).display())
+        .arg("controller");
     let sidecar = |program: &str, port: u16| {
         Spec::new(&format!("{program}-{word}"), config.binaries.join(program))
             .flag("csi-address", layout.csi_socket(kind).display())

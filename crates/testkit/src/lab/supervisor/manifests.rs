@@ -111,5 +111,7 @@ pub fn cnpg(config: &Config) -> Result<String> {
         .find(|image| image.contains("/cloudnative-pg:"))
         .with_context(|| format!("{} names no image of the operator", path.display()))?;
     // The name stands twice: the operator tells its pods to copy it from its own image.
-    Ok(text.replace(upstream, &config.operator_image).replace("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent"))
+    Ok(text
+        .replace(upstream, &config.operator_image)
+        .replace("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent"))
 }

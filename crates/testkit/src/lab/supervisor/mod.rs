@@ -71,7 +71,10 @@ pub async fn supervise(layout: Layout) -> Result<()> {
         config,
         components: Mutex::default(),
         shared: Mutex::new(shared),
-        nodes: tokio::sync::Mutex::new(Nodes { ca: None, list: Vec::new() }),
+        nodes: tokio::sync::Mutex::new(Nodes {
+            ca: None,
+            list: Vec::new(),
+        }),
     });
     let socket = supervisor.layout.control();
     let _ = std::fs::remove_file(&socket);
@@ -165,7 +168,10 @@ impl Supervisor {
     fn start(&self, spec: Spec) {
         let name = spec.name.clone();
         let component = Arc::new(Component::start(&self.layout, spec));
-        self.components.lock().unwrap_or_else(PoisonError::into_inner).insert(name, component);
+        self.components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, component);
     }
 
     /// Does one step, and keeps its time.
@@ -173,7 +179,10 @@ impl Supervisor {
         let (name, begin) = (name.into(), Instant::now());
         let index = {
             let mut shared = self.shared();
-            shared.steps.push(Step { name: name.clone(), took_ms: None });
+            shared.steps.push(Step {
+                name: name.clone(),
+                took_ms: None,
+            });
             shared.steps.len() - 1
         };
         let result = work.await.with_context(|| name);
@@ -188,7 +197,9 @@ impl Supervisor {
         let (layout, config) = (&self.layout, &self.config);
         node::furnish().await?;
         self.step("network of the lab", network::create(layout, config)).await?;
-        let ca = self.step("certificates and configuration", async { controlplane::prepare(layout, config) }).await?;
+        let ca = self
+            .step("certificates and configuration", async { controlplane::prepare(layout, config) })
+            .await?;
         self.nodes.lock().await.ca = Some(ca);
         self.start(controlplane::etcd(layout, config));
         self.start(controlplane::apiserver(layout, config));
@@ -199,11 +210,15 @@ impl Supervisor {
             for kind in [Kind::Loop, Kind::HostDir] {
                 let dir = layout.volumes(kind);
                 std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-                controlplane::csi(layout, config, kind).into_iter().for_each(|spec| self.start(spec));
+                controlplane::csi(layout, config, kind)
+                    .into_iter()
+                    .for_each(|spec| self.start(spec));
             }
             let objects: Vec<_> = manifests::coredns(config).into_iter().chain(manifests::storage()).collect();
-            self.step("DNS and storage classes", self.apply("base", &json_stream(&objects))).await?;
-            self.step("CloudNativePG's objects", self.apply("cnpg", &manifests::cnpg(config)?)).await
+            self.step("DNS and storage classes", self.apply("base", &json_stream(&objects)))
+                .await?;
+            self.step("CloudNativePG's objects", self.apply("cnpg", &manifests::cnpg(config)?))
+                .await
         };
         let nodes = async {
             for _ in 0..config.nodes {
@@ -213,7 +228,11 @@ impl Supervisor {
         };
         tokio::try_join!(cluster, nodes)?;
         self.step("DNS answers", self.rolled_out("kube-system", "coredns")).await?;
-        self.step("CloudNativePG's operator ready", self.rolled_out("cnpg-system", "cnpg-controller-manager")).await
+        self.step(
+            "CloudNativePG's operator ready",
+            self.rolled_out("cnpg-system", "cnpg-controller-manager"),
+        )
+        .await
     }
 
     /// Adds one node, and waits until it is ready. Returns its number.
@@ -226,7 +245,9 @@ impl Supervisor {
         }
         let ca = nodes.ca.as_ref().context("the lab is not far enough to have nodes")?;
         let name = super::layout::node_name(number);
-        let node = self.step(format!("namespaces of node {name}"), Node::create(layout, config, ca, number)).await?;
+        let node = self
+            .step(format!("namespaces of node {name}"), Node::create(layout, config, ca, number))
+            .await?;
         network::route_to_pods(config, number).await?;
         for other in &nodes.list {
             other.route_to(config, number).await?;
@@ -237,7 +258,11 @@ impl Supervisor {
         until(PATIENCE, || async { self.api_answers().await }).await?;
         node.components(layout, config).into_iter().for_each(|spec| self.start(spec));
         nodes.list.push(node);
-        self.shared().nodes.push(protocol::Node { number, name: name.clone(), ip: config.network.node(number) });
+        self.shared().nodes.push(protocol::Node {
+            number,
+            name: name.clone(),
+            ip: config.network.node(number),
+        });
         self.step(format!("node {name} ready"), self.node_ready(&name)).await?;
         Ok(number)
     }
@@ -280,13 +305,21 @@ impl Supervisor {
         let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}/{.status.conditions[?(@.type=="Ready")].message}"#;
         until(PATIENCE, || async {
             let ready = self.kubectl(&["get", "node", name, "--output", path]).await?;
-            if ready.starts_with("True") { Ok(()) } else { bail!("not ready: {ready}") }
+            if ready.starts_with("True") {
+                Ok(())
+            } else {
+                bail!("not ready: {ready}")
+            }
         })
         .await?;
         // A class of volumes can be used on a node only when its driver is announced there.
         until(PATIENCE, || async {
-            let drivers = self.kubectl(&["get", "csinode", name, "--output", "jsonpath={.spec.drivers[*].name}"]).await?;
-            let missing = [Kind::Loop, Kind::HostDir].iter().find(|kind| !drivers.contains(kind.driver_name()));
+            let drivers = self
+                .kubectl(&["get", "csinode", name, "--output", "jsonpath={.spec.drivers[*].name}"])
+                .await?;
+            let missing = [Kind::Loop, Kind::HostDir]
+                .iter()
+                .find(|kind| !drivers.contains(kind.driver_name()));
             missing.map_or(Ok(()), |kind| bail!("the CSI driver {} is not registered", kind.driver_name()))
         })
         .await
@@ -295,8 +328,14 @@ impl Supervisor {
     async fn rolled_out(&self, namespace: &str, deployment: &str) -> Result<()> {
         let path = "jsonpath={.status.readyReplicas}";
         until(PATIENCE, || async {
-            let ready = self.kubectl(&["get", "deployment", "--namespace", namespace, deployment, "--output", path]).await?;
-            if ready.trim() == "1" { Ok(()) } else { bail!("no pod of {namespace}/{deployment} is ready") }
+            let ready = self
+                .kubectl(&["get", "deployment", "--namespace", namespace, deployment, "--output", path])
+                .await?;
+            if ready.trim() == "1" {
+                Ok(())
+            } else {
+                bail!("no pod of {namespace}/{deployment} is ready")
+            }
         })
         .await
     }

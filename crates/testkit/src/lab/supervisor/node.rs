@@ -55,9 +55,18 @@ impl Node {
         let output = holder.stdout.take().context("the node's holder has no output")?;
         match BufReader::new(output).lines().next_line().await? {
             Some(line) if line == READY => {}
-            _ => bail!("the mounts of node {} could not be made: see {}", node.name, layout.log("labd").display()),
+            _ => bail!(
+                "the mounts of node {} could not be made: see {}",
+                node.name,
+                layout.log("labd").display()
+            ),
         }
-        let this = Self { number, layout: node, holder, pid };
+        let this = Self {
+            number,
+            layout: node,
+            holder,
+            pid,
+        };
         this.connect(config).await?;
         Ok(this)
     }
@@ -90,12 +99,15 @@ impl Node {
     /// Adds a route to another node's pods.
     pub async fn route_to(&self, config: &Config, other: u8) -> Result<()> {
         let (pods, via, pid) = (config.network.pods(other), config.network.node(other), self.pid);
-        run_line(&format!("nsenter --net --target {pid} -- ip route replace {pods} via {via}")).await.map(drop)
+        run_line(&format!("nsenter --net --target {pid} -- ip route replace {pods} via {via}"))
+            .await
+            .map(drop)
     }
 
     /// containerd, to be started first.
     pub fn containerd(&self) -> Spec {
-        self.spec("containerd", "/usr/bin/containerd").flag("config", self.layout.dir.join("containerd.toml").display())
+        self.spec("containerd", "/usr/bin/containerd")
+            .flag("config", self.layout.dir.join("containerd.toml").display())
     }
 
     /// Imports an image archive.
@@ -139,7 +151,10 @@ impl Node {
 
     fn spec(&self, word: &str, program: impl Into<std::path::PathBuf>) -> Spec {
         let spec = Spec::new(&format!("{word}@{}", self.layout.name), program);
-        Spec { namespaces_of: Some(self.pid), ..spec }
+        Spec {
+            namespaces_of: Some(self.pid),
+            ..spec
+        }
     }
 }
 
@@ -147,7 +162,9 @@ impl Node {
 pub async fn import(node: &NodeLayout, archive: &std::path::Path) -> Result<()> {
     let socket = node.containerd_socket();
     let arguments = ["--address", &socket.to_string_lossy(), "--namespace", "k8s.io", "images", "import"].map(str::to_owned);
-    run("ctr", arguments.into_iter().chain([archive.to_string_lossy().into_owned()])).await.map(drop)
+    run("ctr", arguments.into_iter().chain([archive.to_string_lossy().into_owned()]))
+        .await
+        .map(drop)
 }
 
 fn cgroup(layout: &Layout, number: u8) -> String {
@@ -200,15 +217,29 @@ async fn fake_sysctls(node: &NodeLayout) -> Result<()> {
 fn write_config(layout: &Layout, config: &Config, ca: &Ca, number: u8, node: &NodeLayout) -> Result<()> {
     let (dir, network) = (&node.dir, config.network);
     let path = |path: std::path::PathBuf| path.display().to_string();
-    let mut folders = vec![node.registry(), node.pod_logs(), node.containerd_root(), node.cni(), dir.join("cni.d")];
-    folders.extend([Kind::Loop, Kind::HostDir].iter().filter_map(|kind| Some(node.csi_socket(*kind).parent()?.to_owned())));
+    let mut folders = vec![
+        node.registry(),
+        node.pod_logs(),
+        node.containerd_root(),
+        node.cni(),
+        dir.join("cni.d"),
+    ];
+    folders.extend(
+        [Kind::Loop, Kind::HostDir]
+            .iter()
+            .filter_map(|kind| Some(node.csi_socket(*kind).parent()?.to_owned())),
+    );
     for folder in folders {
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     }
     let ip = network.node(number).to_string();
     let names = [node.name.clone(), ip, "127.0.0.1".into()];
-    ca.issue(Subject::member(format!("system:node:{}", node.name), "system:nodes"), Usage::Server, &names)?
-        .save(dir, "kubelet-server")?;
+    ca.issue(
+        Subject::member(format!("system:node:{}", node.name), "system:nodes"),
+        Usage::Server,
+        &names,
+    )?
+    .save(dir, "kubelet-server")?;
     let user = Subject::member(format!("system:node:{}", node.name), "system:nodes");
     write_kubeconfig(&dir.join("kubelet.kubeconfig"), config, ca, user)?;
     write_kubeconfig(&dir.join("kube-proxy.kubeconfig"), config, ca, Subject::user("system:kube-proxy"))?;
