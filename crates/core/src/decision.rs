@@ -189,14 +189,16 @@ pub enum Cause {
         /// An instance whose PVC is of that class.
         instance: Arc<str>,
     },
-    /// A filesystem is larger than its PVC.
+    /// A filesystem is shared by many volumes.
     Filesystem {
         /// The instance.
         instance: Arc<str>,
-        /// used + available of the filesystem.
+        /// used + available of the filesystem; zero where there are no figures.
         filesystem: Bytes,
         /// Size of the PVC.
         size: Bytes,
+        /// Its storage class.
+        class: Arc<str>,
     },
     /// A resize is under way.
     Resize {

@@ -12,6 +12,9 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod check;
+pub mod explain;
+pub mod operation;
 pub mod plan;
 pub mod resolve;
 pub mod validate;
@@ -19,5 +22,11 @@ pub mod world;
 
 mod decision;
 mod fencing;
+mod freshness;
+mod gates;
+mod ledger;
 mod pause;
 mod selector;
+mod size;
+mod triggers;
+mod view;

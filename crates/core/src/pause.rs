@@ -30,6 +30,15 @@ impl Pause {
         }
     }
 
+    /// When it ends by itself, where it does.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::No => None,
+            Self::Paused { until, .. } => *until,
+        }
+    }
+
     /// Whether it holds at `now`; it has ended at `until` itself.
     #[must_use]
     pub fn in_force(&self, now: Timestamp) -> bool {

@@ -1,0 +1,39 @@
+use csm_api::Reason;
+use jiff::Timestamp;
+
+use super::{Gate, Held, Inputs};
+use crate::decision::Cause;
+use crate::freshness::after;
+use crate::view::{View, Want};
+
+/// Gate 18: the last accepted growth started less than `cooldownMinutes` ago. It paces planned growth only.
+pub(crate) const GATE: Gate = Gate {
+    lets_catch_up: true,
+    opens_at: Some(opens_at),
+    ..Gate::new(Reason::Cooldown, holds, inputs)
+};
+
+fn ends_at(view: &View) -> Option<Timestamp> {
+    let cooldown = view.settings?.expansion.cooldown.value;
+    view.ledger.last_growth.map(|start| after(start, cooldown))
+}
+
+fn opens_at(view: &View, want: &Want) -> Option<Timestamp> {
+    if want.is_catch_up() {
+        return None;
+    }
+    ends_at(view).filter(|end| *end > view.now())
+}
+
+fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
+    opens_at(view, want?).map(|at| Held::new(Reason::Cooldown, Cause::Until { at }))
+}
+
+fn inputs(view: &View) -> Inputs {
+    let minutes = view.settings.map(|s| s.expansion.cooldown.value.as_mins().to_string());
+    vec![
+        ("expansion.cooldownMinutes", minutes.unwrap_or_else(|| "unknown".to_owned())),
+        ("lastGrowth", super::moment(view.ledger.last_growth, "none")),
+        ("ends", super::moment(ends_at(view), "none")),
+    ]
+}

@@ -1,0 +1,340 @@
+//! An operation from its record to the verified filesystem: what its status should say now, and what to do next.
+//!
+//! Pure and memoryless: all of an operation's state is in its StorageEvent and in the PVCs, so a manager that was killed
+//! anywhere computes the same next step as the one before it. A PVC counts as patched when it asks for the size, not
+//! when we remember asking: a write that was applied but never answered is found again.
+
+use csm_api::{
+    AffectedPvc, ClusterReference, Condition, ConditionStatus, EventType, ExpansionSpec, Phase, PvcPhase, PvcStatus, Reason, StorageEvent,
+    StorageEventSpec, StorageEventStatus, Trigger, Urgency, VerifiedBy, VolumeReference, condition,
+};
+use csm_units::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::plan::Decision;
+use crate::resolve::Resolution;
+use crate::world::{Member, ResizeStage, Volume, World};
+
+/// How long after a refused or infeasible growth the next one is tried: planner.md, gate 12a.
+const RETRY_AFTER: [SignedDuration; 3] = [
+    SignedDuration::from_mins(1),
+    SignedDuration::from_mins(5),
+    SignedDuration::from_mins(15),
+];
+
+/// A filesystem counts as grown when it is larger by this share of what was asked: filesystems keep some for themselves.
+const GROWN_PERCENT: u64 = 90;
+
+/// The record of a growth that was decided, written before anything is touched. None where the decision is no growth.
+#[must_use]
+pub fn record(world: &World, decision: &Decision, parallelism: i32, message: String) -> Option<StorageEventSpec> {
+    let to = decision.to?;
+    let volume = world.volumes.iter().find(|v| v.key == decision.volume)?;
+    let affected_pvcs: Vec<AffectedPvc> = decision
+        .members
+        .iter()
+        .filter(|plan| plan.to.is_some())
+        .filter_map(|plan| volume.members.iter().find(|m| m.uid == plan.uid))
+        .map(|member| AffectedPvc {
+            name: member.pvc.to_string(),
+            uid: member.uid.to_string(),
+            instance: member.instance.to_string(),
+            node: member.node.as_deref().map(str::to_owned),
+            original_size: member.bytes(),
+            filesystem_bytes: member.figures().and_then(|o| i64::try_from(o.capacity.get()).ok()),
+        })
+        .collect();
+    if affected_pvcs.is_empty() {
+        return None;
+    }
+    Some(StorageEventSpec {
+        cluster_ref: ClusterReference {
+            name: world.cluster.key.name.to_string(),
+            uid: world.cluster.uid.to_string(),
+        },
+        event_type: EventType::Expansion,
+        trigger: Trigger::of(decision.urgency.unwrap_or(Urgency::Planned)),
+        volume: VolumeReference {
+            role: decision.volume.role,
+            tablespace: decision.volume.tablespace.as_deref().map(str::to_owned),
+        },
+        reason: decision.reason,
+        message,
+        expansion: ExpansionSpec {
+            original_size: decision.from,
+            requested_size: to,
+            parallelism,
+            affected_pvcs,
+        },
+    })
+}
+
+/// What an operation rests on, beside its own record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The volume as it is now; none where the Cluster has no such volume any more.
+    pub volume: Option<&'a Volume>,
+    /// Whether further PVCs may be patched, or what stands against it: a person's newest intent wins over an old decision.
+    pub permission: Result<(), Reason>,
+    /// PVCs of the same Cluster that other operations are resizing.
+    pub in_flight_elsewhere: usize,
+    /// Operations of this volume that failed in a row just before.
+    pub failures_before: i32,
+    /// Figures older than this are not waited for any longer.
+    pub stale_after: SignedDuration,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A PVC to patch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Its name.
+    pub pvc: String,
+    /// Its UID, a precondition.
+    pub uid: String,
+    /// The size to ask for.
+    pub to: Bytes,
+}
+
+/// Whether a growth of `volume` to `to` that was decided before may go on to its next PVC, or what stands against it.
+///
+/// # Errors
+/// The reason that stands against it.
+pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> Result<(), Reason> {
+    let settings = match &*world.resolution {
+        Resolution::NoPolicy => return Err(Reason::NoPolicy),
+        Resolution::Conflict(_) => return Err(Reason::PolicyConflict),
+        Resolution::Invalid(_) => return Err(Reason::PolicyInvalid),
+        Resolution::Settings(settings) => settings,
+    };
+    let max_size = settings.expansion.max_size.as_ref().map(|f| f.value);
+    let ceilings = [max_size, volume.learned_ceiling];
+    let checks = [
+        (world.cluster.deleting, Reason::ClusterDeleting),
+        (!settings.expansion.enabled.value, Reason::Disabled),
+        (world.cluster.pause.in_force(now), Reason::Paused),
+        (world.cluster.hibernated, Reason::Hibernated),
+        (
+            volume.members.iter().any(|m| world.cluster.fencing.covers(&m.instance)),
+            Reason::Fenced,
+        ),
+        (!world.cluster.resize_in_use_volumes, Reason::InUseResizeDisabled),
+        (ceilings.into_iter().flatten().any(|ceiling| to > ceiling), Reason::AtLimit),
+        (settings.dry_run.value, Reason::DryRun),
+    ];
+    checks
+        .into_iter()
+        .find(|(stands, _)| *stands)
+        .map_or(Ok(()), |(_, reason)| Err(reason))
+}
+
+/// The next step of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What its status should say.
+    pub status: StorageEventStatus,
+    /// PVCs to patch now, in this order.
+    pub patch: Vec<Patch>,
+}
+
+impl Progress {
+    /// Whether the operation has ended, and how.
+    #[must_use]
+    pub fn ended(&self) -> Option<Phase> {
+        self.status.phase.filter(|p| matches!(p, Phase::Completed | Phase::Failed))
+    }
+}
+
+/// What is next for `event`.
+#[must_use]
+pub fn follow(event: &StorageEvent, context: Context<'_>) -> Progress {
+    let mut status = event.status.clone().unwrap_or_default();
+    if matches!(status.phase, Some(Phase::Completed | Phase::Failed)) {
+        return Progress { status, patch: Vec::new() };
+    }
+    let expansion = &event.spec.expansion;
+    status.phase = Some(Phase::InProgress);
+    status.start_time.get_or_insert(Time(context.now));
+    status.pvc_statuses = expansion
+        .affected_pvcs
+        .iter()
+        .map(|pvc| {
+            let before = status.pvc_statuses.iter().find(|s| s.uid == pvc.uid).cloned();
+            let member = context.volume.and_then(|v| v.members.iter().find(|m| *m.uid == *pvc.uid));
+            follow_pvc(pvc, expansion.requested_size, before, member, &context)
+        })
+        .collect();
+
+    let count = |wanted: &[PvcPhase]| status.pvc_statuses.iter().filter(|s| wanted.contains(&s.phase)).count();
+    let resizing = count(&[PvcPhase::ControllerResizing, PvcPhase::WaitingForNode]);
+    let unfinished = resizing.saturating_add(count(&[PvcPhase::Verifying]));
+    let failed = count(&[PvcPhase::Failed]);
+    let pending = count(&[PvcPhase::Pending]);
+
+    if pending > 0 && failed == 0 && context.permission.is_ok() {
+        let parallelism = usize::try_from(expansion.parallelism.max(1)).unwrap_or(1);
+        let free = parallelism.saturating_sub(resizing.saturating_add(context.in_flight_elsewhere));
+        let patch = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Pending).take(free);
+        let patch = patch
+            .map(|s| Patch {
+                pvc: s.name.clone(),
+                uid: s.uid.clone(),
+                to: expansion.requested_size,
+            })
+            .collect();
+        return Progress { status, patch };
+    }
+    if unfinished == 0 {
+        finish(&mut status, &context);
+    }
+    Progress { status, patch: Vec::new() }
+}
+
+/// The API server refused to raise the request of a PVC: no further PVC is patched.
+pub fn refuse(status: &mut StorageEventStatus, uid: &str, error: &str) {
+    for pvc in status.pvc_statuses.iter_mut().filter(|pvc| pvc.uid == uid) {
+        pvc.phase = PvcPhase::Failed;
+        pvc.error = Some(error.to_owned());
+    }
+}
+
+fn follow_pvc(pvc: &AffectedPvc, requested: Bytes, before: Option<PvcStatus>, member: Option<&Member>, context: &Context<'_>) -> PvcStatus {
+    let mut status = before.unwrap_or_else(|| PvcStatus {
+        name: pvc.name.clone(),
+        uid: pvc.uid.clone(),
+        phase: PvcPhase::Pending,
+        original_size: pvc.original_size,
+        new_size: None,
+        patched_at: None,
+        controller_done_at: None,
+        filesystem_resized: None,
+        verified_by: None,
+        error: None,
+    });
+    if matches!(status.phase, PvcPhase::Completed | PvcPhase::Failed) {
+        return status;
+    }
+    let now = || Time(context.now);
+    let Some(member) = member else {
+        status.phase = PvcPhase::Completed;
+        status.verified_by = Some(VerifiedBy::Gone);
+        return status;
+    };
+    if member.request < requested {
+        if status.patched_at.is_some() {
+            status.phase = PvcPhase::Failed;
+            status.error = Some(format!(
+                "its request was lowered to {} while it grew to {requested}",
+                member.request
+            ));
+        }
+        return status;
+    }
+    status.patched_at.get_or_insert_with(now);
+    status.new_size = Some(member.size);
+    let stage = member.resize.as_ref().map(|r| r.stage);
+    status.error = member.resize.as_ref().and_then(|r| r.error.as_deref()).map(str::to_owned);
+    if matches!(stage, Some(ResizeStage::ControllerInfeasible | ResizeStage::NodeInfeasible)) && member.size < requested {
+        status.phase = PvcPhase::Failed;
+        status
+            .error
+            .get_or_insert_with(|| format!("the storage says that it cannot grow to {requested}"));
+        return status;
+    }
+    if member.size < requested {
+        if matches!(stage, Some(ResizeStage::NodePending | ResizeStage::Node)) {
+            status.controller_done_at.get_or_insert_with(now);
+            status.phase = PvcPhase::WaitingForNode;
+        } else {
+            status.phase = PvcPhase::ControllerResizing;
+        }
+        return status;
+    }
+    status.controller_done_at.get_or_insert_with(now);
+    match verified(pvc, requested, member, &status, context) {
+        Some(by) => {
+            status.phase = PvcPhase::Completed;
+            status.error = None;
+            status.verified_by = Some(by);
+            status.filesystem_resized = Some(now());
+        }
+        // Some drivers leave FileSystemResizePending behind; what counts is the filesystem.
+        None if stage.is_some() => status.phase = PvcPhase::WaitingForNode,
+        None => status.phase = PvcPhase::Verifying,
+    }
+    status
+}
+
+/// What shows that the filesystem of a PVC has grown, if anything does.
+fn verified(pvc: &AffectedPvc, requested: Bytes, member: &Member, status: &PvcStatus, context: &Context<'_>) -> Option<VerifiedBy> {
+    let figures = member.figures();
+    let grown_to = pvc.filesystem_bytes.and_then(|b| u64::try_from(b).ok()).map(|before| {
+        let asked = requested.saturating_sub(pvc.original_size);
+        Bytes::new(before).saturating_add(asked.mul_div(GROWN_PERCENT, 100))
+    });
+    if let (Some(figures), Some(grown_to)) = (figures, grown_to) {
+        if figures.capacity >= grown_to {
+            return Some(VerifiedBy::Filesystem);
+        }
+    }
+    if member.resize.is_some() {
+        return None;
+    }
+    // The PVC's status is the node's own word. It stands where there are no figures to check it by: none from before, a
+    // pod that does not run, or a kubelet that has gone quiet since.
+    let done_at = status.controller_done_at.as_ref().map_or(context.now, |t| t.0);
+    let quiet = context.now.duration_since(done_at) > context.stale_after && figures.is_none_or(|f| f.at <= done_at);
+    (grown_to.is_none() || !member.pod_running || quiet).then_some(VerifiedBy::PvcStatus)
+}
+
+fn finish(status: &mut StorageEventStatus, context: &Context<'_>) {
+    let total = status.pvc_statuses.len();
+    let completed = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Completed).count();
+    let error = status.pvc_statuses.iter().find_map(|s| {
+        s.error
+            .clone()
+            .filter(|_| s.phase == PvcPhase::Failed)
+            .map(|e| format!("{}: {e}", s.name))
+    });
+    let succeeded = completed == total;
+    let mut message = format!("{completed}/{total} PVCs expanded successfully");
+    let reason = match (&error, context.permission) {
+        _ if succeeded => "Succeeded",
+        (Some(error), _) => {
+            message = format!("{message}; {error}");
+            if completed > 0 {
+                "PartialFailure"
+            } else if status.pvc_statuses.iter().any(|s| s.patched_at.is_some()) {
+                "Infeasible"
+            } else {
+                "Refused"
+            }
+        }
+        (None, Err(reason)) => {
+            message = format!("{message}; stopped before the others: {reason}");
+            "Interrupted"
+        }
+        (None, Ok(())) => "Interrupted",
+    };
+    status.phase = Some(if succeeded { Phase::Completed } else { Phase::Failed });
+    status.completion_time = Some(Time(context.now));
+    status.conditions = vec![Condition {
+        type_: condition::COMPLETE.to_owned(),
+        status: ConditionStatus::from(succeeded),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: Time(context.now),
+        observed_generation: None,
+    }];
+    if error.is_some() {
+        let failures = context.failures_before.max(0).saturating_add(1);
+        let step = usize::try_from(failures.saturating_sub(1))
+            .unwrap_or(0)
+            .min(RETRY_AFTER.len().saturating_sub(1));
+        let wait = RETRY_AFTER.get(step).copied().unwrap_or(SignedDuration::from_mins(15));
+        status.retry_count = Some(failures);
+        status.next_retry_time = context.now.checked_add(wait).ok().map(Time);
+    }
+}

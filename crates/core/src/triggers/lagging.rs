@@ -1,0 +1,9 @@
+use crate::size;
+use crate::view::{View, Want};
+
+/// Rule 11: some member lags. It needs no figures.
+pub(crate) fn trigger(view: &View) -> Option<Want> {
+    view.settings?;
+    let lags = view.lagging().next().is_some();
+    lags.then(|| size::catch_up(view))
+}
