@@ -11,7 +11,7 @@ mod audit;
 mod state;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -61,7 +61,7 @@ pub struct ControlPlane {
     etcd: Mutex<Process>,
     binaries: Binaries,
     options: Options,
-    ca: Ca,
+    ca: Arc<Ca>,
     server: String,
     kubeconfig: PathBuf,
     state: StateDir,
@@ -82,7 +82,7 @@ impl ControlPlane {
                 state.path().display()
             );
         }
-        let ca = Ca::new("test-ca")?;
+        let ca = Arc::new(Ca::new("test-ca")?);
         write_certificates(&ca, state.path())?;
         audit::write_policy(state.path())?;
         let mut etcd = start_etcd(&binaries, state.path())?;
@@ -105,7 +105,7 @@ impl ControlPlane {
     }
 
     /// The authority that signed its certificates; simulated kubelets use it too.
-    pub fn ca(&self) -> &Ca {
+    pub fn ca(&self) -> &Arc<Ca> {
         &self.ca
     }
 

@@ -3,6 +3,7 @@
 //! - [`tools`] builds the Go programs (etcd, Kubernetes, CloudNativePG) from a pinned module into a cache.
 //! - [`pki`] and [`process`] make certificates and keep child processes under control.
 //! - [`controlplane`] is a real API server for one test run.
+//! - [`nodesim`] plays the kubelets, [`resizer`] the expansion of volumes.
 //! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
 //! - [`lab`] is a real cluster on this machine.
 
@@ -10,7 +11,9 @@ pub mod controlplane;
 pub mod csi;
 pub mod lab;
 pub mod manifest;
+pub mod nodesim;
 pub mod pki;
 pub mod process;
+pub mod resizer;
 pub mod retry;
 pub mod tools;
