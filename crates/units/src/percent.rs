@@ -34,11 +34,12 @@ impl Percent {
         size.mul_div(u64::from(self.0), 100)
     }
 
-    /// Whether `used` of a filesystem with `available` left is at least this percentage, exactly.
+    /// Whether `used` of a filesystem with `available` left is at least this percentage, exactly. A filesystem
+    /// of no size at all reaches nothing.
     #[must_use]
     pub fn reached_by(self, used: Bytes, available: Bytes) -> bool {
         let total = used.wide().saturating_add(available.wide());
-        used.wide().saturating_mul(100) >= total.saturating_mul(i128::from(self.0))
+        total > 0 && used.wide().saturating_mul(100) >= total.saturating_mul(i128::from(self.0))
     }
 
     /// Percent used, as `df` has it: `used / (used + available)`, rounded down; none for an empty filesystem.

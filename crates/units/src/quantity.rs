@@ -10,7 +10,7 @@ pub enum QuantityError {
     /// Nothing, or only white space.
     #[error("empty; write a quantity such as \"10Gi\"")]
     Empty,
-    /// No number in front, or more than one dot.
+    /// No number in front, or more than one dot, or absurdly long.
     #[error("{0:?} is not a quantity; write a number with a unit, such as \"10Gi\"")]
     Malformed(String),
     /// A suffix that Kubernetes does not know.
@@ -24,22 +24,24 @@ pub enum QuantityError {
     TooLarge(String),
 }
 
-/// The largest number of digits that can matter: 2^63 has 19; a fraction of more than 27 digits
-/// cannot change the byte that it rounds to for any unit that fits.
-const MAX_DIGITS: usize = 27;
+/// No quantity that a person or a program writes is longer; our own fields allow 64.
+const MAX_LEN: usize = 256;
 
 /// Parses a Kubernetes quantity into whole bytes, exactly.
 ///
 /// Grammar: `resource.Quantity` of apimachinery: a decimal number, then a binary unit (`Ki` to `Ei`), a
-/// decimal unit (`n`, `u`, `m`, none, `k` to `E`), or an exponent (`e3`, `E3`). A fraction of a byte is
-/// rounded up (away from zero), as Kubernetes does.
+/// decimal unit (`n`, `u`, `m`, none, `k` to `E`), or an exponent (`e3`, `E-3`). A fraction of a byte is
+/// rounded up (away from zero), as Kubernetes does. What Kubernetes would silently cap at 2^63 − 1 is an error.
 ///
 /// # Errors
 /// [`QuantityError`] names the text and what to write instead.
 pub fn parse_quantity(text: &str) -> Result<Bytes, QuantityError> {
-    let malformed = || QuantityError::Malformed(text.to_owned());
+    let malformed = || QuantityError::Malformed(text.chars().take(MAX_LEN).collect());
     if text.trim().is_empty() {
         return Err(QuantityError::Empty);
+    }
+    if text.len() > MAX_LEN {
+        return Err(malformed());
     }
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -51,123 +53,109 @@ pub fn parse_quantity(text: &str) -> Result<Bytes, QuantityError> {
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
         return Err(malformed());
     }
-    let (binary_shift, decimal_exponent) = unit(suffix).ok_or_else(|| QuantityError::UnknownUnit(text.to_owned()))?;
-
-    let whole = whole.trim_start_matches('0');
-    let fraction = fraction.trim_end_matches('0');
-    if whole.is_empty() && fraction.is_empty() {
-        return Ok(Bytes::ZERO);
-    }
-    if negative {
-        return Err(QuantityError::Negative(text.to_owned()));
-    }
-    let too_large = || QuantityError::TooLarge(text.to_owned());
-    if whole.len() > MAX_DIGITS {
-        return Err(too_large());
-    }
-    // What lies beyond the digits that matter only says "a little more": rounding up takes care of it.
-    let (kept, rest) = fraction.split_at_checked(fraction.len().min(MAX_DIGITS)).unwrap_or((fraction, ""));
-    let digits = Digits {
-        whole,
-        fraction: kept,
-        inexact: !rest.is_empty(),
-    };
-    digits.scaled(binary_shift, decimal_exponent).map(Bytes::new).ok_or_else(too_large)
-}
-
-/// A unit as (power of two, power of ten).
-fn unit(suffix: &str) -> Option<(u32, i32)> {
-    Some(match suffix {
-        "" => (0, 0),
-        "Ki" => (10, 0),
-        "Mi" => (20, 0),
-        "Gi" => (30, 0),
-        "Ti" => (40, 0),
-        "Pi" => (50, 0),
-        "Ei" => (60, 0),
-        "n" => (0, -9),
-        "u" => (0, -6),
-        "m" => (0, -3),
-        "k" => (0, 3),
-        "M" => (0, 6),
-        "G" => (0, 9),
-        "T" => (0, 12),
-        "P" => (0, 15),
-        "E" => (0, 18),
-        _ => {
-            let exponent = suffix.strip_prefix(['e', 'E'])?;
-            (0, i32::from_str(exponent).ok().filter(|e| e.abs() <= 30)?)
-        }
-    })
-}
-
-struct Digits<'a> {
-    whole: &'a str,
-    fraction: &'a str,
-    inexact: bool,
-}
-
-impl Digits<'_> {
-    /// The value times `2^shift × 10^exponent`, rounded up; none where it does not fit 2^63 − 1.
-    fn scaled(&self, shift: u32, exponent: i32) -> Option<u64> {
-        let exponent = exponent.checked_sub(i32::try_from(self.fraction.len()).ok()?)?;
-        // All digits as limbs of 10^9, so that a long fraction stays exact.
-        let mut value = Big::default();
-        for digit in self.whole.bytes().chain(self.fraction.bytes()) {
-            value.mul_add(10, u32::from(digit.wrapping_sub(b'0')));
-        }
-        value.shl(shift);
-        let mut inexact = self.inexact;
-        for _ in 0..exponent.max(0) {
-            value.mul_add(10, 0);
-        }
-        for _ in 0..exponent.min(0).unsigned_abs() {
-            inexact |= value.div10() != 0;
-        }
-        let rounded = value.to_u128()?.checked_add(u128::from(inexact))?;
-        u64::try_from(rounded).ok().filter(|v| *v <= Bytes::MAX.get())
+    let unit = Unit::parse(suffix).ok_or_else(|| QuantityError::UnknownUnit(text.to_owned()))?;
+    match Decimal::new(whole, fraction, unit.power_of_ten) {
+        None => Ok(Bytes::ZERO),
+        Some(_) if negative => Err(QuantityError::Negative(text.to_owned())),
+        Some(value) => value
+            .shifted_up(unit.power_of_two)
+            .map(Bytes::new)
+            .ok_or_else(|| QuantityError::TooLarge(text.to_owned())),
     }
 }
 
-/// Just enough of a big integer for one multiplication chain: little-endian limbs of 32 bits.
-#[derive(Default)]
-struct Big(Vec<u32>);
+struct Unit {
+    power_of_two: u32,
+    power_of_ten: i64,
+}
 
-impl Big {
-    fn mul_add(&mut self, factor: u32, addend: u32) {
-        let mut carry = u64::from(addend);
-        for limb in &mut self.0 {
-            let wide = u64::from(*limb).wrapping_mul(u64::from(factor)).wrapping_add(carry);
-            *limb = (wide & u64::from(u32::MAX)) as u32;
-            carry = wide >> 32;
+impl Unit {
+    fn parse(suffix: &str) -> Option<Self> {
+        let (power_of_two, power_of_ten) = match suffix {
+            "" => (0, 0),
+            "Ki" => (10, 0),
+            "Mi" => (20, 0),
+            "Gi" => (30, 0),
+            "Ti" => (40, 0),
+            "Pi" => (50, 0),
+            "Ei" => (60, 0),
+            "n" => (0, -9),
+            "u" => (0, -6),
+            "m" => (0, -3),
+            "k" => (0, 3),
+            "M" => (0, 6),
+            "G" => (0, 9),
+            "T" => (0, 12),
+            "P" => (0, 15),
+            "E" => (0, 18),
+            _ => (0, i64::from_str(suffix.strip_prefix(['e', 'E'])?).ok()?),
+        };
+        Some(Self {
+            power_of_two,
+            power_of_ten,
+        })
+    }
+}
+
+/// A positive decimal number: digits, the first of them not zero, of which `point` stand before the point
+/// (a negative `point` means so many zeros after it).
+struct Decimal {
+    digits: Vec<u8>,
+    point: i64,
+}
+
+/// 10^20 is larger than 2^63: no number with more digits before the point can be a size.
+const MAX_POINT: i64 = 20;
+
+impl Decimal {
+    /// `whole.fraction × 10^exponent`; none where that is zero.
+    fn new(whole: &str, fraction: &str, exponent: i64) -> Option<Self> {
+        let all = whole.bytes().chain(fraction.bytes()).map(|digit| digit.wrapping_sub(b'0'));
+        let mut point = i64::try_from(whole.len()).ok()?.saturating_add(exponent);
+        let mut digits = Vec::with_capacity(whole.len().saturating_add(fraction.len()));
+        for digit in all {
+            if digit == 0 && digits.is_empty() {
+                point = point.saturating_sub(1);
+            } else {
+                digits.push(digit);
+            }
         }
-        if carry != 0 {
-            self.0.push((carry & u64::from(u32::MAX)) as u32);
-        }
+        (!digits.is_empty()).then_some(Self { digits, point })
     }
 
-    fn shl(&mut self, bits: u32) {
-        for _ in 0..bits {
-            self.mul_add(2, 0);
+    /// The number times `2^shift`, rounded up; none where that is above 2^63 − 1. `shift` is at most 60.
+    fn shifted_up(self, shift: u32) -> Option<u64> {
+        if self.point > MAX_POINT {
+            return None;
         }
+        if self.point < -MAX_POINT {
+            // Below 10^-20, and 2^60 is below 10^19: less than a byte, rounded up.
+            return Some(1);
+        }
+        let before = usize::try_from(self.point.max(0)).ok()?;
+        let zeros = usize::try_from(self.point.min(0).saturating_neg()).ok()?;
+        let mut digits = self.digits.into_iter();
+        let mut value: u128 = 0;
+        for digit in digits.by_ref().chain(std::iter::repeat(0)).take(before) {
+            value = value.checked_mul(10)?.checked_add(u128::from(digit))?;
+        }
+        let mut fraction: Vec<u8> = std::iter::repeat_n(0, zeros).chain(digits).collect();
+        for _ in 0..shift {
+            value = value.checked_mul(2)?.checked_add(u128::from(double(&mut fraction)))?;
+        }
+        let rest = fraction.iter().any(|digit| *digit != 0);
+        let rounded = value.checked_add(u128::from(rest))?;
+        u64::try_from(rounded).ok().filter(|bytes| *bytes <= Bytes::MAX.get())
     }
+}
 
-    /// Divides by ten, returns the remainder.
-    fn div10(&mut self) -> u32 {
-        let mut remainder = 0u64;
-        for limb in self.0.iter_mut().rev() {
-            let wide = (remainder << 32) | u64::from(*limb);
-            *limb = ((wide / 10) & u64::from(u32::MAX)) as u32;
-            remainder = wide % 10;
-        }
-        (remainder & u64::from(u32::MAX)) as u32
+/// Doubles the digits after a decimal point and returns what is carried over it.
+fn double(fraction: &mut [u8]) -> u8 {
+    let mut carry = 0;
+    for digit in fraction.iter_mut().rev() {
+        let doubled = digit.wrapping_mul(2).wrapping_add(carry);
+        carry = doubled / 10;
+        *digit = doubled % 10;
     }
-
-    fn to_u128(&self) -> Option<u128> {
-        let mut value = 0u128;
-        for limb in self.0.iter().rev() {
-            value = value.checked_mul(1 << 32)?.checked_add(u128::from(*limb))?;
-        }
-        Some(value)
-    }
+    carry
 }
