@@ -1,0 +1,117 @@
+use csm_api::{StorageEvent, StorageEventStatus};
+use csm_core::operation::{self, Patch as PvcPatch, Progress};
+use csm_core::world::ClusterKey;
+use csm_runtime::{Failure, FailureClass};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::{Writer, apply_as};
+use crate::index::views::ResourceVersion;
+use crate::shared::Shared;
+
+/// What a step of an operation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// Nothing to do but wait.
+    Waiting,
+    /// Something was written, or the world has moved on: look again at once.
+    Again,
+}
+
+impl Writer {
+    /// Carries one step of an operation out: its status first, then the PVCs that are due. Each answer goes into the index
+    /// at once, so that nothing is decided on a cache that lags behind our own writes.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn advance(&self, shared: &Shared, key: &ClusterKey, event: &StorageEvent, progress: Progress) -> Result<Advanced, Failure> {
+        let mut event = event.clone();
+        let mut advanced = Advanced::Waiting;
+        if event.status.as_ref() != Some(&progress.status) {
+            event = self.journal(shared, &event, progress.status).await?;
+            advanced = Advanced::Again;
+        }
+        for patch in progress.patch {
+            advanced = Advanced::Again;
+            match self.patch_pvc(shared, key, &patch).await {
+                Ok(()) => {
+                    tracing::info!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, operation = event.name_any(), "PVC patched")
+                }
+                Err(failure) => match failure.class() {
+                    FailureClass::Conflict | FailureClass::NotFound => self.read_pvc(shared, key, &patch).await?,
+                    FailureClass::Refused => {
+                        let mut status = event.status.clone().unwrap_or_default();
+                        operation::refuse(&mut status, &patch.uid, &failure.message());
+                        self.journal(shared, &event, status).await?;
+                        tracing::warn!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, error = failure.message(), "the API server refused to grow the PVC");
+                        break;
+                    }
+                    _ => return Err(failure),
+                },
+            }
+        }
+        Ok(advanced)
+    }
+
+    /// Writes an operation's status, provided that nobody else has since.
+    async fn journal(&self, shared: &Shared, event: &StorageEvent, status: StorageEventStatus) -> Result<StorageEvent, Failure> {
+        let api = self.api::<StorageEvent>(&event.namespace().unwrap_or_default());
+        let name = event.name_any();
+        let patch = json!({
+            "apiVersion": format!("{}/{}", csm_api::GROUP, csm_api::VERSION),
+            "kind": "StorageEvent",
+            "metadata": {"name": name, "resourceVersion": event.resource_version()},
+            "status": status,
+        });
+        let written = self
+            .write(api.patch_status(&name, &apply_as(csm_api::FIELD_MANAGER_STATUS), &Patch::Apply(&patch)))
+            .await;
+        let written = match written {
+            Ok(written) => written,
+            Err(failure) => {
+                // It may have been written all the same, or somebody else wrote it: go on from what is there.
+                if matches!(failure.class(), FailureClass::Conflict | FailureClass::Transient) {
+                    if let Ok(current) = csm_runtime::error::call(api.get(&name)).await {
+                        shared.index().put_event(current);
+                    }
+                }
+                return Err(failure);
+            }
+        };
+        shared.index().put_event(written.clone());
+        Ok(written)
+    }
+
+    /// Raises a PVC's request: one field, of this very PVC, unless somebody has changed it since we looked.
+    async fn patch_pvc(&self, shared: &Shared, key: &ClusterKey, patch: &PvcPatch) -> Result<(), Failure> {
+        let version = shared
+            .index()
+            .pvc_version(&key.namespace, &patch.pvc)
+            .filter(|v| *v != ResourceVersion(u64::MAX));
+        let body = json!({
+            "metadata": {"uid": patch.uid, "resourceVersion": version.map(|v| v.0.to_string())},
+            "spec": {"resources": {"requests": {"storage": patch.to}}},
+        });
+        let parameters = PatchParams {
+            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = self.api::<PersistentVolumeClaim>(&key.namespace);
+        let patched = self.write(api.patch(&patch.pvc, &parameters, &Patch::Merge(&body))).await?;
+        shared.index().put_pvc(&patched, Timestamp::now());
+        Ok(())
+    }
+
+    /// Reads a PVC again after a conflict.
+    async fn read_pvc(&self, shared: &Shared, key: &ClusterKey, patch: &PvcPatch) -> Result<(), Failure> {
+        let api = self.api::<PersistentVolumeClaim>(&key.namespace);
+        match csm_runtime::error::call(api.get_opt(&patch.pvc)).await? {
+            Some(pvc) => shared.index().put_pvc(&pvc, Timestamp::now()),
+            None => shared.index().remove_pvc(&key.namespace, &patch.pvc),
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use csm_api::{StorageEvent, StorageEventSpec, label};
+use csm_core::world::ClusterKey;
+use csm_runtime::Failure;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use kube::api::{ListParams, ObjectMeta, PostParams};
+
+use super::{Writer, owner};
+
+/// What became of a new operation.
+pub enum Begun {
+    /// It is recorded; nothing is patched yet.
+    Recorded(Box<StorageEvent>),
+    /// The API server knows operations that we did not: decide again with them.
+    Outdated(Vec<StorageEvent>),
+}
+
+impl Writer {
+    /// Records a growth, before anything is touched. `known` are the names of the StorageEvents that the decision rests on.
+    ///
+    /// The ledger is read once more, straight from the API server: a cache that lags behind, as that of a new leader may,
+    /// never starts a second operation.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn begin(
+        &self,
+        key: &ClusterKey,
+        spec: StorageEventSpec,
+        known: &(dyn Fn(&str) -> bool + Sync),
+        now: Timestamp,
+    ) -> Result<Begun, Failure> {
+        let api = self.api::<StorageEvent>(&key.namespace);
+        let of_cluster = ListParams::default().labels(&format!("{}={}", label::CLUSTER, key.name));
+        let there = csm_runtime::error::call(api.list(&of_cluster)).await?.items;
+        if there.iter().any(|event| !known(event.metadata.name.as_deref().unwrap_or_default())) {
+            return Ok(Begun::Outdated(there));
+        }
+        let metadata = ObjectMeta {
+            name: Some(name(key, &spec, now)),
+            namespace: Some(key.namespace.to_string()),
+            labels: Some(BTreeMap::from([
+                (label::CLUSTER.to_owned(), key.name.to_string()),
+                (label::EVENT_TYPE.to_owned(), spec.event_type.to_string()),
+            ])),
+            owner_references: Some(vec![owner(key, &spec.cluster_ref.uid)]),
+            ..ObjectMeta::default()
+        };
+        let event = StorageEvent {
+            metadata,
+            spec,
+            status: None,
+        };
+        let parameters = PostParams {
+            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let created = self.write(api.create(&parameters, &event)).await?;
+        Ok(Begun::Recorded(Box::new(created)))
+    }
+}
+
+/// `<cluster>-<type>-<yyyymmdd-hhmmss>-<suffix>`: two volumes of a Cluster may begin in one second.
+fn name(key: &ClusterKey, spec: &StorageEventSpec, now: Timestamp) -> String {
+    let mut hasher = DefaultHasher::new();
+    (key, spec.volume.role, &spec.volume.tablespace, now.as_nanosecond()).hash(&mut hasher);
+    let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S").to_string();
+    format!("{}-{}-{time}-{:05x}", key.name, spec.event_type, hasher.finish() & 0xf_ffff)
+}

@@ -1,0 +1,72 @@
+use csm_core::world::ClusterKey;
+use csm_runtime::Failure;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+
+use super::Writer;
+
+/// How grave an Event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// For the record.
+    Normal,
+    /// A person should look.
+    Warning,
+}
+
+/// A Kubernetes Event on the Cluster, to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// How grave it is.
+    pub severity: Severity,
+    /// One of behaviour.md's reasons.
+    pub reason: &'static str,
+    /// A sentence for people, at most 1024 bytes.
+    pub message: String,
+}
+
+impl Writer {
+    /// Records an Event on the Cluster.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn note(&self, key: &ClusterKey, uid: &str, note: &Note, now: Timestamp) -> Result<(), Failure> {
+        let mut message = note.message.clone();
+        // The API server refuses longer notes.
+        if let Some((at, _)) = message.char_indices().find(|(at, c)| at + c.len_utf8() > 1024) {
+            message.truncate(at);
+        }
+        let event = Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{}.{:x}", key.name, now.as_nanosecond())),
+                namespace: Some(key.namespace.to_string()),
+                ..ObjectMeta::default()
+            },
+            action: Some(note.reason.to_owned()),
+            event_time: Some(MicroTime(now)),
+            note: Some(message),
+            reason: Some(note.reason.to_owned()),
+            regarding: Some(ObjectReference {
+                api_version: Some("postgresql.cnpg.io/v1".to_owned()),
+                kind: Some("Cluster".to_owned()),
+                name: Some(key.name.to_string()),
+                namespace: Some(key.namespace.to_string()),
+                uid: Some(uid.to_owned()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some(csm_api::FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(self.reporter.clone()),
+            type_: Some(match note.severity {
+                Severity::Normal => "Normal".to_owned(),
+                Severity::Warning => "Warning".to_owned(),
+            }),
+            ..Event::default()
+        };
+        self.write(self.api::<Event>(&key.namespace).create(&PostParams::default(), &event))
+            .await
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,65 @@
+//! Writes: carries a checked plan out, and makes no choices of its own. Each action has a precondition, a timeout and the
+//! leader's permission.
+
+mod advance;
+mod annotate;
+mod begin;
+mod event;
+mod policy;
+mod retention;
+mod storage;
+
+use csm_core::world::ClusterKey;
+use csm_runtime::{Failure, LeaderGuard};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+
+pub use advance::Advanced;
+pub use annotate::Annotations;
+pub use begin::Begun;
+pub use event::{Note, Severity};
+
+/// Everything that the manager writes to the API server, it writes through this.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    guard: LeaderGuard,
+    reporter: String,
+}
+
+impl Writer {
+    /// Writes as long as the guard permits; `reporter` names this process in Events.
+    #[must_use]
+    pub fn new(client: Client, guard: LeaderGuard, reporter: String) -> Self {
+        Self { client, guard, reporter }
+    }
+
+    fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+        self.guard.write(request).await
+    }
+}
+
+/// Server-side apply under one of our field managers; what we own, we own.
+fn apply_as(manager: &str) -> PatchParams {
+    PatchParams::apply(manager).force()
+}
+
+/// The Cluster as owner: our objects go with it.
+fn owner(key: &ClusterKey, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: "postgresql.cnpg.io/v1".to_owned(),
+        kind: "Cluster".to_owned(),
+        name: key.name.to_string(),
+        uid: uid.to_owned(),
+        ..OwnerReference::default()
+    }
+}

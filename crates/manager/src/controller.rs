@@ -1,0 +1,394 @@
+//! The loop: gather → plan → check → apply → report, one CNPG Cluster at a time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use csm_api::{Phase, StorageEvent};
+use csm_core::operation::{self, Context};
+use csm_core::plan::{Decision, Plan};
+use csm_core::resolve::Resolution;
+use csm_core::world::{ClusterKey, World};
+use csm_core::{check, explain};
+use csm_runtime::Failure;
+use csm_runtime::backoff::Backoffs;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::{Advanced, Begun, Note, Writer};
+use crate::gather::world::{failures_before, world};
+use crate::index::views::volume_of;
+use crate::index::{Snapshot, is_done};
+use crate::report::{self, ClusterReport};
+use crate::settings::CreatePostgresStorage;
+use crate::shared::{Key, Shared};
+
+/// Clusters that are looked at at a time: most of a look is waiting for the API server.
+const WORKERS: usize = 8;
+/// Live figures in a status are written at most so often.
+const STATUS_FIGURES: Duration = Duration::from_secs(60);
+/// A growth under way is looked at at least so often: watches and samples wake it sooner.
+const FOLLOW: Duration = Duration::from_secs(10);
+/// Every Cluster is looked at so often, whatever happens: a safety net for what no watch tells.
+const RESYNC: Duration = Duration::from_secs(600);
+/// Changes of many Clusters within this time are told to their policies once.
+const POLICIES_AFTER: Duration = Duration::from_secs(1);
+/// How often StorageEvents are looked through for those that are old enough to go.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+
+/// Drives all Clusters, on the leader.
+pub struct Controller {
+    shared: Arc<Shared>,
+    writer: Writer,
+    backoffs: Mutex<Backoffs<Key>>,
+    /// When each Cluster's status was last written.
+    written: Mutex<HashMap<ClusterKey, Instant>>,
+}
+
+impl Controller {
+    /// Writes through `writer`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, writer: Writer) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            writer,
+            backoffs: Mutex::new(Backoffs::default()),
+            written: Mutex::default(),
+        })
+    }
+
+    /// Works until told to stop; a look that has begun is ended first.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let clusters = self.shared.index().clusters();
+        self.shared.wake(clusters.into_iter().collect());
+        self.shared.queue.add(Key::Policies);
+        self.shared.queue.add_after(Key::Retention, POLICIES_AFTER);
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|_| {
+                let (controller, stop) = (self.clone(), stop.clone());
+                tokio::spawn(async move { controller.work(stop).await })
+            })
+            .collect();
+        for worker in workers {
+            if let Err(error) = worker.await {
+                tracing::error!(%error, "a worker ended badly");
+            }
+        }
+    }
+
+    async fn work(&self, stop: CancellationToken) {
+        loop {
+            let key = tokio::select! {
+                () = stop.cancelled() => return,
+                key = self.shared.queue.next() => key,
+            };
+            let start = Instant::now();
+            let (controller, result) = match &key {
+                Key::Cluster(cluster) => ("cluster", self.cluster(cluster).await),
+                Key::Policies => ("policies", self.policies().await),
+                Key::Retention => ("retention", self.retention().await),
+            };
+            self.shared.metrics.reconciled(controller, result.is_ok(), start.elapsed());
+            let again = match result {
+                Ok(again) => {
+                    self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).succeeded(&key);
+                    again
+                }
+                Err(failure) => {
+                    let delay = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).failed(key.clone());
+                    if let Key::Cluster(cluster) = &key {
+                        self.shared.metrics.error(cluster, failure.class().as_str());
+                        tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class = failure.class().as_str(), error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
+                    } else {
+                        tracing::warn!(what = controller, error = failure.message(), retry_in = ?delay, "failed; trying again");
+                    }
+                    Some(delay)
+                }
+            };
+            self.shared.queue.done(&key);
+            if let Some(delay) = again {
+                self.shared.queue.add_after(key, delay);
+            }
+        }
+    }
+
+    /// One look at one Cluster. Returns when to look again, whatever happens.
+    async fn cluster(&self, key: &ClusterKey) -> Result<Option<Duration>, Failure> {
+        let snapshot = self.shared.index().snapshot(key);
+        let Some(snapshot) = snapshot else {
+            self.shared.metrics.forget(key);
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.shared.queue.add_after(Key::Policies, POLICIES_AFTER);
+            return Ok(None);
+        };
+        let now = Timestamp::now();
+        let world = world(&snapshot, &self.shared.settings.volumes);
+        let (moved, following) = self.follow(&snapshot, &world, now).await;
+        if matches!(moved, Ok(Advanced::Again)) {
+            return Ok(Some(Duration::ZERO));
+        }
+
+        let plan = csm_core::plan::plan(&world, now);
+        self.shared.metrics.report(ClusterReport::new(&world, &plan));
+        let begun = match check::check(&world, &plan, now) {
+            Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
+            Err(violations) => {
+                for violation in &violations {
+                    tracing::error!(namespace = %key.namespace, cluster = %key.name, %violation, "BUG: the plan violates an invariant; nothing is applied");
+                    self.shared.metrics.error(key, "invariant");
+                }
+                Ok(false)
+            }
+        };
+        if matches!(begun, Ok(true)) {
+            return Ok(Some(Duration::ZERO));
+        }
+        let reported = self.report(&snapshot, &world, &plan, now).await;
+        moved?;
+        begun?;
+        reported?;
+        let look = plan
+            .look_again_at
+            .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
+        let look = look.map_or(RESYNC, |look| look.min(RESYNC));
+        // A moment later, so that what ends at that moment has ended.
+        let look = look.saturating_add(Duration::from_millis(50));
+        Ok(Some(if following { look.min(FOLLOW) } else { look }))
+    }
+
+    /// Goes on with the operations under way. Returns whether anything was written, and whether any is left.
+    async fn follow(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> (Result<Advanced, Failure>, bool) {
+        let of_cluster = |event: &&Arc<StorageEvent>| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && !is_done(event);
+        let mut result = Ok(Advanced::Waiting);
+        let mut following = false;
+        for event in snapshot.events.iter().filter(of_cluster) {
+            following = true;
+            let key = volume_of(event);
+            let volume = world.volumes.iter().find(|v| v.key == key);
+            let to = event.spec.expansion.requested_size;
+            let permission = volume.map_or(Ok(()), |volume| operation::permission(world, volume, to, now));
+            let progress = operation::follow(
+                event,
+                Context {
+                    volume,
+                    permission,
+                    in_flight_elsewhere: world
+                        .volumes
+                        .iter()
+                        .filter(|v| v.key != key)
+                        .flat_map(|v| &v.members)
+                        .filter(|m| m.request > m.size)
+                        .count(),
+                    failures_before: failures_before(snapshot, &key),
+                    stale_after: SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5)),
+                    now,
+                },
+            );
+            let ended = progress.ended().is_some().then(|| StorageEvent {
+                status: Some(progress.status.clone()),
+                ..StorageEvent::clone(event)
+            });
+            match self.writer.advance(&self.shared, &snapshot.key, event, progress).await {
+                Ok(advanced) => {
+                    if let Some(ended) = ended {
+                        self.ended(snapshot, &ended, now).await;
+                    }
+                    // One step at a time: the next operation is looked at with what this one changed.
+                    if advanced == Advanced::Again {
+                        return (Ok(Advanced::Again), true);
+                    }
+                }
+                Err(failure) => result = Err(failure),
+            }
+        }
+        (result, following)
+    }
+
+    /// Tells of an operation that has ended.
+    async fn ended(&self, snapshot: &Snapshot, event: &StorageEvent, now: Timestamp) {
+        let Some(status) = &event.status else { return };
+        let success = status.phase == Some(Phase::Completed);
+        let grown = |s: &csm_api::PvcStatus| s.new_size.map_or(0, |size| size.saturating_sub(s.original_size).get());
+        let bytes = status.pvc_statuses.iter().map(grown).fold(0, u64::saturating_add);
+        let took = status
+            .start_time
+            .as_ref()
+            .zip(status.completion_time.as_ref())
+            .map(|(start, end)| end.0.duration_since(start.0));
+        self.shared
+            .metrics
+            .expanded(&snapshot.key, success, bytes, took.and_then(|t| Duration::try_from(t).ok()));
+        let message = status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
+        let (namespace, cluster) = (&snapshot.key.namespace, &snapshot.key.name);
+        let (volume, operation) = (volume_of(event), event.name_any());
+        if success {
+            tracing::info!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expanded and verified");
+        } else {
+            tracing::warn!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expansion failed");
+        }
+        if let Some(note) = report::notes::of_operation(event) {
+            self.note(snapshot, &note, now).await;
+        }
+    }
+
+    /// Begins the growths of a plan: records each; the next look patches. Returns whether to look again at once.
+    async fn begin(&self, snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> Result<bool, Failure> {
+        let Resolution::Settings(settings) = &*world.resolution else {
+            return Ok(false);
+        };
+        let mut begun = false;
+        for decision in plan.decisions.iter().filter(|d| d.acts()) {
+            let parallelism = i32::from(settings.expansion.parallelism.value);
+            let Some(spec) = operation::record(world, decision, parallelism, explain::sentence(decision)) else {
+                continue;
+            };
+            let known = |name: &str| snapshot.events.iter().any(|e| e.metadata.name.as_deref() == Some(name));
+            let recorded = self.writer.begin(&snapshot.key, spec, &known, now).await?;
+            let mut index = self.shared.index();
+            match recorded {
+                Begun::Recorded(event) => {
+                    self.log(decision, world, event.name_any());
+                    index.put_event(*event);
+                }
+                Begun::Outdated(events) => {
+                    for event in events {
+                        index.put_event(event);
+                    }
+                    return Ok(true);
+                }
+            }
+            begun = true;
+        }
+        Ok(begun)
+    }
+
+    fn log(&self, decision: &Decision, world: &World, operation: String) {
+        let key = &world.cluster.key;
+        tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, from = %decision.from, to = decision.to.map(|t| t.to_string()), operation, "{}", explain::sentence(decision));
+    }
+
+    /// Events, status and annotations. None of them holds a growth up: the first failure is returned at the end.
+    async fn report(&self, snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> Result<(), Failure> {
+        let status = self.report_status(snapshot, world, plan, now).await;
+        let annotated = match report::annotations::due(snapshot, plan, now) {
+            Some(annotations) => match self.writer.annotate(&snapshot.key, &snapshot.cluster.uid, &annotations).await {
+                Ok(cluster) => {
+                    let view = crate::index::views::ClusterView::of(&cluster);
+                    self.shared.index().put_cluster(&snapshot.key, Some(view));
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            },
+            None => Ok(()),
+        };
+        status.and(annotated)
+    }
+
+    async fn report_status(&self, snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> Result<(), Failure> {
+        let key = &snapshot.key;
+        let mut snapshot = snapshot.clone();
+        if snapshot.storage.is_none() {
+            let wanted = match self.shared.settings.create_postgres_storage {
+                CreatePostgresStorage::Never => false,
+                CreatePostgresStorage::All => true,
+                CreatePostgresStorage::Managed => !matches!(&*snapshot.resolution, Resolution::NoPolicy),
+            };
+            if !wanted || snapshot.cluster.deleting {
+                return Ok(());
+            }
+            let created = self.writer.create_storage(key, &snapshot.cluster.uid).await?;
+            snapshot.storage = Some(Arc::new(created.clone()));
+            self.shared.index().put_storage(created);
+            self.shared.queue.add_after(Key::Policies, POLICIES_AFTER);
+        }
+        let Some(storage) = snapshot.storage.clone() else { return Ok(()) };
+        let old = storage.status.clone().unwrap_or_default();
+        let new = report::status::status(&snapshot, world, plan, now);
+        let news = report::status::news(&old, &new);
+        if !news {
+            let last = self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+            if !report::status::moved(&old, &new) || last.is_some_and(|at| at.elapsed() < STATUS_FIGURES) {
+                return Ok(());
+            }
+        }
+        if old
+            .conditions
+            .iter()
+            .map(|c| (&c.type_, c.status))
+            .ne(new.conditions.iter().map(|c| (&c.type_, c.status)))
+        {
+            self.shared.queue.add_after(Key::Policies, POLICIES_AFTER);
+        }
+        // Written first: an Event that is made after it is made once, even where this process is killed in between.
+        let written = self.writer.storage_status(key, storage.metadata.uid.as_deref(), &new).await?;
+        self.shared.index().put_storage(written);
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), Instant::now());
+        for decision in &plan.decisions {
+            let told = old
+                .storage_sizing
+                .as_ref()
+                .and_then(|s| report::status::sizing_of(s, &decision.volume))
+                .map(|s| &s.last_decision);
+            if told.is_none_or(|t| t.verdict != decision.verdict || t.reason != decision.reason || t.urgency != decision.urgency) {
+                tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, state = %decision.state, "{}", explain::sentence(decision));
+            }
+            if let Some(note) = report::notes::of_decision(decision, told) {
+                self.note(&snapshot, &note, now).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// An Event that cannot be recorded is not worth a second try: status and StorageEvents say the same.
+    async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
+        if let Err(failure) = self.writer.note(&snapshot.key, &snapshot.cluster.uid, note, now).await {
+            tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = note.reason, error = failure.message(), "could not record an Event");
+        }
+    }
+
+    /// The status of all policies.
+    async fn policies(&self) -> Result<Option<Duration>, Failure> {
+        let now = Timestamp::now();
+        let policies = self.shared.index().policies();
+        let mut active: HashMap<String, i64> = HashMap::new();
+        let mut result = Ok(None);
+        for (id, entry, clusters) in policies {
+            let status = report::policies::status(&entry, &clusters, now);
+            let shown = status.as_ref().unwrap_or(&entry.status);
+            if shown
+                .conditions
+                .iter()
+                .any(|c| c.type_ == csm_api::condition::ACTIVE && c.status == csm_api::ConditionStatus::True)
+            {
+                *active.entry(id.namespace.to_string()).or_default() += 1;
+            }
+            if let Some(status) = status {
+                if let Err(failure) = self.writer.policy_status(&id, &status).await {
+                    if failure.class() != csm_runtime::FailureClass::NotFound {
+                        result = Err(failure);
+                    }
+                }
+            }
+        }
+        self.shared.metrics.policies(active);
+        result
+    }
+
+    /// Drops StorageEvents that were kept long enough.
+    async fn retention(&self) -> Result<Option<Duration>, Failure> {
+        let keep = self.shared.settings.keep_storage_events;
+        let now = Timestamp::now();
+        let ended = self.shared.index().ended_events();
+        for (at, event) in ended {
+            if now.duration_since(at) > keep {
+                self.writer.drop_event(&event).await?;
+            }
+        }
+        Ok(Some(RETENTION_EVERY))
+    }
+}

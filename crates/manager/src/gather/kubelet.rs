@@ -1,0 +1,323 @@
+//! One kubelet, asked directly on its own port. Needs `get` on `nodes/stats`, and nothing else.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use reqwest::{Certificate, StatusCode};
+use thiserror::Error;
+
+use crate::index::views::NodeView;
+
+/// Answers beyond this are not a summary: 500 pods with 20 volumes each are about 5 MiB.
+const LARGEST_ANSWER: usize = 64 << 20;
+/// A projected token is renewed by the kubelet when 80 % of its life has passed; a minute is well within the rest.
+const TOKEN_REREAD: Duration = Duration::from_secs(60);
+
+/// Why a kubelet gave no figures.
+#[derive(Debug, Error)]
+pub enum KubeletError {
+    /// The node says no address of a type that we use.
+    #[error("the node has no address of type {0}; see the setting kubelet.addressTypes")]
+    NoAddress(String),
+    /// It cannot be reached.
+    #[error("cannot connect to {url}: {reason}")]
+    Connect {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// Its certificate could not be verified.
+    #[error(
+        "the certificate of {url} cannot be verified: {reason}; set kubelet.caFile to the CA that signs the kubelets' serving certificates, or kubelet.insecureSkipTLSVerify"
+    )]
+    Certificate {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// It did not answer in time.
+    #[error("no answer from {url} within {timeout:?} (setting kubelet.timeout)")]
+    Timeout {
+        /// Where.
+        url: String,
+        /// How long we waited.
+        timeout: Duration,
+    },
+    /// It refused.
+    #[error("{url} answered {status}: the manager's service account needs `get` on nodes/stats")]
+    Refused {
+        /// Where.
+        url: String,
+        /// How.
+        status: StatusCode,
+    },
+    /// It failed.
+    #[error("{url} answered {status}")]
+    Status {
+        /// Where.
+        url: String,
+        /// How.
+        status: StatusCode,
+    },
+    /// The answer is not a summary.
+    #[error("the answer of {url} is not a stats summary: {reason}")]
+    Garbage {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl KubeletError {
+    /// A short name of the kind of error: the same one is logged once, not each time.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoAddress(_) => "no-address",
+            Self::Connect { .. } => "connect",
+            Self::Certificate { .. } => "certificate",
+            Self::Timeout { .. } => "timeout",
+            Self::Refused { .. } => "refused",
+            Self::Status { .. } => "status",
+            Self::Garbage { .. } => "garbage",
+        }
+    }
+}
+
+/// How kubelets are asked.
+#[derive(Clone, Debug)]
+pub struct KubeletSettings {
+    /// Port where the Node does not say one.
+    pub port: u16,
+    /// CA of the serving certificates; none: the cluster's own.
+    pub ca_file: Option<PathBuf>,
+    /// Do not verify the serving certificates.
+    pub insecure_skip_tls_verify: bool,
+    /// Types of addresses, the first that a node has.
+    pub address_types: Vec<String>,
+    /// For a whole answer.
+    pub timeout: Duration,
+    /// Kubelets asked at a time.
+    pub concurrency: usize,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub enum Credentials {
+    /// A token that does not change.
+    Token(String),
+    /// A token that is read again from its file.
+    TokenFile(PathBuf),
+    /// The client certificate that is in the client already, or nothing.
+    None,
+}
+
+/// Asks kubelets.
+pub struct Kubelets {
+    http: reqwest::Client,
+    credentials: Credentials,
+    token: Mutex<Option<(String, Instant)>>,
+    settings: KubeletSettings,
+}
+
+impl Kubelets {
+    /// With the CA and the credentials of the Kubernetes client's configuration.
+    ///
+    /// # Errors
+    /// Where a CA or a client certificate cannot be read.
+    pub fn new(settings: KubeletSettings, config: &kube::Config) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        let mut builder = reqwest::Client::builder()
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout)
+            .pool_max_idle_per_host(1)
+            .no_proxy()
+            .tls_danger_accept_invalid_certs(settings.insecure_skip_tls_verify)
+            .user_agent(concat!("cnpg-storage-manager/", env!("CARGO_PKG_VERSION")));
+        let mut roots = Vec::new();
+        match (&settings.ca_file, &config.root_cert_file, &config.root_cert) {
+            (Some(path), _, _) | (None, Some(path), _) => {
+                let pem = std::fs::read(path).with_context(|| format!("cannot read the CA of the kubelets, {}", path.display()))?;
+                roots.extend(Certificate::from_pem_bundle(&pem).with_context(|| format!("{} holds no certificates", path.display()))?);
+            }
+            (None, None, Some(certificates)) => {
+                for der in certificates {
+                    roots.push(Certificate::from_der(der).context("the cluster's CA is no certificate")?);
+                }
+            }
+            (None, None, None) => {}
+        }
+        if !roots.is_empty() {
+            builder = builder.tls_certs_only(roots);
+        }
+        let auth = &config.auth_info;
+        use secrecy::ExposeSecret as _;
+        let credentials = if let Some(path) = &auth.token_file {
+            Credentials::TokenFile(path.into())
+        } else if let Some(token) = &auth.token {
+            Credentials::Token(token.expose_secret().to_owned())
+        } else {
+            if let Some(identity) = identity(auth)? {
+                builder = builder.identity(identity);
+            }
+            Credentials::None
+        };
+        let http = builder.build().context("cannot make the HTTPS client for kubelets")?;
+        Ok(Self {
+            http,
+            credentials,
+            token: Mutex::new(None),
+            settings,
+        })
+    }
+
+    /// Reads `/stats/summary` of a node into `buffer`; returns the address for messages.
+    ///
+    /// # Errors
+    /// See [`KubeletError`].
+    pub async fn summary(&self, node: &NodeView, buffer: &mut Vec<u8>) -> Result<String, KubeletError> {
+        let wanted = &self.settings.address_types;
+        let address = wanted
+            .iter()
+            .find_map(|type_| node.addresses.iter().find(|(t, _)| **t == **type_))
+            .map(|(_, address)| address.clone())
+            .ok_or_else(|| KubeletError::NoAddress(wanted.join(" or ")))?;
+        let host = if address.contains(':') {
+            format!("[{address}]")
+        } else {
+            address.to_string()
+        };
+        let url = format!("https://{host}:{}/stats/summary", node.port.unwrap_or(self.settings.port));
+        match tokio::time::timeout(self.settings.timeout, self.fetch(&url, buffer)).await {
+            Ok(answer) => answer.map(|()| url),
+            Err(_) => Err(KubeletError::Timeout {
+                url,
+                timeout: self.settings.timeout,
+            }),
+        }
+    }
+
+    async fn fetch(&self, url: &str, buffer: &mut Vec<u8>) -> Result<(), KubeletError> {
+        buffer.clear();
+        let mut request = self.http.get(url);
+        if let Some(token) = self.bearer() {
+            request = request.bearer_auth(token);
+        }
+        let mut response = request.send().await.map_err(|error| self.failed(url, &error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                return Err(KubeletError::Refused {
+                    url: url.to_owned(),
+                    status,
+                });
+            }
+            status => {
+                return Err(KubeletError::Status {
+                    url: url.to_owned(),
+                    status,
+                });
+            }
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(url, &error))? {
+            if buffer.len().saturating_add(chunk.len()) > LARGEST_ANSWER {
+                return Err(KubeletError::Garbage {
+                    url: url.to_owned(),
+                    reason: format!("larger than {} MiB", LARGEST_ANSWER >> 20),
+                });
+            }
+            buffer.extend_from_slice(&chunk);
+        }
+        Ok(())
+    }
+
+    /// The token to send; a token file is read again once a minute.
+    fn bearer(&self) -> Option<String> {
+        match &self.credentials {
+            Credentials::None => None,
+            Credentials::Token(token) => Some(token.clone()),
+            Credentials::TokenFile(path) => {
+                let mut cached = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some((token, read)) = cached.as_ref() {
+                    if read.elapsed() < TOKEN_REREAD {
+                        return Some(token.clone());
+                    }
+                }
+                match std::fs::read_to_string(path) {
+                    Ok(token) => {
+                        let token = token.trim().to_owned();
+                        *cached = Some((token.clone(), Instant::now()));
+                        Some(token)
+                    }
+                    // The old one may still be good; the kubelet's 401 says if it is not.
+                    Err(_) => cached.as_ref().map(|(token, _)| token.clone()),
+                }
+            }
+        }
+    }
+
+    fn failed(&self, url: &str, error: &reqwest::Error) -> KubeletError {
+        let url = url.to_owned();
+        if error.is_timeout() {
+            return KubeletError::Timeout {
+                url,
+                timeout: self.settings.timeout,
+            };
+        }
+        let mut reason = error.to_string();
+        let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+        let mut certificate = false;
+        while let Some(cause) = source {
+            certificate |= cause
+                .downcast_ref::<rustls::Error>()
+                .is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
+            if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+                let inner = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+                certificate |= inner.is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
+            }
+            reason = cause.to_string();
+            source = cause.source();
+        }
+        if certificate {
+            KubeletError::Certificate { url, reason }
+        } else {
+            KubeletError::Connect { url, reason }
+        }
+    }
+}
+
+/// The client certificate of a kubeconfig.
+fn identity(auth: &kube::config::AuthInfo) -> anyhow::Result<Option<reqwest::Identity>> {
+    use anyhow::Context as _;
+    use secrecy::ExposeSecret as _;
+    let read = |path: &Option<String>, data: Option<String>, what: &str| -> anyhow::Result<Option<Vec<u8>>> {
+        if let Some(data) = data {
+            use base64::Engine as _;
+            let decoded = base64::engine::general_purpose::STANDARD
+                .decode(data.trim())
+                .with_context(|| format!("the {what} is not base64"))?;
+            return Ok(Some(decoded));
+        }
+        path.as_ref()
+            .map(|path| std::fs::read(path).with_context(|| format!("cannot read the {what} {path}")))
+            .transpose()
+    };
+    let certificate = read(&auth.client_certificate, auth.client_certificate_data.clone(), "client certificate")?;
+    let key = read(
+        &auth.client_key,
+        auth.client_key_data.as_ref().map(|k| k.expose_secret().to_owned()),
+        "client key",
+    )?;
+    let (Some(mut pem), Some(key)) = (certificate, key) else {
+        return Ok(None);
+    };
+    pem.push(b'\n');
+    pem.extend_from_slice(&key);
+    Ok(Some(
+        reqwest::Identity::from_pem(&pem).context("the client certificate or its key is not valid")?,
+    ))
+}

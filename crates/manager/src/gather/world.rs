@@ -1,0 +1,175 @@
+//! The planner's world, made of one snapshot of the index.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use csm_api::{EventType, Phase, StorageEvent};
+use csm_core::world::{Class, Cluster, Limits, Member, Operation, Volume, VolumeKey, World};
+use csm_units::Bytes;
+use jiff::Timestamp;
+
+use crate::index::views::{ClassView, started_at, volume_of};
+use crate::index::{Snapshot, is_done};
+
+/// What the manager's own settings say about volumes.
+#[derive(Clone, Debug)]
+pub struct VolumeSettings {
+    /// Limits of the planner.
+    pub limits: Limits,
+    /// Where nothing sets a ceiling: this times the size that the Cluster asks for; 0: none.
+    pub default_ceiling_factor: u32,
+    /// Storage classes that are said to put many volumes on one filesystem.
+    pub shared_classes: Vec<String>,
+}
+
+/// Provisioners that make directories of one filesystem: the kubelet reports that filesystem for each of their volumes.
+const DIRECTORY_PROVISIONERS: [&str; 6] = [
+    "rancher.io/local-path",
+    "k8s.io/minikube-hostpath",
+    "microk8s.io/hostpath",
+    "docker.io/hostpath",
+    "openebs.io/local",
+    "hostpath.csi.k8s.io",
+];
+
+/// The world of one Cluster.
+#[must_use]
+pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
+    let cluster = &snapshot.cluster;
+    let mut volumes: BTreeMap<VolumeKey, Volume> = BTreeMap::new();
+    for (name, pvc) in &snapshot.pvcs {
+        let class = match &pvc.class {
+            Some(class) => class_of(class, snapshot.classes.get(class), settings),
+            None => Class {
+                name: Arc::from(""),
+                expandable: false,
+                shared_filesystem: false,
+            },
+        };
+        let pod = snapshot.pods.get(&pvc.instance);
+        let sample = snapshot.samples.get(&pvc.uid);
+        let member = Member {
+            pvc: name.clone(),
+            uid: pvc.uid.clone(),
+            instance: pvc.instance.clone(),
+            node: pod.and_then(|p| p.node.clone()),
+            request: pvc.request,
+            size: pvc.capacity,
+            bound: pvc.bound,
+            block: pvc.block,
+            class,
+            observation: sample.map(|s| s.observation),
+            last_resize_at: last_resize_at(snapshot, &pvc.uid),
+            resize: pvc.resize.clone(),
+            twin: sample.is_some_and(|s| s.twin),
+            pod_running: pod.is_some_and(|p| p.running),
+        };
+        let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
+            key: pvc.volume.clone(),
+            members: Vec::new(),
+            learned_ceiling: None,
+            fallback_ceiling: fallback_ceiling(cluster.spec_sizes.get(&pvc.volume).copied(), settings.default_ceiling_factor),
+            retry_after: retry_after(snapshot, &pvc.volume),
+        });
+        volume.members.push(member);
+    }
+    World {
+        cluster: Cluster {
+            key: snapshot.key.clone(),
+            uid: cluster.uid.clone(),
+            deleting: cluster.deleting,
+            hibernated: cluster.hibernated,
+            pause: cluster.pause.clone(),
+            fencing: cluster.fencing.clone(),
+            resize_in_use_volumes: cluster.resize_in_use_volumes,
+            primary: cluster.primary.clone(),
+        },
+        resolution: snapshot.resolution.clone(),
+        volumes: volumes.into_values().collect(),
+        operations: snapshot.events.iter().filter_map(|event| operation(event, snapshot)).collect(),
+        limits: settings.limits,
+    }
+}
+
+fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &VolumeSettings) -> Class {
+    let directory = view.is_some_and(|v| DIRECTORY_PROVISIONERS.contains(&&*v.provisioner));
+    Class {
+        name: name.clone(),
+        expandable: view.is_some_and(|v| v.expandable),
+        shared_filesystem: directory || settings.shared_classes.iter().any(|c| **c == **name),
+    }
+}
+
+fn fallback_ceiling(spec: Option<Bytes>, factor: u32) -> Option<Bytes> {
+    spec.filter(|size| factor > 0 && !size.is_zero())
+        .map(|size| size.mul_div(u64::from(factor), 1))
+}
+
+/// The newest operation of a volume says until when the next one waits, if it failed.
+fn retry_after(snapshot: &Snapshot, volume: &VolumeKey) -> Option<Timestamp> {
+    newest(snapshot, volume).and_then(|event| event.status.as_ref()?.next_retry_time.as_ref().map(|t| t.0))
+}
+
+/// The newest operation of a volume.
+#[must_use]
+pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<StorageEvent>> {
+    let of_volume = snapshot
+        .events
+        .iter()
+        .filter(|e| e.spec.event_type == EventType::Expansion && volume_of(e) == *volume);
+    of_volume.max_by(|a, b| {
+        started_at(a)
+            .cmp(&started_at(b))
+            .then_with(|| a.metadata.name.cmp(&b.metadata.name))
+    })
+}
+
+/// When the last resize of a PVC ended: as our record says, or as we saw its capacity rise.
+fn last_resize_at(snapshot: &Snapshot, uid: &str) -> Option<Timestamp> {
+    let recorded = snapshot.events.iter().filter_map(|event| {
+        let statuses = &event.status.as_ref()?.pvc_statuses;
+        statuses.iter().find(|s| s.uid == uid)?.controller_done_at.as_ref().map(|t| t.0)
+    });
+    recorded.chain(snapshot.resized.get(uid).copied()).max()
+}
+
+/// A StorageEvent as an entry of the ledger; none for one of another Cluster of the same name.
+fn operation(event: &StorageEvent, snapshot: &Snapshot) -> Option<Operation> {
+    if *event.spec.cluster_ref.uid != *snapshot.cluster.uid || event.spec.event_type != EventType::Expansion {
+        return None;
+    }
+    let expansion = &event.spec.expansion;
+    let status = event.status.as_ref();
+    // A patch that was applied but never answered shows in the PVC before it shows in the record.
+    let shows = |uid: &str| {
+        snapshot
+            .pvcs
+            .iter()
+            .any(|(_, pvc)| *pvc.uid == *uid && pvc.request >= expansion.requested_size)
+    };
+    let patched = status.is_some_and(|s| s.pvc_statuses.iter().any(|p| p.patched_at.is_some()));
+    let done = is_done(event);
+    Some(Operation {
+        id: Arc::from(event.metadata.name.as_deref().unwrap_or_default()),
+        volume: volume_of(event),
+        urgency: event.spec.trigger.urgency(),
+        started_at: started_at(event),
+        from: expansion.original_size,
+        to: expansion.requested_size,
+        members: Some(expansion.affected_pvcs.iter().map(|p| Arc::from(p.uid.as_str())).collect()),
+        accepted: patched || (!done && expansion.affected_pvcs.iter().any(|p| shows(&p.uid))),
+        done,
+    })
+}
+
+/// Operations of a volume that failed in a row, up to the newest that has ended.
+#[must_use]
+pub fn failures_before(snapshot: &Snapshot, volume: &VolumeKey) -> i32 {
+    let mut ended: Vec<_> = snapshot.events.iter().filter(|e| volume_of(e) == *volume && is_done(e)).collect();
+    ended.sort_by_key(|e| started_at(e));
+    let newest = ended.last().and_then(|e| e.status.as_ref());
+    newest
+        .filter(|s| s.phase == Some(Phase::Failed))
+        .and_then(|s| s.retry_count)
+        .unwrap_or(0)
+}

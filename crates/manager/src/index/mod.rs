@@ -1,0 +1,562 @@
+//! All that the manager knows, by CNPG Cluster. Watches and the sampler write it, the controller reads it.
+//!
+//! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
+//! that change something return the Clusters that are to be looked at again.
+
+pub mod views;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy};
+use csm_core::resolve::{self, Identity, Origin, Policy, Resolution};
+use csm_core::world::{ClusterKey, Observation};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+
+use views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
+
+/// Clusters to look at again.
+pub type Wake = BTreeSet<ClusterKey>;
+
+/// Name of a policy object: the namespace is empty for a ClusterStoragePolicy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+/// A policy object with what its status report needs.
+#[derive(Clone, Debug)]
+pub struct PolicyEntry {
+    pub policy: Arc<Policy>,
+    pub generation: Option<i64>,
+    pub status: csm_api::PolicyStatus,
+}
+
+/// The newest figures of a PVC's filesystem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub observation: Observation,
+    /// Another PVC of different size on its node reports the same figures.
+    pub twin: bool,
+}
+
+/// All that concerns one Cluster.
+#[derive(Debug, Default)]
+struct Slot {
+    cluster: Option<Arc<ClusterView>>,
+    storage: Option<Arc<PostgresStorage>>,
+    pvcs: BTreeMap<Arc<str>, Arc<PvcView>>,
+    pods: BTreeMap<Arc<str>, Arc<PodView>>,
+    events: BTreeMap<Arc<str>, Arc<StorageEvent>>,
+    /// When a PVC's capacity was seen to rise, by UID.
+    resized: HashMap<Arc<str>, Timestamp>,
+    resolution: Option<Arc<Resolution>>,
+}
+
+impl Slot {
+    fn is_empty(&self) -> bool {
+        self.cluster.is_none() && self.storage.is_none() && self.pvcs.is_empty() && self.pods.is_empty() && self.events.is_empty()
+    }
+}
+
+/// One Cluster at one moment, for [`crate::gather`].
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub key: ClusterKey,
+    pub cluster: Arc<ClusterView>,
+    pub storage: Option<Arc<PostgresStorage>>,
+    pub pvcs: Vec<(Arc<str>, Arc<PvcView>)>,
+    pub pods: BTreeMap<Arc<str>, Arc<PodView>>,
+    pub events: Vec<Arc<StorageEvent>>,
+    pub resized: HashMap<Arc<str>, Timestamp>,
+    pub resolution: Arc<Resolution>,
+    pub classes: HashMap<Arc<str>, ClassView>,
+    pub samples: HashMap<Arc<str>, Sample>,
+}
+
+/// The index.
+#[derive(Debug)]
+pub struct Index {
+    defaults: Settings,
+    slots: HashMap<ClusterKey, Slot>,
+    nodes: HashMap<Arc<str>, NodeView>,
+    classes: HashMap<Arc<str>, ClassView>,
+    namespaces: HashMap<Arc<str>, Labels>,
+    policies: BTreeMap<PolicyId, PolicyEntry>,
+    samples: HashMap<Arc<str>, Sample>,
+}
+
+impl Index {
+    /// An empty index; `defaults` are the lowest rank of every policy.
+    #[must_use]
+    pub fn new(defaults: Settings) -> Self {
+        Self {
+            defaults,
+            slots: HashMap::new(),
+            nodes: HashMap::new(),
+            classes: HashMap::new(),
+            namespaces: HashMap::new(),
+            policies: BTreeMap::new(),
+            samples: HashMap::new(),
+        }
+    }
+
+    /// A Cluster is like this now, or gone.
+    pub fn put_cluster(&mut self, key: &ClusterKey, cluster: Option<ClusterView>) -> Wake {
+        let slot = self.slots.entry(key.clone()).or_default();
+        match cluster {
+            Some(cluster) => {
+                if slot
+                    .cluster
+                    .as_ref()
+                    .is_some_and(|c| c.uid == cluster.uid && c.resource_version > cluster.resource_version)
+                {
+                    return Wake::new();
+                }
+                if slot.cluster.as_ref().is_none_or(|c| c.labels != cluster.labels) {
+                    slot.resolution = None;
+                }
+                slot.cluster = Some(Arc::new(cluster));
+            }
+            None => {
+                slot.cluster = None;
+                slot.resolution = None;
+            }
+        }
+        self.touched(key)
+    }
+
+    /// A PVC is like this now; `now` is when that was learnt.
+    pub fn put_pvc(&mut self, pvc: &PersistentVolumeClaim, now: Timestamp) -> Wake {
+        let (namespace, name) = (pvc.namespace().unwrap_or_default(), pvc.name_any());
+        let Some(view) = PvcView::of(pvc) else { return Wake::new() };
+        let key = cluster_key(&namespace, &view.cluster);
+        let slot = self.slots.entry(key.clone()).or_default();
+        let name: Arc<str> = Arc::from(name);
+        if let Some(before) = slot.pvcs.get(&name) {
+            if before.uid == view.uid && before.resource_version > view.resource_version {
+                return Wake::new();
+            }
+            if before.uid != view.uid {
+                let uid = before.uid.clone();
+                slot.resized.remove(&uid);
+                self.samples.remove(&uid);
+            } else if view.capacity > before.capacity && !before.capacity.is_zero() {
+                slot.resized.insert(view.uid.clone(), now);
+            }
+        }
+        slot.pvcs.insert(name, Arc::new(view));
+        self.touched(&key)
+    }
+
+    /// A PVC is gone.
+    pub fn remove_pvc(&mut self, namespace: &str, name: &str) -> Wake {
+        let Some(key) = self.owner(namespace, name, |slot| slot.pvcs.contains_key(name)) else {
+            return Wake::new();
+        };
+        if let Some(slot) = self.slots.get_mut(&key) {
+            if let Some(view) = slot.pvcs.remove(name) {
+                slot.resized.remove(&view.uid);
+                self.samples.remove(&view.uid);
+            }
+        }
+        self.touched(&key)
+    }
+
+    /// A pod is like this now.
+    pub fn put_pod(&mut self, namespace: &str, name: &str, view: PodView) -> Wake {
+        let key = cluster_key(namespace, &view.cluster);
+        let slot = self.slots.entry(key.clone()).or_default();
+        if let Some(before) = slot.pods.get(name) {
+            if before.uid == view.uid && before.resource_version > view.resource_version {
+                return Wake::new();
+            }
+            if before.node == view.node && before.running == view.running && before.uid == view.uid {
+                slot.pods.insert(Arc::from(name), Arc::new(view));
+                return Wake::new();
+            }
+        }
+        slot.pods.insert(Arc::from(name), Arc::new(view));
+        self.touched(&key)
+    }
+
+    /// A pod is gone.
+    pub fn remove_pod(&mut self, namespace: &str, name: &str) -> Wake {
+        let Some(key) = self.owner(namespace, name, |slot| slot.pods.contains_key(name)) else {
+            return Wake::new();
+        };
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.pods.remove(name);
+        }
+        self.touched(&key)
+    }
+
+    /// A StorageEvent is like this now.
+    pub fn put_event(&mut self, mut event: StorageEvent) -> Wake {
+        let key = cluster_key(&event.namespace().unwrap_or_default(), &event.spec.cluster_ref.name);
+        let name: Arc<str> = Arc::from(event.name_any());
+        event.metadata.managed_fields = None;
+        let slot = self.slots.entry(key.clone()).or_default();
+        if let Some(before) = slot.events.get(&name) {
+            if ResourceVersion::of(&before.metadata) > ResourceVersion::of(&event.metadata) {
+                return Wake::new();
+            }
+        }
+        slot.events.insert(name, Arc::new(event));
+        self.touched(&key)
+    }
+
+    /// A StorageEvent is gone.
+    pub fn remove_event(&mut self, namespace: &str, name: &str) -> Wake {
+        let Some(key) = self.owner(namespace, name, |slot| slot.events.contains_key(name)) else {
+            return Wake::new();
+        };
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.events.remove(name);
+        }
+        self.touched(&key)
+    }
+
+    /// A PostgresStorage is like this now.
+    pub fn put_storage(&mut self, mut storage: PostgresStorage) -> Wake {
+        let key = cluster_key(&storage.namespace().unwrap_or_default(), &storage.name_any());
+        storage.metadata.managed_fields = None;
+        let slot = self.slots.entry(key.clone()).or_default();
+        if let Some(before) = &slot.storage {
+            if before.metadata.uid == storage.metadata.uid && ResourceVersion::of(&before.metadata) > ResourceVersion::of(&storage.metadata)
+            {
+                return Wake::new();
+            }
+            if before.spec == storage.spec && before.metadata.uid == storage.metadata.uid {
+                // Our own status comes back: nothing to decide anew.
+                slot.storage = Some(Arc::new(storage));
+                return Wake::new();
+            }
+        }
+        slot.storage = Some(Arc::new(storage));
+        slot.resolution = None;
+        self.touched(&key)
+    }
+
+    /// A PostgresStorage is gone.
+    pub fn remove_storage(&mut self, namespace: &str, name: &str) -> Wake {
+        let key = cluster_key(namespace, name);
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.storage = None;
+            slot.resolution = None;
+        }
+        self.touched(&key)
+    }
+
+    /// A StoragePolicy is like this now.
+    pub fn put_policy(&mut self, policy: &StoragePolicy) -> Wake {
+        let id = PolicyId {
+            namespace: Arc::from(policy.namespace().unwrap_or_default()),
+            name: Arc::from(policy.name_any()),
+        };
+        let entry = PolicyEntry {
+            policy: Arc::new(Policy::from_storage_policy(policy)),
+            generation: policy.metadata.generation,
+            status: policy.status.clone().unwrap_or_default(),
+        };
+        self.put_policy_entry(id, entry)
+    }
+
+    /// A ClusterStoragePolicy is like this now.
+    pub fn put_cluster_policy(&mut self, policy: &ClusterStoragePolicy) -> Wake {
+        let id = PolicyId {
+            namespace: Arc::from(""),
+            name: Arc::from(policy.name_any()),
+        };
+        let entry = PolicyEntry {
+            policy: Arc::new(Policy::from_cluster_storage_policy(policy)),
+            generation: policy.metadata.generation,
+            status: policy.status.clone().unwrap_or_default(),
+        };
+        self.put_policy_entry(id, entry)
+    }
+
+    fn put_policy_entry(&mut self, id: PolicyId, entry: PolicyEntry) -> Wake {
+        let unchanged = self
+            .policies
+            .get(&id)
+            .is_some_and(|before| before.generation.is_some() && before.generation == entry.generation);
+        let namespace = id.namespace.clone();
+        self.policies.insert(id, entry);
+        if unchanged { Wake::new() } else { self.unresolve(&namespace) }
+    }
+
+    /// A policy is gone; the namespace is empty for a ClusterStoragePolicy.
+    pub fn remove_policy(&mut self, namespace: &str, name: &str) -> Wake {
+        let id = PolicyId {
+            namespace: Arc::from(namespace),
+            name: Arc::from(name),
+        };
+        if self.policies.remove(&id).is_none() {
+            return Wake::new();
+        }
+        self.unresolve(namespace)
+    }
+
+    /// The labels of a namespace, or that it is gone.
+    pub fn put_namespace(&mut self, name: &str, labels: Option<Labels>) -> Wake {
+        let changed = match labels {
+            Some(labels) => self.namespaces.insert(Arc::from(name), labels.clone()).as_ref() != Some(&labels),
+            None => self.namespaces.remove(name).is_some(),
+        };
+        if changed { self.unresolve(name) } else { Wake::new() }
+    }
+
+    /// A storage class is like this now, or gone.
+    pub fn put_class(&mut self, name: &str, class: Option<ClassView>) -> Wake {
+        let name: Arc<str> = Arc::from(name);
+        let changed = match class {
+            Some(class) => self.classes.insert(name.clone(), class.clone()).as_ref() != Some(&class),
+            None => self.classes.remove(&name).is_some(),
+        };
+        if !changed {
+            return Wake::new();
+        }
+        let uses = |slot: &Slot| slot.pvcs.values().any(|pvc| pvc.class.as_ref() == Some(&name));
+        self.slots
+            .iter()
+            .filter(|(_, slot)| slot.cluster.is_some() && uses(slot))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// A node is like this now, or gone.
+    pub fn put_node(&mut self, name: &str, node: Option<NodeView>) {
+        match node {
+            Some(node) => self.nodes.insert(Arc::from(name), node),
+            None => self.nodes.remove(name),
+        };
+    }
+
+    /// New figures of PVCs, by namespace and name. A Cluster is woken where they cross something that the planner cares
+    /// about: another percentage point, another size, a volume that had no figures or old ones, a volume that is followed.
+    pub fn put_samples<'a>(
+        &mut self,
+        samples: impl Iterator<Item = ((&'a str, &'a str), Sample)>,
+        stale_after: jiff::SignedDuration,
+    ) -> Wake {
+        let mut wake = Wake::new();
+        for ((namespace, name), sample) in samples {
+            let Some((key, slot, pvc)) = self.pvc(namespace, name) else {
+                continue;
+            };
+            let followed = pvc.resize.is_some() || slot.events.values().any(|event| !is_done(event));
+            let uid = pvc.uid.clone();
+            let crossed = match self.samples.get(&uid) {
+                None => true,
+                Some(before) => {
+                    let percent = |s: &Sample| csm_units::Percent::used(s.observation.used, s.observation.available);
+                    percent(before) != percent(&sample)
+                        || before.observation.capacity != sample.observation.capacity
+                        || before.twin != sample.twin
+                        || sample.observation.at.duration_since(before.observation.at) > stale_after
+                }
+            };
+            if crossed || followed {
+                wake.insert(key);
+            }
+            self.samples.insert(uid, sample);
+        }
+        wake
+    }
+
+    /// The Cluster that an object of this name belongs to. CloudNativePG names pods and PVCs after their Cluster
+    /// (`CLUSTER-N…`), and we name StorageEvents so: one of the prefixes is the Cluster.
+    fn owner(&self, namespace: &str, name: &str, has: impl Fn(&Slot) -> bool) -> Option<ClusterKey> {
+        let mut prefix = name;
+        while let Some((shorter, _)) = prefix.rsplit_once('-') {
+            let key = cluster_key(namespace, shorter);
+            if self.slots.get(&key).is_some_and(&has) {
+                return Some(key);
+            }
+            prefix = shorter;
+        }
+        None
+    }
+
+    /// A PVC by its name.
+    fn pvc(&self, namespace: &str, name: &str) -> Option<(ClusterKey, &Slot, &Arc<PvcView>)> {
+        let key = self.owner(namespace, name, |slot| slot.pvcs.contains_key(name))?;
+        let slot = self.slots.get(&key)?;
+        Some((key, slot, slot.pvcs.get(name)?))
+    }
+
+    /// The nodes that run instances, with where their kubelets are, and whether a resize is followed there.
+    #[must_use]
+    pub fn nodes_to_sample(&self) -> BTreeMap<Arc<str>, (Option<NodeView>, bool)> {
+        let mut nodes: BTreeMap<Arc<str>, (Option<NodeView>, bool)> = BTreeMap::new();
+        for slot in self.slots.values().filter(|slot| slot.cluster.is_some()) {
+            let followed = slot.events.values().any(|event| !is_done(event));
+            for node in slot.pods.values().filter_map(|pod| pod.node.as_ref()) {
+                nodes
+                    .entry(node.clone())
+                    .or_insert_with(|| (self.nodes.get(node).cloned(), false))
+                    .1 |= followed;
+            }
+        }
+        nodes
+    }
+
+    /// Request and capacity of a PVC, by namespace and name: to tell volumes that share a filesystem.
+    #[must_use]
+    pub fn pvc_size(&self, namespace: &str, name: &str) -> Option<(csm_units::Bytes, csm_units::Bytes)> {
+        let (_, _, pvc) = self.pvc(namespace, name)?;
+        Some((pvc.request, pvc.capacity))
+    }
+
+    /// The version of a PVC that we know.
+    #[must_use]
+    pub fn pvc_version(&self, namespace: &str, name: &str) -> Option<ResourceVersion> {
+        self.pvc(namespace, name).map(|(_, _, pvc)| pvc.resource_version)
+    }
+
+    /// StorageEvents that have ended, and when.
+    #[must_use]
+    pub fn ended_events(&self) -> Vec<(Timestamp, Arc<StorageEvent>)> {
+        let events = self.slots.values().flat_map(|slot| slot.events.values());
+        let ended = |event: &Arc<StorageEvent>| event.status.as_ref()?.completion_time.as_ref().map(|t| t.0);
+        events.filter_map(|event| Some((ended(event)?, event.clone()))).collect()
+    }
+
+    /// One Cluster as it is now; none where there is no such Cluster (any more).
+    pub fn snapshot(&mut self, key: &ClusterKey) -> Option<Snapshot> {
+        let resolution = self.resolution(key)?;
+        let slot = self.slots.get(key)?;
+        let cluster = slot.cluster.clone()?;
+        let mut classes = HashMap::new();
+        let mut samples = HashMap::new();
+        for pvc in slot.pvcs.values() {
+            if let Some((name, view)) = pvc.class.as_ref().and_then(|name| self.classes.get_key_value(name)) {
+                classes.insert(name.clone(), view.clone());
+            }
+            if let Some(sample) = self.samples.get(&pvc.uid) {
+                samples.insert(pvc.uid.clone(), sample.clone());
+            }
+        }
+        Some(Snapshot {
+            key: key.clone(),
+            cluster,
+            storage: slot.storage.clone(),
+            pvcs: slot.pvcs.iter().map(|(name, view)| (name.clone(), view.clone())).collect(),
+            pods: slot.pods.clone(),
+            events: slot.events.values().cloned().collect(),
+            resized: slot.resized.clone(),
+            resolution,
+            classes,
+            samples,
+        })
+    }
+
+    /// The settings of a Cluster, from the cache where nothing that they rest on has changed.
+    fn resolution(&mut self, key: &ClusterKey) -> Option<Arc<Resolution>> {
+        let slot = self.slots.get(key)?;
+        let cluster = slot.cluster.as_ref()?;
+        if let Some(known) = &slot.resolution {
+            return Some(known.clone());
+        }
+        let empty = Labels::new();
+        let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
+        let identity = Identity {
+            key,
+            labels: &cluster.labels,
+            namespace_labels,
+        };
+        let matching = resolve::matching(&identity, self.policies.values().map(|entry| entry.policy.as_ref()));
+        let own = slot
+            .storage
+            .as_ref()
+            .map(|storage| (Origin::postgres_storage(&key.namespace, &key.name), &storage.spec.settings));
+        let resolution = Arc::new(resolve::resolve(
+            &matching,
+            own.as_ref().map(|(origin, settings)| (origin, *settings)),
+            &self.defaults,
+        ));
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.resolution = Some(resolution.clone());
+        }
+        Some(resolution)
+    }
+
+    /// Every Cluster that exists.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterKey> {
+        self.slots
+            .iter()
+            .filter(|(_, slot)| slot.cluster.is_some())
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Every policy, each with the Clusters that it applies to and those for which it conflicts.
+    pub fn policies(&mut self) -> Vec<(PolicyId, PolicyEntry, Vec<(ClusterKey, Arc<Resolution>)>)> {
+        let empty = Labels::new();
+        let mut report: BTreeMap<PolicyId, (PolicyEntry, Vec<(ClusterKey, Arc<Resolution>)>)> = self
+            .policies
+            .iter()
+            .map(|(id, entry)| (id.clone(), (entry.clone(), Vec::new())))
+            .collect();
+        let mut keys = self.clusters();
+        keys.sort();
+        for key in keys {
+            let Some(resolution) = self.resolution(&key) else { continue };
+            let Some(cluster) = self.slots.get(&key).and_then(|slot| slot.cluster.clone()) else {
+                continue;
+            };
+            let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
+            let identity = Identity {
+                key: &key,
+                labels: &cluster.labels,
+                namespace_labels,
+            };
+            for (_, (entry, clusters)) in &mut report {
+                if !resolve::matching(&identity, std::iter::once(entry.policy.as_ref())).is_empty() {
+                    clusters.push((key.clone(), resolution.clone()));
+                }
+            }
+        }
+        report.into_iter().map(|(id, (entry, clusters))| (id, entry, clusters)).collect()
+    }
+
+    /// Forgets the cached settings of a namespace's Clusters, of all for the empty name.
+    fn unresolve(&mut self, namespace: &str) -> Wake {
+        let mut wake = Wake::new();
+        for (key, slot) in &mut self.slots {
+            if namespace.is_empty() || &*key.namespace == namespace {
+                slot.resolution = None;
+                if slot.cluster.is_some() {
+                    wake.insert(key.clone());
+                }
+            }
+        }
+        wake
+    }
+
+    fn touched(&mut self, key: &ClusterKey) -> Wake {
+        let wake = Wake::from([key.clone()]);
+        self.drop_empty(&wake);
+        wake
+    }
+
+    fn drop_empty(&mut self, keys: &Wake) {
+        for key in keys {
+            if self.slots.get(key).is_some_and(Slot::is_empty) {
+                self.slots.remove(key);
+            }
+        }
+    }
+}
+
+/// Whether an operation has ended.
+#[must_use]
+pub fn is_done(event: &StorageEvent) -> bool {
+    use csm_api::Phase;
+    matches!(event.status.as_ref().and_then(|s| s.phase), Some(Phase::Completed | Phase::Failed))
+}

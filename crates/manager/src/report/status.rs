@@ -1,0 +1,414 @@
+//! The status of a PostgresStorage.
+
+use std::collections::BTreeMap;
+
+use csm_api::{
+    Condition, ConditionStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
+    Reason, ResizeOutcome, Role, State, StorageEvent, StorageSizing, Trigger, Verdict, VolumeSizing, condition, merge_conditions,
+};
+use csm_core::explain;
+use csm_core::plan::{Decision, Plan};
+use csm_core::resolve::{OriginKind, Resolution};
+use csm_core::world::{Volume, VolumeKey, World};
+use csm_units::Percent;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::blocked_by;
+use crate::gather::world::newest;
+use crate::index::Snapshot;
+use crate::index::views::{started_at, volume_of};
+
+/// Outcomes that are kept in the status.
+const OUTCOMES: usize = 20;
+
+/// The status as it should be.
+#[must_use]
+pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> PostgresStorageStatus {
+    let old = snapshot.storage.as_ref().and_then(|s| s.status.clone()).unwrap_or_default();
+    let worst = plan.decisions.iter().max_by_key(|d| (gravity(d.state), d.percent_used));
+    let mut sizing = StorageSizing::default();
+    let mut disks = DiskStatus::default();
+    for decision in &plan.decisions {
+        let Some(volume) = world.volumes.iter().find(|v| v.key == decision.volume) else {
+            continue;
+        };
+        let before = old.storage_sizing.as_ref().and_then(|s| sizing_of(s, &decision.volume));
+        let entry = volume_sizing(snapshot, volume, decision, before, now);
+        match (decision.volume.role, &decision.volume.tablespace) {
+            (Role::Data, _) => sizing.data = Some(entry),
+            (Role::Wal, _) => sizing.wal = Some(entry),
+            (Role::Tablespace, name) => {
+                sizing.tablespaces.insert(name.as_deref().unwrap_or_default().to_owned(), entry);
+            }
+        }
+        add_disks(&mut disks, volume, decision);
+    }
+    let generation = snapshot.storage.as_ref().and_then(|s| s.metadata.generation);
+    PostgresStorageStatus {
+        state: worst.map(|d| d.state),
+        percent_used: plan
+            .decisions
+            .iter()
+            .filter_map(|d| d.percent_used)
+            .max()
+            .map(|p| i32::from(p.get())),
+        size: worst.map(|d| d.from),
+        limit: worst.and_then(|d| d.ceiling.as_ref().map(|c| c.size)),
+        conditions: merge_conditions(&old.conditions, conditions(snapshot, plan, generation, now)),
+        policies: policies(&snapshot.resolution),
+        storage_sizing: Some(sizing),
+        disk_status: Some(disks),
+        auto_resize_events: outcomes(&snapshot.events),
+        observed_generation: generation,
+    }
+}
+
+/// How bad a state is, to find the volume that is worst off.
+fn gravity(state: State) -> u8 {
+    match state {
+        State::Balanced => 0,
+        State::Unmanaged | State::DryRun => 1,
+        State::Paused => 2,
+        State::WaitingForDiskStatus => 3,
+        State::Resizing | State::NeedsGrow => 4,
+        State::Blocked => 5,
+        State::AtLimit => 6,
+    }
+}
+
+/// Whether `new` says something that `old` does not, live figures aside.
+#[must_use]
+pub fn news(old: &PostgresStorageStatus, new: &PostgresStorageStatus) -> bool {
+    without_figures(old) != without_figures(new)
+}
+
+/// Whether a figure moved by at least a percentage point.
+#[must_use]
+pub fn moved(old: &PostgresStorageStatus, new: &PostgresStorageStatus) -> bool {
+    let percents = |status: &PostgresStorageStatus| -> Vec<(String, i32, i64)> {
+        let disks = status.disk_status.iter().flat_map(|d| &d.instances);
+        disks
+            .flat_map(|(instance, disks)| {
+                let named = disks.data_volume.iter().map(|d| (format!("{instance}/data"), d));
+                let named = named.chain(disks.wal_volume.iter().map(|d| (format!("{instance}/wal"), d)));
+                let named = named.chain(disks.tablespaces.iter().map(|(name, d)| (format!("{instance}/{name}"), d)));
+                named
+                    .map(|(name, disk)| (name, disk.percent_used, disk.total_bytes))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    percents(old) != percents(new)
+}
+
+fn without_figures(status: &PostgresStorageStatus) -> PostgresStorageStatus {
+    let mut status = status.clone();
+    status.percent_used = None;
+    for disks in status.disk_status.iter_mut().flat_map(|d| d.instances.values_mut()) {
+        for disk in disks
+            .data_volume
+            .iter_mut()
+            .chain(&mut disks.wal_volume)
+            .chain(disks.tablespaces.values_mut())
+        {
+            disk.total_bytes = 0;
+            disk.used_bytes = 0;
+            disk.available_bytes = 0;
+            disk.percent_used = 0;
+            disk.inodes_total = None;
+            disk.inodes_used = None;
+            disk.inodes_free = None;
+            disk.observed_at = Time(Timestamp::UNIX_EPOCH);
+        }
+    }
+    status
+}
+
+/// The entry of a volume.
+#[must_use]
+pub fn sizing_of<'a>(sizing: &'a StorageSizing, key: &VolumeKey) -> Option<&'a VolumeSizing> {
+    match (key.role, &key.tablespace) {
+        (Role::Data, _) => sizing.data.as_ref(),
+        (Role::Wal, _) => sizing.wal.as_ref(),
+        (Role::Tablespace, name) => sizing.tablespaces.get(name.as_deref().unwrap_or_default()),
+    }
+}
+
+fn volume_sizing(snapshot: &Snapshot, volume: &Volume, decision: &Decision, before: Option<&VolumeSizing>, now: Timestamp) -> VolumeSizing {
+    let last = newest(snapshot, &volume.key);
+    let growing = last
+        .filter(|event| !crate::index::is_done(event))
+        .map(|event| event.spec.expansion.requested_size);
+    VolumeSizing {
+        effective_size: decision.from,
+        target_size: growing.or(decision.to).or(decision.wanted.as_ref().and_then(|w| w.to)),
+        limit: decision.ceiling.as_ref().map(|c| c.size),
+        actual_sizes: volume.members.iter().map(|m| (m.instance.to_string(), m.size)).collect(),
+        state: decision.state,
+        last_action: last.map(|event| last_action(event)),
+        next_action_at: decision.next_action_at.map(Time),
+        last_decision: last_decision(decision, before.map(|b| &b.last_decision), now),
+    }
+}
+
+/// The decision as it was first made: it is written when it changes, not when its figures do.
+fn last_decision(decision: &Decision, before: Option<&LastDecision>, now: Timestamp) -> LastDecision {
+    let wanted = decision.wanted.as_ref().and_then(|w| w.to);
+    if let Some(before) = before {
+        if before.verdict == decision.verdict
+            && before.reason == decision.reason
+            && before.urgency == decision.urgency
+            && before.wanted == wanted
+        {
+            return before.clone();
+        }
+    }
+    LastDecision {
+        verdict: decision.verdict,
+        reason: decision.reason,
+        urgency: decision.urgency,
+        wanted,
+        inputs: explain::inputs(decision),
+        message: explain::sentence(decision),
+        at: Time(now),
+    }
+}
+
+fn last_action(event: &StorageEvent) -> LastAction {
+    let expansion = &event.spec.expansion;
+    LastAction {
+        kind: match event.spec.trigger {
+            Trigger::ThresholdBreach => "ScheduledGrow",
+            Trigger::CatchUp => "CatchUp",
+        }
+        .to_owned(),
+        from: expansion.original_size,
+        to: expansion.requested_size,
+        timestamp: Time(started_at(event)),
+        result: match event.status.as_ref().and_then(|s| s.phase) {
+            Some(Phase::Completed) => "Success",
+            Some(Phase::Failed) => "Failed",
+            Some(Phase::Pending | Phase::InProgress) | None => "Pending",
+        }
+        .to_owned(),
+        event: event.name_any(),
+    }
+}
+
+fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision) {
+    let blocked = blocked_by(decision);
+    for member in &volume.members {
+        let Some(figures) = member.figures() else { continue };
+        let wide = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let disk = InstanceDisk {
+            total_bytes: wide(figures.used.saturating_add(figures.available).get()),
+            used_bytes: wide(figures.used.get()),
+            available_bytes: wide(figures.available.get()),
+            percent_used: Percent::used(figures.used, figures.available).map_or(0, |p| i32::from(p.get())),
+            inodes_total: figures.inodes.map(|i| wide(i.total)),
+            inodes_used: figures.inodes.map(|i| wide(i.used)),
+            inodes_free: figures.inodes.map(|i| wide(i.total.saturating_sub(i.used))),
+            at_limit: decision.at_limit,
+            resize_blocked: blocked.is_some(),
+            block_reason: blocked,
+            source: "kubelet".to_owned(),
+            observed_at: Time(figures.at),
+        };
+        let instance = disks.instances.entry(member.instance.to_string()).or_default();
+        match (volume.key.role, &volume.key.tablespace) {
+            (Role::Data, _) => instance.data_volume = Some(disk),
+            (Role::Wal, _) => instance.wal_volume = Some(disk),
+            (Role::Tablespace, name) => {
+                instance.tablespaces.insert(name.as_deref().unwrap_or_default().to_owned(), disk);
+            }
+        }
+    }
+}
+
+fn policies(resolution: &Resolution) -> Vec<PolicyRef> {
+    let Resolution::Settings(settings) = resolution else {
+        return Vec::new();
+    };
+    let objects = settings
+        .policies
+        .iter()
+        .filter(|o| !matches!(o.kind, OriginKind::Defaults | OriginKind::BuiltIn));
+    objects
+        .map(|o| PolicyRef {
+            kind: o.kind.as_str().to_owned(),
+            name: o.name.to_string(),
+            namespace: o.namespace.as_deref().map(str::to_owned),
+        })
+        .collect()
+}
+
+fn conditions(snapshot: &Snapshot, plan: &Plan, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    let condition = |type_: &str, holds: bool, reason: &str, message: String| Condition {
+        type_: type_.to_owned(),
+        status: ConditionStatus::from(holds),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: Time(now),
+        observed_generation: generation,
+    };
+    let resolution = &*snapshot.resolution;
+    let (resolved, why) = match resolution {
+        Resolution::Settings(_) => (None, "the settings of all matching policies were resolved".to_owned()),
+        Resolution::NoPolicy => (
+            Some(Reason::NoPolicy),
+            "no policy matches this Cluster; its volumes are watched, and nothing is done".to_owned(),
+        ),
+        Resolution::Conflict(conflicts) => {
+            let pairs = conflicts
+                .iter()
+                .map(|c| c.policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
+            (
+                Some(Reason::PolicyConflict),
+                format!(
+                    "{} have the same rank and match this Cluster; exclude it from all but one",
+                    pairs.collect::<Vec<_>>().join("; ")
+                ),
+            )
+        }
+        Resolution::Invalid(problems) => (
+            Some(Reason::PolicyInvalid),
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        ),
+    };
+    let named = |which: &dyn Fn(&Decision) -> bool| {
+        plan.decisions
+            .iter()
+            .filter(|d| which(d))
+            .map(|d| d.volume.to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let critical = match resolution {
+        Resolution::Settings(settings) => Some(settings.thresholds.critical.value),
+        _ => None,
+    };
+    let in_danger = named(&|d| d.percent_used.zip(critical).is_some_and(|(used, critical)| used >= critical));
+    let resizing = named(&|d| d.state == State::Resizing);
+    let unseen = |d: &Decision| {
+        matches!(d.reason, Reason::StaleObservation | Reason::NoObservation)
+            || d.warnings.iter().any(|w| w.reason == Reason::MemberNotObserved)
+    };
+    let stale = named(&unseen);
+    let held = plan
+        .decisions
+        .iter()
+        .find(|d| d.verdict == Verdict::Hold && d.state == State::Blocked || d.state == State::AtLimit);
+    let ready = match resolved {
+        None => condition(
+            condition::READY,
+            true,
+            "Managed",
+            "the manager handles this Cluster's volumes".to_owned(),
+        ),
+        Some(reason) => condition(condition::READY, false, reason.as_str(), why.clone()),
+    };
+    let conflicting = resolved == Some(Reason::PolicyConflict);
+    vec![
+        ready,
+        if in_danger.is_empty() {
+            condition(
+                condition::HEALTHY,
+                true,
+                "BelowThresholds",
+                "no volume has reached its critical threshold".to_owned(),
+            )
+        } else {
+            condition(
+                condition::HEALTHY,
+                false,
+                "StorageCritical",
+                format!("at or above the critical threshold: {in_danger}"),
+            )
+        },
+        condition(
+            condition::POLICY_RESOLVED,
+            resolved.is_none(),
+            resolved.map_or("Resolved", Reason::as_str),
+            why.clone(),
+        ),
+        if conflicting {
+            condition(condition::CONFLICTING, true, Reason::PolicyConflict.as_str(), why)
+        } else {
+            condition(
+                condition::CONFLICTING,
+                false,
+                "NoConflict",
+                "no two policies of one rank match this Cluster".to_owned(),
+            )
+        },
+        if resizing.is_empty() {
+            condition(condition::RESIZING, false, "Idle", "no volume is being resized".to_owned())
+        } else {
+            condition(condition::RESIZING, true, "ResizeInProgress", format!("being resized: {resizing}"))
+        },
+        match held {
+            Some(decision) => condition(
+                condition::BLOCKED,
+                true,
+                decision.reason.as_str(),
+                format!("{} is held: {}", decision.volume, decision.reason),
+            ),
+            None => condition(condition::BLOCKED, false, "NotBlocked", "nothing that is wanted is held".to_owned()),
+        },
+        if stale.is_empty() {
+            condition(condition::METRICS_FRESH, true, "Fresh", "every volume has fresh figures".to_owned())
+        } else {
+            condition(
+                condition::METRICS_FRESH,
+                false,
+                "MetricsLost",
+                format!("without fresh figures: {stale}; nothing is done on old ones"),
+            )
+        },
+    ]
+}
+
+/// The newest outcomes, newest first.
+fn outcomes(events: &[std::sync::Arc<StorageEvent>]) -> Vec<ResizeOutcome> {
+    let mut outcomes = Vec::new();
+    for event in events {
+        let Some(status) = &event.status else { continue };
+        let Some(ended) = status.completion_time.as_ref() else { continue };
+        let instances: BTreeMap<&str, &str> = event
+            .spec
+            .expansion
+            .affected_pvcs
+            .iter()
+            .map(|p| (p.uid.as_str(), p.instance.as_str()))
+            .collect();
+        let volume = volume_of(event);
+        for pvc in &status.pvc_statuses {
+            let success = pvc.phase == PvcPhase::Completed;
+            outcomes.push(ResizeOutcome {
+                timestamp: pvc.filesystem_resized.clone().unwrap_or_else(|| ended.clone()),
+                instance: (*instances.get(pvc.uid.as_str()).unwrap_or(&pvc.name.as_str())).to_owned(),
+                volume_type: volume.role,
+                tablespace: volume.tablespace.as_deref().map(str::to_owned),
+                from: pvc.original_size,
+                to: event.spec.expansion.requested_size,
+                result: if success { "success" } else { "failure" }.to_owned(),
+                reason: pvc
+                    .error
+                    .clone()
+                    .filter(|_| !success)
+                    .unwrap_or_else(|| event.spec.reason.to_string()),
+            });
+        }
+    }
+    outcomes.sort_by(|a, b| {
+        b.timestamp
+            .0
+            .cmp(&a.timestamp.0)
+            .then_with(|| a.instance.cmp(&b.instance))
+            .then_with(|| a.volume_type.cmp(&b.volume_type))
+    });
+    outcomes.truncate(OUTCOMES);
+    outcomes
+}

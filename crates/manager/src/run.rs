@@ -1,0 +1,145 @@
+//! Wires the manager together and runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use csm_runtime::lease::{self, Leadership};
+use csm_runtime::readiness::Readiness;
+use csm_runtime::{Identity, admin, client, shutdown, telemetry};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::Writer;
+use crate::controller::Controller;
+use crate::gather::kubelet::Kubelets;
+use crate::gather::sampler::Sampler;
+use crate::settings::{LeaderElection, RunArgs, Settings};
+use crate::shared::Shared;
+use crate::watches;
+
+/// Runs the manager until it is told to stop, or loses its lease.
+///
+/// # Errors
+/// Where it cannot start, or lost the lease: the process is to be started again, with clean caches.
+pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let settings = Settings::load(args)?;
+    telemetry::start(&settings.log_level, settings.log_format);
+    let stop = shutdown::on_signal().context("cannot handle signals")?;
+    let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let kubelets = Kubelets::new(settings.kubelet.clone(), &config)?;
+    let lease_namespace = config.default_namespace.clone();
+    let client = client::client(config)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = if settings.watch_namespaces.is_empty() {
+            "all".to_owned()
+        } else {
+            settings.watch_namespaces.join(",")
+        },
+        "starting"
+    );
+
+    let shared = Arc::new(Shared::new(settings));
+    let readiness = Readiness::default();
+    let mut registry = Registry::default();
+    shared.metrics.register(&mut registry, shared.settings.disk_metrics);
+    let listener = admin::bind(shared.settings.admin_address)
+        .await
+        .with_context(|| format!("cannot serve on {} (setting adminAddress)", shared.settings.admin_address))?;
+    tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
+    // Served until the very end: a stop that takes long can be watched.
+    let ended = CancellationToken::new();
+    let server = tokio::spawn(admin::serve(
+        listener,
+        registry,
+        readiness.clone(),
+        || Ok(()),
+        ended.clone().cancelled_owned(),
+    ));
+
+    let watches = watches::start(&shared, &client, &readiness, &stop);
+    let outcome = lead(&shared, &client, &readiness, kubelets, &lease_namespace, &stop).await;
+    stop.cancel();
+    watches.join_all().await;
+    ended.cancel();
+    server.await.context("the admin server ended badly")??;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Waits until all caches are complete and the lease is ours; then works until told to stop.
+async fn lead(
+    shared: &Arc<Shared>,
+    client: &kube::Client,
+    readiness: &Readiness,
+    kubelets: Kubelets,
+    lease_namespace: &str,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|h| !h.is_empty())
+        .unwrap_or_else(|| "local".to_owned());
+    let identity = Identity::new(&host);
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = complete(readiness) => {}
+    }
+    tracing::info!("all caches are complete");
+    let leadership = match &shared.settings.leader_election {
+        None => Leadership::without_election(),
+        Some(election) => {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                leadership = elect(client, election, lease_namespace, identity.clone()) => leadership,
+            }
+        }
+    };
+    shared.metrics.leading(true);
+    let work = CancellationToken::new();
+    let writer = Writer::new(client.clone(), leadership.guard.clone(), identity.as_str().to_owned());
+    let controller = tokio::spawn(Controller::new(shared.clone(), writer).run(work.clone()));
+    let sampler = Sampler::new(
+        shared.clone(),
+        kubelets,
+        shared.settings.metrics_interval,
+        shared.settings.kubelet.concurrency,
+    );
+    let sampler = tokio::spawn(sampler.run(work.clone()));
+    let lost = tokio::select! {
+        () = stop.cancelled() => false,
+        () = leadership.lost.cancelled() => true,
+    };
+    work.cancel();
+    for (what, task) in [("controller", controller), ("sampler", sampler)] {
+        task.await.with_context(|| format!("the {what} ended badly"))?;
+    }
+    shared.metrics.leading(false);
+    anyhow::ensure!(!lost, "lost the lease; to be started again with clean caches");
+    leadership.release().await;
+    Ok(())
+}
+
+async fn elect(client: &kube::Client, election: &LeaderElection, default_namespace: &str, identity: Identity) -> Leadership {
+    let namespace = election.namespace.as_deref().unwrap_or(default_namespace);
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    lease::acquire(api, &election.name, identity, election.times).await
+}
+
+/// Resolves once every watch has had its first complete list.
+async fn complete(readiness: &Readiness) {
+    let mut told = Duration::ZERO;
+    while !readiness.is_ready() {
+        const STEP: Duration = Duration::from_millis(50);
+        tokio::time::sleep(STEP).await;
+        told += STEP;
+        if told == Duration::from_secs(10) {
+            for (name, why) in readiness.missing() {
+                tracing::warn!(waiting_for = name, why, "not ready");
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use csm_api::{Expansion, Thresholds};
+use serde::Deserialize;
+
+use super::Span;
+
+/// The settings file, as it is written. Unknown keys are errors.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct File {
+    pub metrics_interval: Option<Span>,
+    pub kubelet: KubeletFile,
+    pub defaults: DefaultsFile,
+    pub default_ceiling_factor: Option<u32>,
+    pub storage_classes: BTreeMap<String, StorageClassFile>,
+    pub stuck_after: Option<Span>,
+    pub retention: RetentionFile,
+    pub create_postgres_storage: Option<CreatePostgresStorage>,
+    pub disk_metrics: Option<bool>,
+    pub watch_namespaces: Option<Vec<String>>,
+    pub leader_election: LeaderElectionFile,
+    pub admin_address: Option<SocketAddr>,
+    pub log_level: Option<String>,
+    pub log_format: Option<String>,
+}
+
+impl File {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// With the line and the key.
+    pub fn parse(text: &str) -> Result<Self, serde_saphyr::Error> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(text)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KubeletFile {
+    pub port: Option<u16>,
+    pub ca_file: Option<PathBuf>,
+    #[serde(rename = "insecureSkipTLSVerify")]
+    pub insecure_skip_tls_verify: Option<bool>,
+    pub address_types: Option<Vec<String>>,
+    pub timeout: Option<Span>,
+    pub concurrency: Option<u16>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DefaultsFile {
+    pub thresholds: Option<Thresholds>,
+    pub expansion: Option<Expansion>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StorageClassFile {
+    pub shared_filesystem: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RetentionFile {
+    pub storage_events: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeaderElectionFile {
+    pub enabled: Option<bool>,
+    pub lease_duration: Option<Span>,
+    pub renew_deadline: Option<Span>,
+    pub retry_period: Option<Span>,
+}
+
+/// For which Clusters a PostgresStorage is created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CreatePostgresStorage {
+    /// For those that a policy manages.
+    #[default]
+    Managed,
+    /// For every one.
+    All,
+    /// For none.
+    Never,
+}

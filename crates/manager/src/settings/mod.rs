@@ -1,0 +1,247 @@
+//! The manager's settings: one file, each also a flag and an environment variable; a flag wins over the environment,
+//! the environment over the file. Unknown keys and bad values stop the start.
+
+mod args;
+mod duration;
+mod file;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use csm_api::{Expansion, Thresholds};
+use csm_core::world::Limits;
+use csm_runtime::LeaseTimes;
+use csm_runtime::telemetry::LogFormat;
+use jiff::SignedDuration;
+
+pub use args::{Args, Command, RunArgs};
+pub use duration::Span;
+pub use file::{CreatePostgresStorage, File};
+
+use crate::gather::kubelet::KubeletSettings;
+use crate::gather::world::VolumeSettings;
+
+/// The settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often figures are collected, at least 5 s.
+    pub metrics_interval: Duration,
+    /// Kubelets.
+    pub kubelet: KubeletSettings,
+    /// The lowest rank of every policy.
+    pub defaults: csm_api::Settings,
+    /// Volumes.
+    pub volumes: VolumeSettings,
+    /// How long StorageEvents are kept after they ended.
+    pub keep_storage_events: SignedDuration,
+    /// For which Clusters a PostgresStorage is created.
+    pub create_postgres_storage: CreatePostgresStorage,
+    /// Whether `cnpg_disk_*` is exported.
+    pub disk_metrics: bool,
+    /// Namespaces that are watched; empty: all.
+    pub watch_namespaces: Vec<String>,
+    /// Leader election; none: this process is the only one.
+    pub leader_election: Option<LeaderElection>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub admin_address: SocketAddr,
+    /// Least level that is logged.
+    pub log_level: String,
+    /// Form of the log.
+    pub log_format: LogFormat,
+}
+
+/// Leader election.
+#[derive(Clone, Debug)]
+pub struct LeaderElection {
+    /// Its times.
+    pub times: LeaseTimes,
+    /// Namespace of the lease; none: the pod's own.
+    pub namespace: Option<String>,
+    /// Name of the lease.
+    pub name: String,
+}
+
+/// StorageEvents are the ledger of budgets over 24 h: they are never dropped within.
+const KEEP_AT_LEAST: SignedDuration = SignedDuration::from_hours(24);
+
+impl Settings {
+    /// From the command line, the environment and the file that they name.
+    ///
+    /// # Errors
+    /// Where a value is not valid: which, and what to write instead.
+    pub fn load(args: &RunArgs) -> anyhow::Result<Self> {
+        let file = match &args.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings file {}", path.display()))?;
+                File::parse(&text).with_context(|| format!("in the settings file {}", path.display()))?
+            }
+            None => File::default(),
+        };
+        Self::resolve(args, file)
+    }
+
+    fn resolve(args: &RunArgs, file: File) -> anyhow::Result<Self> {
+        let File {
+            metrics_interval,
+            kubelet,
+            defaults,
+            default_ceiling_factor,
+            storage_classes,
+            stuck_after,
+            retention,
+            create_postgres_storage,
+            disk_metrics,
+            watch_namespaces,
+            leader_election,
+            admin_address,
+            log_level,
+            log_format,
+        } = file;
+        let span = |flag: Option<Span>, file: Option<Span>, default: Duration| flag.or(file).map_or(default, |s| s.0);
+        let metrics_interval = span(args.metrics_interval, metrics_interval, Duration::from_secs(30));
+        ensure!(
+            metrics_interval >= Duration::from_secs(5),
+            "metricsInterval is {metrics_interval:?}; it must be at least 5s"
+        );
+        let stuck_after = span(args.stuck_after, stuck_after, Duration::from_secs(600));
+        ensure!(
+            stuck_after >= Duration::from_secs(60),
+            "stuckAfter is {stuck_after:?}; it must be at least 1m"
+        );
+        let keep = span(
+            args.retention_storage_events,
+            retention.storage_events,
+            Duration::from_secs(30 * 86400),
+        );
+        let keep_storage_events = SignedDuration::try_from(keep).context("retention.storageEvents is too long")?;
+        ensure!(
+            keep_storage_events >= KEEP_AT_LEAST,
+            "retention.storageEvents is {keep:?}; it must be at least 24h, the window of budgets"
+        );
+
+        let address_types = args
+            .kubelet_address_types
+            .clone()
+            .or(kubelet.address_types)
+            .unwrap_or_else(|| vec!["InternalIP".to_owned(), "Hostname".to_owned(), "ExternalIP".to_owned()]);
+        for type_ in &address_types {
+            ensure!(
+                ["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"].contains(&type_.as_str()),
+                "kubelet.addressTypes has {type_:?}; use InternalIP, ExternalIP, Hostname, InternalDNS or ExternalDNS"
+            );
+        }
+        ensure!(
+            !address_types.is_empty(),
+            "kubelet.addressTypes is empty; name at least one, such as InternalIP"
+        );
+        let timeout = span(args.kubelet_timeout, kubelet.timeout, Duration::from_secs(5));
+        ensure!(!timeout.is_zero(), "kubelet.timeout must be positive, such as 5s");
+        let concurrency = args.kubelet_concurrency.or(kubelet.concurrency).unwrap_or(32);
+        ensure!(
+            (1..=1024).contains(&concurrency),
+            "kubelet.concurrency is {concurrency}; it must be between 1 and 1024"
+        );
+        let kubelet = KubeletSettings {
+            port: args.kubelet_port.or(kubelet.port).unwrap_or(10250),
+            ca_file: args.kubelet_ca_file.clone().or(kubelet.ca_file),
+            insecure_skip_tls_verify: args
+                .kubelet_insecure_skip_tls_verify
+                .or(kubelet.insecure_skip_tls_verify)
+                .unwrap_or(false),
+            address_types,
+            timeout,
+            concurrency: usize::from(concurrency),
+        };
+
+        let log_level = args.log_level.clone().or(log_level).unwrap_or_else(|| "info".to_owned());
+        ensure!(
+            ["debug", "info", "warn", "error"].contains(&log_level.as_str()),
+            "logLevel is {log_level:?}; use debug, info, warn or error"
+        );
+        let log_format = match args.log_format.clone().or(log_format).as_deref() {
+            None | Some("json") => LogFormat::Json,
+            Some("text") => LogFormat::Text,
+            Some(other) => bail!("logFormat is {other:?}; use json or text"),
+        };
+        let limits = Limits {
+            interval: SignedDuration::try_from(metrics_interval).context("metricsInterval is too long")?,
+            stuck_after: SignedDuration::try_from(stuck_after).context("stuckAfter is too long")?,
+        };
+        let defaults = checked_defaults(defaults.thresholds, defaults.expansion)?;
+        Ok(Self {
+            metrics_interval,
+            kubelet,
+            defaults,
+            volumes: VolumeSettings {
+                limits,
+                default_ceiling_factor: args.default_ceiling_factor.or(default_ceiling_factor).unwrap_or(10),
+                shared_classes: storage_classes
+                    .into_iter()
+                    .filter(|(_, class)| class.shared_filesystem)
+                    .map(|(name, _)| name)
+                    .collect(),
+            },
+            keep_storage_events,
+            create_postgres_storage: args.create_postgres_storage.or(create_postgres_storage).unwrap_or_default(),
+            disk_metrics: args.disk_metrics.or(disk_metrics).unwrap_or(true),
+            watch_namespaces: args.watch_namespaces.clone().or(watch_namespaces).unwrap_or_default(),
+            leader_election: leader_election_of(args, leader_election)?,
+            admin_address: args
+                .admin_address
+                .or(admin_address)
+                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8080))),
+            log_level,
+            log_format,
+        })
+    }
+
+    /// Figures older than this do not count: planner.md, `max(3 × interval, 5 min)`.
+    #[must_use]
+    pub fn stale_after(&self) -> Duration {
+        self.metrics_interval.saturating_mul(3).max(Duration::from_secs(300))
+    }
+}
+
+fn leader_election_of(args: &RunArgs, file: file::LeaderElectionFile) -> anyhow::Result<Option<LeaderElection>> {
+    if !args.leader_elect.or(file.enabled).unwrap_or(true) {
+        return Ok(None);
+    }
+    let default = LeaseTimes::default();
+    let span = |flag: Option<Span>, file: Option<Span>, default: Duration| flag.or(file).map_or(default, |s| s.0);
+    let times = LeaseTimes {
+        duration: span(args.lease_duration, file.lease_duration, default.duration),
+        renew_deadline: span(args.renew_deadline, file.renew_deadline, default.renew_deadline),
+        retry_period: span(args.retry_period, file.retry_period, default.retry_period),
+    };
+    ensure!(
+        times.duration > times.renew_deadline && times.renew_deadline > times.retry_period && !times.retry_period.is_zero(),
+        "leaderElection: leaseDuration ({:?}) must be longer than renewDeadline ({:?}), and that longer than retryPeriod ({:?})",
+        times.duration,
+        times.renew_deadline,
+        times.retry_period,
+    );
+    ensure!(
+        times.duration >= Duration::from_secs(1),
+        "leaderElection.leaseDuration must be at least 1s"
+    );
+    Ok(Some(LeaderElection {
+        times,
+        namespace: args.lease_namespace.clone(),
+        name: args.lease_name.clone(),
+    }))
+}
+
+/// The defaults as a block of settings; they must validate like a policy.
+fn checked_defaults(thresholds: Option<Thresholds>, expansion: Option<Expansion>) -> anyhow::Result<csm_api::Settings> {
+    let defaults = csm_api::Settings {
+        dry_run: None,
+        thresholds,
+        expansion,
+    };
+    let problems = csm_core::validate::validate(&defaults);
+    if let Some(problem) = problems.first() {
+        bail!("defaults.{problem}");
+    }
+    Ok(defaults)
+}

@@ -1,0 +1,158 @@
+//! Everything that is watched, into the index.
+
+use std::sync::Arc;
+
+use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
+use csm_runtime::readiness::Readiness;
+use csm_runtime::watch::{self, Change};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::index::views::{
+    ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels,
+};
+use crate::index::{Index, Wake};
+use crate::shared::{Key, Shared};
+
+/// Pods that run PostgreSQL, and PVCs of instances.
+const OF_CLUSTERS: &str = csm_cnpg::label::CLUSTER;
+
+/// Starts all watches. Readiness waits for the first complete list of each.
+pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = Tasks {
+        shared,
+        client,
+        readiness,
+        stop,
+        set: JoinSet::new(),
+    };
+
+    tasks.namespaced::<csm_cnpg::Cluster>("clusters.postgresql.cnpg.io", None, |index, namespace, name, cluster| {
+        index.put_cluster(&cluster_key(namespace, name), cluster.as_ref().map(ClusterView::of))
+    });
+    tasks.namespaced::<PersistentVolumeClaim>(
+        "persistentvolumeclaims",
+        Some(OF_CLUSTERS),
+        |index, namespace, name, pvc| match pvc {
+            Some(pvc) => index.put_pvc(&pvc, Timestamp::now()),
+            None => index.remove_pvc(namespace, name),
+        },
+    );
+    tasks.namespaced::<PodObject>("pods", Some(OF_CLUSTERS), |index, namespace, name, pod| match pod {
+        Some(pod) => PodView::of(&pod).map_or_else(Wake::new, |view| index.put_pod(namespace, name, view)),
+        None => index.remove_pod(namespace, name),
+    });
+    tasks.namespaced::<StorageEvent>(
+        "storageevents.cnpg.supporttools.io",
+        None,
+        |index, namespace, name, event| match event {
+            Some(event) => index.put_event(event),
+            None => index.remove_event(namespace, name),
+        },
+    );
+    tasks.namespaced::<PostgresStorage>(
+        "postgresstorages.cnpg.supporttools.io",
+        None,
+        |index, namespace, name, storage| match storage {
+            Some(storage) => index.put_storage(storage),
+            None => index.remove_storage(namespace, name),
+        },
+    );
+    tasks.namespaced::<StoragePolicy>(
+        "storagepolicies.cnpg.supporttools.io",
+        None,
+        |index, namespace, name, policy| match policy {
+            Some(policy) => index.put_policy(&policy),
+            None => index.remove_policy(namespace, name),
+        },
+    );
+    tasks.cluster_wide::<ClusterStoragePolicy>(
+        "clusterstoragepolicies.cnpg.supporttools.io",
+        |index, _, name, policy| match policy {
+            Some(policy) => index.put_cluster_policy(&policy),
+            None => index.remove_policy("", name),
+        },
+    );
+    tasks.cluster_wide::<NamespaceObject>("namespaces", |index, _, name, namespace| {
+        index.put_namespace(name, namespace.as_ref().map(namespace_labels))
+    });
+    tasks.cluster_wide::<StorageClass>("storageclasses.storage.k8s.io", |index, _, name, class| {
+        index.put_class(name, class.as_ref().map(ClassView::of))
+    });
+    tasks.cluster_wide::<NodeObject>("nodes", |index, _, name, node| {
+        index.put_node(name, node.as_ref().map(NodeView::of));
+        Wake::new()
+    });
+    tasks.set
+}
+
+struct Tasks<'a> {
+    shared: &'a Arc<Shared>,
+    client: &'a Client,
+    readiness: &'a Readiness,
+    stop: &'a CancellationToken,
+    set: JoinSet<()>,
+}
+
+/// What a watch does with a change: namespace, name, and the object unless it is gone.
+type Put<K> = fn(&mut Index, &str, &str, Option<K>) -> Wake;
+
+impl Tasks<'_> {
+    fn namespaced<K>(&mut self, name: &str, labels: Option<&'static str>, put: Put<K>)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        if self.shared.settings.watch_namespaces.is_empty() {
+            self.spawn(name.to_owned(), Api::all(self.client.clone()), labels, put);
+            return;
+        }
+        for namespace in &self.shared.settings.watch_namespaces {
+            self.spawn(
+                format!("{name} in {namespace}"),
+                Api::namespaced(self.client.clone(), namespace),
+                labels,
+                put,
+            );
+        }
+    }
+
+    fn cluster_wide<K>(&mut self, name: &str, put: Put<K>)
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        self.spawn(name.to_owned(), Api::all(self.client.clone()), None, put);
+    }
+
+    fn spawn<K>(&mut self, name: String, api: Api<K>, labels: Option<&'static str>, put: Put<K>)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        let (shared, readiness, stop) = (self.shared.clone(), self.readiness.clone(), self.stop.clone());
+        // Known to readiness before the task runs, so that nothing is ready too soon.
+        readiness.wait_for(&name, "first list not complete");
+        self.set.spawn(async move {
+            let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
+            let about_policies = name.contains("policies") || name.starts_with("clusters.");
+            let sink = |change: Change<(String, String), K>| {
+                let wake = match change {
+                    Change::Put(object) => {
+                        let (namespace, name) = key(&object);
+                        put(&mut shared.index(), &namespace, &name, Some(object))
+                    }
+                    Change::Gone((namespace, name)) => put(&mut shared.index(), &namespace, &name, None),
+                };
+                if about_policies {
+                    shared.queue.add_after(Key::Policies, std::time::Duration::from_secs(1));
+                }
+                shared.wake(wake);
+            };
+            watch::run(&name, api, labels, readiness, stop, key, sink).await;
+        });
+    }
+}
