@@ -18,12 +18,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Advanced, Begun, Note, Writer};
-use crate::gather::world::{failures_before, world};
-use crate::index::views::volume_of;
-use crate::index::{Snapshot, is_done};
 use crate::report::{self, ClusterReport};
 use crate::settings::CreatePostgresStorage;
 use crate::shared::{Key, Shared};
+use csm_gather::index::{Snapshot, is_done};
+use csm_gather::views::volume_of;
+use csm_gather::world::{failures_before, world};
 
 /// Clusters that are looked at at a time: most of a look is waiting for the API server.
 const WORKERS: usize = 8;
@@ -275,7 +275,7 @@ impl Controller {
         let annotated = match report::annotations::due(snapshot, plan, now) {
             Some(annotations) => match self.writer.annotate(&snapshot.key, &snapshot.cluster.uid, &annotations).await {
                 Ok(cluster) => {
-                    let view = crate::index::views::ClusterView::of(&cluster);
+                    let view = csm_gather::views::ClusterView::of(&cluster);
                     self.shared.index().put_cluster(&snapshot.key, Some(view));
                     Ok(())
                 }

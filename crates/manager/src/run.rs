@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::Writer;
 use crate::controller::Controller;
-use crate::gather::kubelet::Kubelets;
-use crate::gather::sampler::Sampler;
+use crate::kubelet::Kubelets;
+use crate::sampler::Sampler;
 use crate::settings::{LeaderElection, RunArgs, Settings};
 use crate::shared::Shared;
 use crate::watches;

@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use csm_core::world::ClusterKey;
 use csm_runtime::queue::Queue;
 
-use crate::index::{Index, Wake};
 use crate::report::metrics::Metrics;
 use crate::settings::Settings;
+use csm_gather::index::{Index, Wake};
 
 /// A thing to look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,11 +14,9 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::index::views::{
-    ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels,
-};
-use crate::index::{Index, Wake};
 use crate::shared::{Key, Shared};
+use csm_gather::index::{Index, Wake};
+use csm_gather::views::{ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels};
 
 /// Pods that run PostgreSQL, and PVCs of instances.
 const OF_CLUSTERS: &str = csm_cnpg::label::CLUSTER;

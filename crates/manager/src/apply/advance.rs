@@ -9,8 +9,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::{Writer, apply_as};
-use crate::index::views::ResourceVersion;
 use crate::shared::Shared;
+use csm_gather::views::ResourceVersion;
 
 /// What a step of an operation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

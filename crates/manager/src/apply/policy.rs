@@ -5,7 +5,7 @@ use kube::api::Patch;
 use serde_json::json;
 
 use super::{Writer, apply_as};
-use crate::index::PolicyId;
+use csm_gather::index::PolicyId;
 
 impl Writer {
     /// Writes the status of a policy.

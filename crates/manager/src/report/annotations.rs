@@ -7,8 +7,8 @@ use csm_core::resolve::Resolution;
 use jiff::Timestamp;
 
 use crate::apply::Annotations;
-use crate::index::views::{started_at, volume_of};
-use crate::index::{Snapshot, is_done};
+use csm_gather::index::{Snapshot, is_done};
+use csm_gather::views::{started_at, volume_of};
 
 /// Usage that moved by fewer points is no news.
 const USAGE_STEP: i32 = 5;

@@ -6,7 +6,7 @@ use csm_core::plan::Decision;
 use kube::ResourceExt;
 
 use crate::apply::{Note, Severity};
-use crate::index::views::volume_of;
+use csm_gather::views::volume_of;
 
 /// The Event of a decision that differs from the one that was told last; most decisions have none.
 #[must_use]

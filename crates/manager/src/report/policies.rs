@@ -8,7 +8,7 @@ use csm_core::world::ClusterKey;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::index::PolicyEntry;
+use csm_gather::index::PolicyEntry;
 
 /// The status that a policy should have; none where it has it already.
 #[must_use]

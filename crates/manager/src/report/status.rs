@@ -16,9 +16,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::blocked_by;
-use crate::gather::world::newest;
-use crate::index::Snapshot;
-use crate::index::views::{started_at, volume_of};
+use csm_gather::index::Snapshot;
+use csm_gather::views::{started_at, volume_of};
+use csm_gather::world::newest;
 
 /// Outcomes that are kept in the status.
 const OUTCOMES: usize = 20;
@@ -139,7 +139,7 @@ pub fn sizing_of<'a>(sizing: &'a StorageSizing, key: &VolumeKey) -> Option<&'a V
 fn volume_sizing(snapshot: &Snapshot, volume: &Volume, decision: &Decision, before: Option<&VolumeSizing>, now: Timestamp) -> VolumeSizing {
     let last = newest(snapshot, &volume.key);
     let growing = last
-        .filter(|event| !crate::index::is_done(event))
+        .filter(|event| !csm_gather::index::is_done(event))
         .map(|event| event.spec.expansion.requested_size);
     VolumeSizing {
         effective_size: decision.from,

@@ -19,8 +19,8 @@ pub use args::{Args, Command, RunArgs};
 pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
 
-use crate::gather::kubelet::KubeletSettings;
-use crate::gather::world::VolumeSettings;
+use crate::kubelet::KubeletSettings;
+use csm_gather::world::VolumeSettings;
 
 /// The settings, checked.
 #[derive(Clone, Debug)]

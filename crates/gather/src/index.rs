@@ -3,8 +3,6 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
-pub mod views;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
-use views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
+use crate::views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
 
 /// Clusters to look at again.
 pub type Wake = BTreeSet<ClusterKey>;
@@ -62,7 +60,7 @@ impl Slot {
     }
 }
 
-/// One Cluster at one moment, for [`crate::gather`].
+/// One Cluster at one moment, for [`crate::world`].
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub key: ClusterKey,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Certificate, StatusCode};
 use thiserror::Error;
 
-use crate::index::views::NodeView;
+use csm_gather::views::NodeView;
 
 /// Answers beyond this are not a summary: 500 pods with 20 volumes each are about 5 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;

@@ -8,8 +8,8 @@ use csm_core::world::{Class, Cluster, Limits, Member, Operation, Volume, VolumeK
 use csm_units::Bytes;
 use jiff::Timestamp;
 
-use crate::index::views::{ClassView, started_at, volume_of};
 use crate::index::{Snapshot, is_done};
+use crate::views::{ClassView, started_at, volume_of};
 
 /// What the manager's own settings say about volumes.
 #[derive(Clone, Debug)]

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::gather::kubelet::{KubeletError, Kubelets};
-use crate::gather::summary::{self, Figure};
-use crate::index::Sample;
-use crate::index::views::NodeView;
+use crate::kubelet::{KubeletError, Kubelets};
 use crate::shared::Shared;
+use csm_gather::index::Sample;
+use csm_gather::summary::{self, Figure};
+use csm_gather::views::NodeView;
 
 /// How often we look which nodes are due: a new node waits no longer, and it costs one walk over the Clusters.
 const LOOK: Duration = Duration::from_secs(1);

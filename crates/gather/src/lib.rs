@@ -1,0 +1,10 @@
+//! From Kubernetes objects and kubelets' figures to the planner's world: pure and synchronous, without a client.
+//!
+//! The manager fills the [`index`] from watches, a command from lists or from files; both get the same [`world`], and so
+//! the same decisions.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+pub mod index;
+pub mod summary;
+pub mod views;
+pub mod world;
