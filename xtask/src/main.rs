@@ -1,5 +1,6 @@
 //! Tasks of this repository: `cargo xtask TASK`.
 
+mod crdgen;
 mod lab;
 
 use clap::{Parser, Subcommand};
@@ -13,6 +14,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
+    /// The CustomResourceDefinitions in deploy/crds.
+    Crdgen(crdgen::CrdgenArgs),
     /// A real cluster on this machine.
     Lab(lab::LabArgs),
 }
@@ -20,6 +23,7 @@ enum Task {
 #[tokio::main]
 async fn main() -> anyhow::Result<std::process::ExitCode> {
     match Args::parse().task {
+        Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Lab(args) => lab::run(args).await,
     }
 }
