@@ -1,0 +1,50 @@
+# Each target is one line that calls cargo, or a task of xtask. `make help` lists them.
+CARGO ?= cargo
+export CARGO_BUILD_JOBS ?= 2
+
+.PHONY: help demo test lint fmt coverage bench crds docs e2e lab lab-demo lab-down lab-status lab-diagnose
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the main job on a light control plane, in this terminal: no root, no cluster needed
+	@$(CARGO) xtask demo
+
+test: ## unit and property tests, and behaviour tests against a real API server
+	@$(CARGO) xtask test
+
+lint: ## formatting, clippy, documentation, dependencies
+	@$(CARGO) xtask lint
+
+fmt: ## format all code
+	@$(CARGO) fmt --all
+
+coverage: ## line coverage of core, units and api; fails below 85 %
+	@$(CARGO) xtask coverage
+
+bench: ## decisions a second, the manager's memory, CPU and API requests with simulated fleets
+	@$(CARGO) xtask bench
+
+crds: ## write deploy/crds from the types
+	@$(CARGO) xtask crdgen
+
+docs: ## the API documentation of all crates
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+lab: ## a real Kubernetes with CloudNativePG and PostgreSQL on this machine (root); NODES=2 for two nodes
+	@$(CARGO) xtask lab up --nodes $(or $(NODES),1)
+
+lab-down: ## stop the lab and leave nothing behind
+	@$(CARGO) xtask lab down
+
+lab-status: ## what runs in the lab
+	@$(CARGO) xtask lab status
+
+lab-diagnose: ## what is wrong in the lab
+	@$(CARGO) xtask lab diagnose
+
+lab-demo: ## the main job on the lab, with real PostgreSQL
+	@$(CARGO) xtask lab-demo
+
+e2e: ## tests on the lab; FOCUS=C02 for some, SUITE=smoke for the most telling, FAILFAST=1, FRESH=1 to repeat passed ones
+	@$(CARGO) xtask e2e
