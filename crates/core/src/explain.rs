@@ -1,6 +1,7 @@
 //! Decisions in words: one sentence for people, the figures by name, and every gate with what it looks at.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use csm_api::{Reason, State, Verdict};
 use csm_units::Bytes;
@@ -181,7 +182,7 @@ pub fn sentence(decision: &Decision) -> String {
             );
             if let Some(wanted) = decision.wanted {
                 let held = clause(wanted.held_by, decision);
-                text.push_str(&format!("; {subject} and should grow to {}, but {held}", size_of(wanted.to)));
+                let _ = write!(text, "; {subject} and should grow to {}, but {held}", size_of(wanted.to));
             }
             text
         }
@@ -363,7 +364,7 @@ fn resize_clause(reason: Reason, cause: &Cause) -> String {
         details.extend(operation.as_ref().map(|o| format!("StorageEvent {o}")));
     }
     if !details.is_empty() {
-        text.push_str(&format!(" ({})", details.join(": ")));
+        let _ = write!(text, " ({})", details.join(": "));
     }
     if reason == Reason::ResizeStuck {
         text.push_str("; see kubectl describe pvc, and the log of the storage driver");

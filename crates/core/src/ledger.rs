@@ -30,7 +30,7 @@ impl<'a> Ledger<'a> {
         };
         for operation in world.operations.iter().filter(|o| o.volume == volume.key) {
             if !operation.done {
-                ledger.unfinished = newer(ledger.unfinished, operation);
+                ledger.unfinished = Some(newer(ledger.unfinished, operation));
             }
             if !operation.accepted || operation.urgency == Urgency::CatchUp {
                 continue;
@@ -60,10 +60,10 @@ pub(crate) fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Tim
 }
 
 /// The newer of two operations; of two of one age, the one whose name sorts last.
-fn newer<'a>(known: Option<&'a Operation>, next: &'a Operation) -> Option<&'a Operation> {
+fn newer<'a>(known: Option<&'a Operation>, next: &'a Operation) -> &'a Operation {
     match known {
-        Some(known) if (known.started_at, &known.id) >= (next.started_at, &next.id) => Some(known),
-        _ => Some(next),
+        Some(known) if (known.started_at, &known.id) >= (next.started_at, &next.id) => known,
+        _ => next,
     }
 }
 
@@ -91,7 +91,7 @@ impl<'a> InFlight<'a> {
             found.since = found.since.max(began(member.member, operations.clone()));
         }
         for operation in operations.filter(|o| !o.done) {
-            found.operation = newer(found.operation, operation);
+            found.operation = Some(newer(found.operation, operation));
             found.since = found.since.max(Some(operation.started_at));
         }
         (found.member.is_some() || found.operation.is_some()).then_some(found)

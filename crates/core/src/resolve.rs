@@ -243,6 +243,7 @@ pub fn matching<'a>(identity: &Identity<'_>, policies: impl Iterator<Item = &'a 
 
 /// What the policies of a Cluster come to.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // one a Cluster at most, and behind an Arc
 pub enum Resolution {
     /// No policy matches: the Cluster is monitored only.
     NoPolicy,
@@ -350,7 +351,7 @@ impl Resolved {
             whole(validate::PERCENTAGE.field, percentage),
             (
                 validate::MIN_INCREMENT.field,
-                (min_increment.value.get() / Bytes::GIB.get()).to_string(),
+                min_increment.value.mul_div(1, Bytes::GIB.get()).get().to_string(),
                 min_increment.origin.clone(),
             ),
             match max_size {
