@@ -73,8 +73,11 @@ pub async fn run(args: LabArgs) -> Result<ExitCode> {
     let layout = Layout::from_env()?;
     match args.task {
         LabTask::Up { nodes } => {
-            let options = lab::Options { nodes, programs: build_programs()? };
-            lab::up(&layout, &options, |line| println!("{line}")).await?;
+            let options = lab::Options {
+                nodes,
+                programs: Box::new(build_programs),
+            };
+            lab::up(&layout, options, |line| println!("{line}")).await?;
         }
         LabTask::Down => lab::down(&layout, |line| println!("{line}"))?,
         LabTask::Status => print!("{}", diagnose::screen(&layout).await?),

@@ -27,8 +27,8 @@ enum Role {
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Holds the namespaces of one node.
-    Hold {
+    /// Makes the mounts of one node, in its new namespaces.
+    Furnish {
         #[arg(long)]
         dir: PathBuf,
         #[arg(long)]
@@ -37,18 +37,28 @@ enum Role {
 }
 
 fn main() -> Result<ExitCode> {
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
     match Args::parse().role {
         Role::Init { dir } => init(dir),
-        Role::Supervise { dir } => runtime()?.block_on(supervisor::supervise(Layout::at(&dir)?)).map(|()| ExitCode::SUCCESS),
-        Role::Hold { dir, node } => {
-            runtime()?.block_on(supervisor::node::hold(&Layout::at(&dir)?, node)).map(|()| ExitCode::SUCCESS)
-        }
+        Role::Supervise { dir } => runtime()?
+            .block_on(supervisor::supervise(Layout::at(&dir)?))
+            .map(|()| ExitCode::SUCCESS),
+        Role::Furnish { dir, node } => runtime()?
+            .block_on(supervisor::node::furnish_node(&Layout::at(&dir)?, node))
+            .map(|()| ExitCode::SUCCESS),
     }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("start the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")
 }
 
 /// Containers' shims are orphans by design: somebody has to wait for them when they end, and the supervisor, which waits
@@ -56,7 +66,12 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 fn init(dir: PathBuf) -> Result<ExitCode> {
     use rustix::process::{WaitOptions, wait};
     let this = std::env::current_exe().context("find this program")?;
-    let child = Command::new(this).arg("supervise").arg("--dir").arg(dir).spawn().context("start the supervisor")?;
+    let child = Command::new(this)
+        .arg("supervise")
+        .arg("--dir")
+        .arg(dir)
+        .spawn()
+        .context("start the supervisor")?;
     let supervisor = child.id().cast_signed();
     loop {
         match wait(WaitOptions::empty()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use csm_testkit::csi::driver::{Driver, Faults};
-use csm_testkit::csi::faults::Engine;
+use csm_testkit::csi::engine::Engine;
 use csm_testkit::csi::store::Store;
 use csm_testkit::csi::{Kind, control, server};
 

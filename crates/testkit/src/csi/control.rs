@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::faults::{Call, Engine, Fault, Refusal, Rpc, VolumeRef};
+use super::engine::Engine;
+use super::faults::{Call, Fault, Refusal, Rpc, VolumeRef};
 use super::store::{Record, Store};
 
 /// How long a node waits for the controller process when that is being restarted.

@@ -6,8 +6,16 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::faults::{Engine, Rpc, VolumeRef, now};
-use super::messages::*;
+use super::engine::{Engine, now};
+use super::faults::{Rpc, VolumeRef};
+use super::messages::{
+    CONTROLLER_CREATE_DELETE, CONTROLLER_EXPAND, CONTROLLER_SERVICE, CapabilitiesResponse, CapacityRange, ControllerExpandVolumeRequest,
+    ControllerExpandVolumeResponse, CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest, Empty, EnumField,
+    GetPluginCapabilitiesResponse, GetPluginInfoResponse, NODE_EXPAND, NODE_STAGE, NODE_STATS, NodeExpandVolumeRequest,
+    NodeExpandVolumeResponse, NodeGetInfoResponse, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest,
+    NodeStageVolumeRequest, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest, ONLINE_EXPANSION, PluginCapability, ProbeResponse,
+    RpcCapability, UNIT_BYTES, UNIT_INODES, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume, VolumeUsage,
+};
 use super::store::{Record, Store};
 use super::{Kind, backend, control};
 
@@ -73,37 +81,15 @@ impl Driver {
 
     // Identity
 
-    pub(super) async fn plugin_info(&self, _: Empty) -> Answer<GetPluginInfoResponse> {
+    pub(super) fn plugin_info(&self) -> GetPluginInfoResponse {
         let vendor_version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(GetPluginInfoResponse {
+        GetPluginInfoResponse {
             name: self.kind.driver_name().to_owned(),
             vendor_version,
-        })
-    }
-
-    pub(super) async fn plugin_capabilities(&self, _: Empty) -> Answer<GetPluginCapabilitiesResponse> {
-        let service = PluginCapability {
-            service: Some(EnumField { value: CONTROLLER_SERVICE }),
-            volume_expansion: None,
-        };
-        let expansion = PluginCapability {
-            service: None,
-            volume_expansion: Some(EnumField { value: ONLINE_EXPANSION }),
-        };
-        Ok(GetPluginCapabilitiesResponse {
-            capabilities: vec![service, expansion],
-        })
-    }
-
-    pub(super) async fn probe(&self, _: Empty) -> Answer<ProbeResponse> {
-        Ok(ProbeResponse { ready: Some(true) })
+        }
     }
 
     // Controller
-
-    pub(super) async fn controller_capabilities(&self, _: Empty) -> Answer<CapabilitiesResponse> {
-        Ok(capabilities(&[CONTROLLER_CREATE_DELETE, CONTROLLER_EXPAND]))
-    }
 
     pub(super) async fn create_volume(&self, request: CreateVolumeRequest) -> Answer<CreateVolumeResponse> {
         let parameter = |name: &str| request.parameters.get(name).map_or("", String::as_str);
@@ -166,7 +152,7 @@ impl Driver {
         Ok(Empty {})
     }
 
-    pub(super) async fn validate(&self, request: ValidateVolumeCapabilitiesRequest) -> Answer<ValidateVolumeCapabilitiesResponse> {
+    pub(super) fn validate(&self, request: ValidateVolumeCapabilitiesRequest) -> Answer<ValidateVolumeCapabilitiesResponse> {
         self.store.load(&request.volume_id)?;
         Ok(ValidateVolumeCapabilitiesResponse { confirmed: Some(Empty {}) })
     }
@@ -194,17 +180,17 @@ impl Driver {
 
     // Node
 
-    pub(super) async fn node_capabilities(&self, _: Empty) -> Answer<CapabilitiesResponse> {
-        Ok(match self.kind {
+    pub(super) fn node_capabilities(&self) -> CapabilitiesResponse {
+        match self.kind {
             Kind::Loop => capabilities(&[NODE_STAGE, NODE_STATS, NODE_EXPAND]),
             Kind::HostDir => capabilities(&[NODE_STATS]),
-        })
+        }
     }
 
-    pub(super) async fn node_info(&self, _: Empty) -> Answer<NodeGetInfoResponse> {
-        Ok(NodeGetInfoResponse {
+    pub(super) fn node_info(&self) -> NodeGetInfoResponse {
+        NodeGetInfoResponse {
             node_id: self.node.clone(),
-        })
+        }
     }
 
     pub(super) async fn node_stage(&self, request: NodeStageVolumeRequest) -> Answer<Empty> {
@@ -322,6 +308,31 @@ impl Driver {
             capacity_bytes: signed(record.bytes)?,
         })
     }
+}
+
+/// `GetPluginCapabilities`.
+pub(super) fn plugin_capabilities() -> GetPluginCapabilitiesResponse {
+    let service = PluginCapability {
+        service: Some(EnumField { value: CONTROLLER_SERVICE }),
+        volume_expansion: None,
+    };
+    let expansion = PluginCapability {
+        service: None,
+        volume_expansion: Some(EnumField { value: ONLINE_EXPANSION }),
+    };
+    GetPluginCapabilitiesResponse {
+        capabilities: vec![service, expansion],
+    }
+}
+
+/// `Probe`.
+pub(super) fn probe() -> ProbeResponse {
+    ProbeResponse { ready: Some(true) }
+}
+
+/// `ControllerGetCapabilities`.
+pub(super) fn controller_capabilities() -> CapabilitiesResponse {
+    capabilities(&[CONTROLLER_CREATE_DELETE, CONTROLLER_EXPAND])
 }
 
 fn reference(record: &Record) -> VolumeRef {

@@ -13,6 +13,7 @@
 pub mod backend;
 pub mod control;
 pub mod driver;
+pub mod engine;
 pub mod faults;
 pub mod messages;
 pub mod server;

@@ -16,7 +16,8 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::driver::Driver;
+use super::driver::{Driver, controller_capabilities, plugin_capabilities, probe};
+use super::messages::Empty;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -69,6 +70,7 @@ where
 }
 
 async fn answer(driver: Arc<Driver>, request: http::Request<Body>) -> http::Response<Body> {
+    /// A method that takes its time.
     macro_rules! unary {
         ($method:ident) => {{
             let method = Method(move |message| {
@@ -78,17 +80,28 @@ async fn answer(driver: Arc<Driver>, request: http::Request<Body>) -> http::Resp
             Grpc::new(ProstCodec::default()).unary(method, request).await
         }};
     }
+    /// A method whose answer does not depend on the question.
+    macro_rules! known {
+        ($answer:expr) => {{
+            let answer = $answer;
+            let method = Method(move |_: Empty| std::future::ready(Ok(answer.clone())));
+            Grpc::new(ProstCodec::default()).unary(method, request).await
+        }};
+    }
     match request.uri().path() {
-        "/csi.v1.Identity/GetPluginInfo" => unary!(plugin_info),
-        "/csi.v1.Identity/GetPluginCapabilities" => unary!(plugin_capabilities),
-        "/csi.v1.Identity/Probe" => unary!(probe),
-        "/csi.v1.Controller/ControllerGetCapabilities" => unary!(controller_capabilities),
+        "/csi.v1.Identity/GetPluginInfo" => known!(driver.plugin_info()),
+        "/csi.v1.Identity/GetPluginCapabilities" => known!(plugin_capabilities()),
+        "/csi.v1.Identity/Probe" => known!(probe()),
+        "/csi.v1.Controller/ControllerGetCapabilities" => known!(controller_capabilities()),
         "/csi.v1.Controller/CreateVolume" => unary!(create_volume),
         "/csi.v1.Controller/DeleteVolume" => unary!(delete_volume),
-        "/csi.v1.Controller/ValidateVolumeCapabilities" => unary!(validate),
+        "/csi.v1.Controller/ValidateVolumeCapabilities" => {
+            let method = Method(move |message| std::future::ready(driver.validate(message)));
+            Grpc::new(ProstCodec::default()).unary(method, request).await
+        }
         "/csi.v1.Controller/ControllerExpandVolume" => unary!(controller_expand),
-        "/csi.v1.Node/NodeGetCapabilities" => unary!(node_capabilities),
-        "/csi.v1.Node/NodeGetInfo" => unary!(node_info),
+        "/csi.v1.Node/NodeGetCapabilities" => known!(driver.node_capabilities()),
+        "/csi.v1.Node/NodeGetInfo" => known!(driver.node_info()),
         "/csi.v1.Node/NodeStageVolume" => unary!(node_stage),
         "/csi.v1.Node/NodeUnstageVolume" => unary!(node_unstage),
         "/csi.v1.Node/NodePublishVolume" => unary!(node_publish),

@@ -27,7 +27,7 @@ use super::host::cgroup_hierarchies;
 use super::layout::{Layout, MARKER_ENV};
 
 /// After SIGKILL the kernel ends hundreds of processes and their namespaces, one after the other.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Ends everything of the lab and deletes its run. Blocking. Calling it when there is nothing does nothing.
@@ -45,9 +45,9 @@ pub fn clear(layout: &Layout) -> Result<()> {
     kill_processes(layout)?;
     wait_for("mounts below the lab's folder", || mounts_below(layout.dir()))?;
     detach_loop_devices(layout)?;
-    wait_for("the cable into the lab's network", || links(layout))?;
+    wait_for("the cable into the lab's network", || Ok(links(layout)))?;
     remove_cgroups(layout)?;
-    remove_run(layout)
+    remove_folder(&layout.run())
 }
 
 /// What of the lab is on the machine. Empty after [`clear`].
@@ -64,7 +64,7 @@ pub fn leftovers(layout: &Layout) -> Result<Vec<String>> {
             .iter()
             .map(|(device, file)| format!("loop device {device} of {file}")),
     );
-    found.extend(links(layout)?.iter().map(|link| format!("network link {link}")));
+    found.extend(links(layout).iter().map(|link| format!("network link {link}")));
     found.extend(cgroups(layout)?.iter().map(|path| format!("control group {}", path.display())));
     if layout.run().exists() {
         found.push(format!("files in {}", layout.run().display()));
@@ -209,16 +209,16 @@ fn detach_loop_devices(layout: &Layout) -> Result<()> {
     })
 }
 
-fn links(layout: &Layout) -> Result<Vec<String>> {
+fn links(layout: &Layout) -> Vec<String> {
     let link = layout.host_link();
     if !Path::new("/sys/class/net").join(&link).exists() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     // Its other end keeps a dead namespace's devices alive for a moment; taking ours away is quicker, and harmless.
     let _ = Command::new("ip").args(["link", "delete", &link]).output();
     let left = Path::new("/sys/class/net").join(&link).exists();
-    fs::exists("/sys/class/net").context("look at /sys/class/net")?;
-    Ok(if left { vec![link] } else { Vec::new() })
+
+    if left { vec![link] } else { Vec::new() }
 }
 
 fn cgroups(layout: &Layout) -> Result<Vec<PathBuf>> {
@@ -253,13 +253,22 @@ fn remove_cgroup(path: &Path) -> std::io::Result<()> {
     fs::remove_dir(path)
 }
 
-fn remove_run(layout: &Layout) -> Result<()> {
-    let name = layout.run();
-    let name = name.file_name().context("the run has a name")?;
+/// Deletes a folder of ours, if it is there: refuses when anything is mounted below it, in any mount namespace.
+pub(super) fn remove_folder(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{} is no folder of ours", path.display())
+    };
+    let mounts = mounts_below(path)?;
+    if !mounts.is_empty() {
+        bail!(
+            "{} is not deleted, since something is mounted below it: {}",
+            path.display(),
+            mounts.join(", ")
+        );
+    }
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::open(layout.dir(), flags, Mode::empty());
-    let dir = dir.with_context(|| format!("open {}", layout.dir().display()))?;
-    remove_tree(dir.as_fd(), name).with_context(|| format!("delete {}", layout.run().display()))
+    let dir = rustix::fs::open(parent, flags, Mode::empty()).with_context(|| format!("open {}", parent.display()))?;
+    remove_tree(dir.as_fd(), name).with_context(|| format!("delete {}", path.display()))
 }
 
 /// Deletes a folder. Every folder on the way is opened by `openat2` without following links and without crossing into
@@ -311,7 +320,7 @@ mod tests {
         fs::create_dir_all(layout.run().join("a/b")).unwrap();
         std::os::unix::fs::symlink(outside.path(), layout.run().join("a/link")).unwrap();
         fs::write(layout.run().join("a/b/file"), "x").unwrap();
-        remove_run(&layout).unwrap();
+        remove_folder(&layout.run()).unwrap();
         assert!(!layout.run().exists());
         assert!(outside.path().join("precious").exists());
         assert!(layout.marker().exists());

@@ -103,11 +103,6 @@ impl Network {
             .args(["-json", "-4", "route", "show", "table", "all"])
             .output()
             .context("run `ip`: install iproute2")?;
-        #[derive(Deserialize)]
-        struct Route {
-            dst: String,
-            dev: Option<String>,
-        }
         let routes: Vec<Route> = serde_json::from_slice(&output.stdout).context("parse the output of `ip route`")?;
         let taken: Vec<(u32, u32)> = routes
             .iter()
@@ -124,6 +119,13 @@ impl Network {
         }
         bail!("no free network among 10.213.0.0/16 to 10.222.0.0/16: this machine has routes into all of them")
     }
+}
+
+/// What `ip -json route` says of a route, as far as it matters here.
+#[derive(Deserialize)]
+struct Route {
+    dst: String,
+    dev: Option<String>,
 }
 
 /// First and last address of `a.b.c.d` or `a.b.c.d/n`; `None` for `default`.

@@ -72,7 +72,7 @@ impl Layout {
     /// Six characters that tell labs of different folders apart, in names that the whole machine shares.
     pub fn id(&self) -> String {
         let hash = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
-        hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+        hex(hash.get(..3).unwrap_or_default())
     }
 
     /// The host's end of the cable into the lab. At most 15 characters (`IFNAMSIZ`).
@@ -196,6 +196,12 @@ impl Layout {
             name: node_name(number),
         }
     }
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The name of a node in Kubernetes.

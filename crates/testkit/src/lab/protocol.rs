@@ -16,7 +16,7 @@ use super::layout::Layout;
 /// No answer of the supervisor takes longer, but that to [`Request::AddNode`].
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A node that takes longer to be added will not come.
-const NODE_PATIENCE: Duration = Duration::from_secs(180);
+const NODE_PATIENCE: Duration = Duration::from_mins(3);
 
 /// To the supervisor.
 #[derive(Debug, Serialize, Deserialize)]

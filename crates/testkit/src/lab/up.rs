@@ -9,23 +9,23 @@ use anyhow::{Context, Result, bail};
 
 use super::config::{Config, FORMAT, MOST_NODES, Network};
 use super::layout::{Layout, MARKER_ENV};
-use super::protocol::{Phase, Request, Status, ask, now_ms};
+use super::protocol::{Phase, Request, State, Status, ask, now_ms};
 use super::{clean, diagnose, host, images};
+use crate::csi::{Kind, control};
 use crate::tools;
 
 /// The supervisor has this long to open its socket.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(20);
 /// The whole of bringing a cluster up, with everything built. The supervisor's own limits are tighter.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 const POLL: Duration = Duration::from_millis(100);
 
 /// What `up` is asked for.
-#[derive(Clone, Debug)]
 pub struct Options {
     /// How many nodes. A running lab with fewer gets more; one with more is kept.
     pub nodes: u8,
-    /// The folder with our own programs `labd` and `loopcsi`.
-    pub programs: PathBuf,
+    /// Builds our own programs `labd` and `loopcsi` and returns their folder. Not called when a lab runs already.
+    pub programs: Box<dyn FnOnce() -> Result<PathBuf>>,
 }
 
 /// Prints steps with their time.
@@ -50,7 +50,7 @@ impl Progress {
 }
 
 /// Brings the lab up: adopts a healthy one, clears away what is left of another, and starts anew.
-pub async fn up(layout: &Layout, options: &Options, print: impl FnMut(&str) + 'static) -> Result<Status> {
+pub async fn up(layout: &Layout, options: Options, print: impl FnMut(&str) + 'static) -> Result<Status> {
     if !(1..=MOST_NODES).contains(&options.nodes) {
         bail!("a lab has 1 to {MOST_NODES} nodes, not {}", options.nodes);
     }
@@ -63,7 +63,7 @@ pub async fn up(layout: &Layout, options: &Options, print: impl FnMut(&str) + 's
     require_root()?;
     layout.claim()?;
     let _lock = lock(layout, &mut progress)?;
-    if let Some(status) = adopt(layout, options, &mut progress).await? {
+    if let Some(status) = adopt(layout, options.nodes, &mut progress).await? {
         return Ok(status);
     }
     // What remains of another run goes first: its network would be in the way of the choice of ours.
@@ -84,7 +84,9 @@ pub async fn up(layout: &Layout, options: &Options, print: impl FnMut(&str) + 's
         operator_image: images.operator,
         postgres_image: images.postgres,
     };
-    prepare(layout, &config, &options.programs)?;
+    let programs = (options.programs)()?;
+    progress.done("the lab's own programs are built");
+    prepare(layout, &config, &programs)?;
     start_supervisor(layout)?;
     let status = follow(layout, &mut progress).await?;
     progress.say(&format!("the lab is ready: KUBECONFIG={}", layout.kubeconfig().display()));
@@ -136,7 +138,7 @@ fn lock(layout: &Layout, progress: &mut Progress) -> Result<File> {
 }
 
 /// A lab that runs already, if it is one that we can use.
-async fn adopt(layout: &Layout, options: &Options, progress: &mut Progress) -> Result<Option<Status>> {
+async fn adopt(layout: &Layout, nodes: u8, progress: &mut Progress) -> Result<Option<Status>> {
     let status = match ask::<Status>(layout, &Request::Status).await {
         Ok(None) => return Ok(None),
         Ok(Some(status)) if status.format == FORMAT => status,
@@ -159,20 +161,41 @@ async fn adopt(layout: &Layout, options: &Options, progress: &mut Progress) -> R
             return Ok(None);
         }
     }
+    tidy(layout, &status, progress).await?;
     let problems = diagnose::settled(layout).await?;
     if !problems.is_empty() {
         progress.say("the running lab is not healthy, starting anew:");
-        problems.iter().for_each(|problem| progress.say(&format!("  {problem}")));
+        for problem in &problems {
+            progress.say(&format!("  {problem}"));
+        }
         return Ok(None);
     }
-    let have = status.nodes.len();
-    for number in have + 1..=usize::from(options.nodes) {
+    for number in status.nodes.len() + 1..=usize::from(nodes) {
         let _: Option<u8> = ask(layout, &Request::AddNode).await?;
         progress.done(&format!("node {number} added"));
     }
     let status = ask(layout, &Request::Status).await?;
     progress.say(&format!("the lab is up: KUBECONFIG={}", layout.kubeconfig().display()));
     Ok(status)
+}
+
+/// A test that was cut off leaves components stopped and faults set.
+async fn tidy(layout: &Layout, status: &Status, progress: &mut Progress) -> Result<()> {
+    for component in status.components.iter().filter(|component| component.state == State::Stopped) {
+        progress.say(&format!("starting {}, which was stopped", component.name));
+        let request = Request::Start {
+            name: component.name.clone(),
+        };
+        ask::<()>(layout, &request).await?;
+    }
+    for kind in [Kind::Loop, Kind::HostDir] {
+        let faults = control::Client::new(layout.csi_control(kind));
+        for fault in faults.list().await? {
+            progress.say(&format!("clearing the fault {} of {}", fault.name, kind.driver_name()));
+            faults.clear(&fault.name).await?;
+        }
+    }
+    Ok(())
 }
 
 fn clear(layout: &Layout, progress: &mut Progress) -> Result<()> {
@@ -195,9 +218,7 @@ fn prepare(layout: &Layout, config: &Config, programs: &Path) -> Result<()> {
     // The logs of the run before are kept for a look, those before it are not.
     let (logs, previous) = (layout.logs(), layout.dir().join("logs.previous"));
     if logs.exists() {
-        if previous.exists() {
-            fs::remove_dir_all(&previous).with_context(|| format!("remove {}", previous.display()))?;
-        }
+        clean::remove_folder(&previous)?;
         fs::rename(&logs, &previous).with_context(|| format!("move {}", logs.display()))?;
     }
     for dir in [layout.run(), layout.bin(), logs] {

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::lab::layout::hex;
 use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -197,10 +198,6 @@ fn header(kind: EntryType, mode: u32) -> Header {
     header.set_gid(0);
     header.set_mtime(0);
     header
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ pub mod archive;
 pub mod own;
 pub mod postgres;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -35,6 +35,12 @@ fn cache() -> Result<PathBuf> {
 /// Makes what is missing. Blocking.
 pub fn ensure(binaries: &Binaries, progress: &mut dyn FnMut(&str)) -> Result<Images> {
     let cache = cache()?;
+    let lock = cache.join("lock");
+    let lock_file = File::create(&lock).with_context(|| format!("create {}", lock.display()))?;
+    if lock_file.try_lock().is_err() {
+        progress("waiting for another process that makes images");
+        lock_file.lock().with_context(|| format!("lock {}", lock.display()))?;
+    }
     // The folder of the binaries is named by a hash of their sources.
     let key = binaries
         .dir()
@@ -65,19 +71,16 @@ pub fn ensure(binaries: &Binaries, progress: &mut dyn FnMut(&str)) -> Result<Ima
                 reference: reference.to_owned(),
                 ..ImageConfig::default()
             };
-            match name {
-                "manager" => {
-                    // Where the operator looks for itself, to copy itself into the instances' pods.
-                    layer.directory("operator", 0o755)?;
-                    layer.file(&format!("operator/manager_{}", arch()), &binaries.path(name), 0o755)?;
-                    layer.link("manager", &format!("operator/manager_{}", arch()))?;
-                    config.user = "10001:10001".into();
-                    config.entrypoint = vec!["/manager".into()];
-                }
-                _ => {
-                    layer.file(name, &binaries.path(name), 0o755)?;
-                    config.entrypoint = vec![format!("/{name}")];
-                }
+            if name == "manager" {
+                // Where the operator looks for itself, to copy itself into the instances' pods.
+                layer.directory("operator", 0o755)?;
+                layer.file(&format!("operator/manager_{}", arch()), &binaries.path(name), 0o755)?;
+                layer.link("manager", &format!("operator/manager_{}", arch()))?;
+                config.user = "10001:10001".into();
+                config.entrypoint = vec!["/manager".into()];
+            } else {
+                layer.file(name, &binaries.path(name), 0o755)?;
+                config.entrypoint = vec![format!("/{name}")];
             }
             layer.directory("tmp", 0o1777)?;
             layer.finish(&config, &archive)?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{ImageConfig, Layer};
+use crate::lab::clean::remove_folder;
 
 /// Changes when the image is made differently.
 const FORMAT: u32 = 1;
@@ -70,9 +71,7 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
     }
     // A run that was killed leaves its folder; it holds no mounts, they ended with that run's namespace.
     let work = cache.join("postgresql.work");
-    if work.exists() {
-        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-    }
+    remove_folder(&work)?;
     let root = work.join("root");
     fs::create_dir_all(&root).with_context(|| format!("create {}", root.display()))?;
     let mirror = std::env::var(MIRROR_ENV).unwrap_or_else(|_| MIRROR.to_owned());
@@ -127,13 +126,15 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
     let new = note.with_extension("new");
     fs::write(&new, serde_json::to_vec_pretty(&image)?).with_context(|| format!("write {}", new.display()))?;
     fs::rename(&new, &note).with_context(|| format!("write {}", note.display()))?;
-    fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+    remove_folder(&work)?;
     Ok(image)
 }
 
-/// Runs a program in a mount and process namespace of its own: whatever it mounts or starts ends with it.
+/// Runs a program in a mount and process namespace of its own: whatever it mounts or starts ends with it, and it ends with
+/// us.
 fn isolated(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new("unshare")
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", "unshare"])
         .args([
             "--mount",
             "--pid",

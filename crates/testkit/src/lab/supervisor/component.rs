@@ -1,6 +1,7 @@
 //! Long-lived programs of the lab: started, started again when they end, stopped on demand.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +29,42 @@ pub struct Spec {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// The process whose network and mount namespaces it joins: a node's.
-    pub namespaces_of: Option<u32>,
+    /// The network and mount namespaces it runs in: a node's.
+    pub namespaces: Option<Arc<Namespaces>>,
+}
+
+/// Handles on a node's namespaces. They live as long as the handles, whatever happens to the processes in them.
+#[derive(Debug)]
+pub struct Namespaces {
+    network: File,
+    mounts: File,
+}
+
+impl Namespaces {
+    /// Those of a process.
+    pub fn of(pid: u32) -> Result<Self> {
+        let open = |name: &str| {
+            let path = format!("/proc/{pid}/ns/{name}");
+            File::open(&path).with_context(|| format!("open {path}"))
+        };
+        Ok(Self {
+            network: open("net")?,
+            mounts: open("mnt")?,
+        })
+    }
+
+    /// `nsenter` with the arguments that lead into them. Neither of these namespaces makes it fork: the program that
+    /// follows keeps the pid.
+    pub fn enter(&self) -> Command {
+        // Handles are not inherited, so they are named by this process.
+        let path = |file: &File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", path(&self.network)))
+            .arg(format!("--mount={}", path(&self.mounts)))
+            .arg("--");
+        command
+    }
 }
 
 impl Spec {
@@ -39,7 +74,7 @@ impl Spec {
             name: name.to_owned(),
             program: program.into(),
             arguments: Vec::new(),
-            namespaces_of: None,
+            namespaces: None,
         }
     }
 
@@ -64,14 +99,11 @@ impl Spec {
     }
 
     fn command(&self) -> Command {
-        match self.namespaces_of {
+        match &self.namespaces {
             None => Command::new(&self.program),
-            Some(pid) => {
-                // Neither of these namespaces makes nsenter fork: the program keeps the pid that we see.
-                let mut command = Command::new("nsenter");
-                command
-                    .args(["--net", "--mount", "--target", &pid.to_string(), "--"])
-                    .arg(&self.program);
+            Some(namespaces) => {
+                let mut command = namespaces.enter();
+                command.arg(&self.program);
                 command
             }
         }

@@ -27,7 +27,7 @@ use crate::csi::Kind;
 use crate::pki::Ca;
 
 /// The longest that anything takes to be ready on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 const POLL: Duration = Duration::from_millis(150);
 
 /// The lab as its supervisor has it.
@@ -210,9 +210,9 @@ impl Supervisor {
             for kind in [Kind::Loop, Kind::HostDir] {
                 let dir = layout.volumes(kind);
                 std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-                controlplane::csi(layout, config, kind)
-                    .into_iter()
-                    .for_each(|spec| self.start(spec));
+                for spec in controlplane::csi(layout, config, kind) {
+                    self.start(spec);
+                }
             }
             let objects: Vec<_> = manifests::coredns(config).into_iter().chain(manifests::storage()).collect();
             self.step("DNS and storage classes", self.apply("base", &json_stream(&objects)))
@@ -256,7 +256,9 @@ impl Supervisor {
         self.start(node.containerd());
         self.step(format!("containerd and images of {name}"), self.images(&node)).await?;
         until(PATIENCE, || async { self.api_answers().await }).await?;
-        node.components(layout, config).into_iter().for_each(|spec| self.start(spec));
+        for spec in node.components(layout, config) {
+            self.start(spec);
+        }
         nodes.list.push(node);
         self.shared().nodes.push(protocol::Node {
             number,
@@ -298,7 +300,7 @@ impl Supervisor {
         let file = file.to_string_lossy().into_owned();
         let arguments = ["apply", "--server-side", "--force-conflicts", "--validate=ignore", "-f", &file];
         // Right after the start some of the API server's own objects are still missing.
-        until(Duration::from_secs(60), || async { self.kubectl(&arguments).await.map(drop) }).await
+        until(Duration::from_mins(1), || async { self.kubectl(&arguments).await.map(drop) }).await
     }
 
     async fn node_ready(&self, name: &str) -> Result<()> {
@@ -343,7 +345,10 @@ impl Supervisor {
 
 /// A stream of JSON objects is what kubectl reads too.
 fn json_stream(objects: &[serde_json::Value]) -> String {
-    objects.iter().map(|object| format!("---\n{object}\n")).collect()
+    objects
+        .iter()
+        .flat_map(|object| ["---\n".to_owned(), object.to_string(), "\n".to_owned()])
+        .collect()
 }
 
 /// Tries until it succeeds. At the deadline the last error is the answer.

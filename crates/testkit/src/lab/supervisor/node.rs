@@ -2,22 +2,23 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::component::Spec;
+use super::component::{Namespaces, Spec};
 use super::controlplane::{csi_flags, kind_word, write, write_kubeconfig};
 use crate::csi::Kind;
-use crate::lab::command::{run, run_line};
+use crate::lab::command::{run, run_command, run_line};
 use crate::lab::config::Config;
 use crate::lab::host;
 use crate::lab::layout::{Layout, MARKER_ENV, NodeLayout};
 use crate::pki::{Ca, Subject, Usage};
 
-/// Printed by the process that holds a node's namespaces when they are furnished.
+/// Printed by the process that furnishes a node's namespaces, when done.
 const READY: &str = "ready";
 
 /// A node whose namespaces exist.
@@ -26,9 +27,7 @@ pub struct Node {
     pub number: u8,
     /// Where its things lie.
     pub layout: NodeLayout,
-    /// Holds the namespaces; they end with it.
-    holder: Child,
-    pid: u32,
+    namespaces: Arc<Namespaces>,
 }
 
 impl Node {
@@ -37,10 +36,10 @@ impl Node {
         let node = layout.node(number);
         write_config(layout, config, ca, number, &node)?;
         host::make_cgroups(&cgroup(layout, number))?;
-        let mut holder = Command::new("unshare")
+        let mut furnisher = Command::new("unshare")
             .args(["--net", "--mount", "--propagation", "private", "--"])
             .arg(layout.bin().join("labd"))
-            .arg("hold")
+            .arg("furnish")
             .arg("--dir")
             .arg(layout.dir())
             .arg("--node")
@@ -50,9 +49,9 @@ impl Node {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("start the process that holds the node's namespaces")?;
-        let pid = holder.id().context("the node's holder ended at once")?;
-        let output = holder.stdout.take().context("the node's holder has no output")?;
+            .context("start the process that furnishes the node's namespaces")?;
+        let pid = furnisher.id().context("the furnishing process ended at once")?;
+        let output = furnisher.stdout.take().context("the furnishing process has no output")?;
         match BufReader::new(output).lines().next_line().await? {
             Some(line) if line == READY => {}
             _ => bail!(
@@ -64,44 +63,38 @@ impl Node {
         let this = Self {
             number,
             layout: node,
-            holder,
-            pid,
+            namespaces: Arc::new(Namespaces::of(pid)?),
         };
-        this.connect(config).await?;
+        this.connect(config, pid).await?;
+        furnisher.kill().await.context("end the furnishing process")?;
         Ok(this)
     }
 
-    /// The process whose namespaces are the node's.
-    pub fn pid(&self) -> u32 {
-        self.pid
+    /// Runs a command line of plain words in the node's namespaces.
+    async fn inside(&self, line: &str) -> Result<()> {
+        let mut command = self.namespaces.enter();
+        command.args(line.split_whitespace());
+        run_command(command).await.map(drop)
     }
 
-    /// False when somebody killed the holder; the namespaces live on with the node's other processes.
-    pub fn is_held(&mut self) -> bool {
-        matches!(self.holder.try_wait(), Ok(None))
-    }
-
-    async fn connect(&self, config: &Config) -> Result<()> {
-        let (number, pid, network) = (self.number, self.pid, config.network);
+    async fn connect(&self, config: &Config, pid: u32) -> Result<()> {
+        let (number, network) = (self.number, config.network);
         let (link, ip) = (format!("n{number}"), network.node(number));
         let gateway = network.control_plane();
         run_line(&format!("ip link add {link} type veth peer name eth0 netns {pid}")).await?;
         run_line(&format!("ip link set {link} master lab0 up")).await?;
-        let inside = |line: String| async move { run_line(&format!("nsenter --net --mount --target {pid} -- {line}")).await };
-        inside("ip link set lo up".into()).await?;
-        inside(format!("ip address add {ip}/24 dev eth0")).await?;
-        inside("ip link set eth0 up".into()).await?;
-        inside(format!("ip route add default via {gateway}")).await?;
-        inside("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1".into()).await?;
-        Ok(())
+        self.inside("ip link set lo up").await?;
+        self.inside(&format!("ip address add {ip}/24 dev eth0")).await?;
+        self.inside("ip link set eth0 up").await?;
+        self.inside(&format!("ip route add default via {gateway}")).await?;
+        self.inside("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1")
+            .await
     }
 
     /// Adds a route to another node's pods.
     pub async fn route_to(&self, config: &Config, other: u8) -> Result<()> {
-        let (pods, via, pid) = (config.network.pods(other), config.network.node(other), self.pid);
-        run_line(&format!("nsenter --net --target {pid} -- ip route replace {pods} via {via}"))
-            .await
-            .map(drop)
+        let (pods, via) = (config.network.pods(other), config.network.node(other));
+        self.inside(&format!("ip route replace {pods} via {via}")).await
     }
 
     /// containerd, to be started first.
@@ -152,7 +145,7 @@ impl Node {
     fn spec(&self, word: &str, program: impl Into<std::path::PathBuf>) -> Spec {
         let spec = Spec::new(&format!("{word}@{}", self.layout.name), program);
         Spec {
-            namespaces_of: Some(self.pid),
+            namespaces: Some(self.namespaces.clone()),
             ..spec
         }
     }
@@ -171,8 +164,9 @@ fn cgroup(layout: &Layout, number: u8) -> String {
     format!("{}/n{number}", layout.cgroup())
 }
 
-/// Runs inside a node's new namespaces: makes its mounts, says so, and holds them.
-pub async fn hold(layout: &Layout, number: u8) -> Result<()> {
+/// Runs inside a node's new namespaces: makes its mounts, says so, and waits for its end, which comes when somebody else
+/// has handles on them.
+pub async fn furnish_node(layout: &Layout, number: u8) -> Result<()> {
     let node = layout.node(number);
     furnish().await?;
     let kubelet = node.kubelet();
