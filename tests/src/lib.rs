@@ -1,1 +1,140 @@
+//! What the behaviour tests share: the manager as a real process, with the permissions that it ships with, in a simulated
+//! world of its own namespace.
 
+pub mod manager;
+pub mod wait;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
+use csm_testkit::scenario::Sim;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+pub use manager::Manager;
+pub use wait::until;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A namespace of the shared simulated world, for one test.
+pub struct Stage {
+    /// The world.
+    pub sim: Sim,
+    /// The test's namespace.
+    pub namespace: String,
+}
+
+impl Stage {
+    /// A new namespace; `prefix` is the test's name in short.
+    pub async fn new(prefix: &str) -> anyhow::Result<Self> {
+        let sim = Sim::shared().await?;
+        static KINDS: OnceCell<()> = OnceCell::const_new();
+        KINDS.get_or_try_init(|| serve_our_kinds(&sim)).await?;
+        let namespace = sim.namespace(prefix).await?;
+        Ok(Self { sim, namespace })
+    }
+
+    /// The manager, watching this namespace only.
+    pub async fn manager(&self) -> anyhow::Result<Manager> {
+        Manager::start(&self.sim, &[&self.namespace], &[]).await
+    }
+
+    /// Objects of our kinds, and others, in this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.sim.client(), &self.namespace)
+    }
+
+    /// Creates or changes a StoragePolicy.
+    pub async fn policy(&self, name: &str, spec: Value) -> anyhow::Result<StoragePolicy> {
+        let policy =
+            json!({"apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": "StoragePolicy", "metadata": {"name": name}, "spec": spec});
+        let parameters = PatchParams::apply("test").force();
+        self.api()
+            .patch(name, &parameters, &Patch::Apply(&policy))
+            .await
+            .with_context(|| format!("apply the policy {name}"))
+    }
+
+    /// The StorageEvents of a cluster, by name.
+    pub async fn events(&self, cluster: &str) -> anyhow::Result<Vec<StorageEvent>> {
+        let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
+        let mut events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
+        events.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        Ok(events)
+    }
+
+    /// The PostgresStorage of a cluster, where there is one.
+    pub async fn storage(&self, cluster: &str) -> anyhow::Result<Option<PostgresStorage>> {
+        Ok(self.api::<PostgresStorage>().get_opt(cluster).await?)
+    }
+
+    /// Waits until the status of a cluster's data volume satisfies `done`.
+    pub async fn data_status(
+        &self,
+        cluster: &str,
+        what: &str,
+        done: impl Fn(&csm_api::VolumeSizing) -> bool,
+    ) -> anyhow::Result<csm_api::VolumeSizing> {
+        until(what, || async {
+            let storage = self.storage(cluster).await?;
+            let data = storage.and_then(|s| s.status).and_then(|s| s.storage_sizing).and_then(|s| s.data);
+            Ok(data.filter(|data| done(data)))
+        })
+        .await
+    }
+
+    /// Waits until a StorageEvent of the cluster satisfies `done`.
+    pub async fn event(&self, cluster: &str, what: &str, done: impl Fn(&StorageEvent) -> bool) -> anyhow::Result<StorageEvent> {
+        until(what, || async {
+            Ok(self.events(cluster).await?.into_iter().find(|event| done(event)))
+        })
+        .await
+    }
+
+    /// Names of the Kubernetes Events on a cluster.
+    pub async fn notes(&self, cluster: &str) -> anyhow::Result<Vec<(String, String)>> {
+        use k8s_openapi::api::events::v1::Event;
+        let events = self.api::<Event>().list(&ListParams::default()).await?.items;
+        let about = |e: &Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(cluster);
+        Ok(events
+            .iter()
+            .filter(|e| about(e))
+            .map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default()))
+            .collect())
+    }
+}
+
+/// Our kinds, as `deploy/crds` has them; waits until the API server serves each.
+async fn serve_our_kinds(sim: &Sim) -> anyhow::Result<()> {
+    for crd in csm_api::all_crds() {
+        let file = root().join("deploy/crds").join(format!("{}.yaml", crd.name_any()));
+        sim.plane()
+            .apply_yaml(&std::fs::read_to_string(&file).with_context(|| file.display().to_string())?)
+            .await?;
+    }
+    let client = sim.client();
+    until("our kinds are served", || async {
+        // A definition is established a moment before it is served.
+        let all = ListParams::default().limit(1);
+        let served = Api::<ClusterStoragePolicy>::all(client.clone()).list(&all).await.is_ok()
+            && Api::<StoragePolicy>::all(client.clone()).list(&all).await.is_ok()
+            && Api::<PostgresStorage>::all(client.clone()).list(&all).await.is_ok()
+            && Api::<StorageEvent>::all(client.clone()).list(&all).await.is_ok();
+        Ok(served.then_some(()))
+    })
+    .await
+}
+
+/// The phase of a StorageEvent.
+pub fn phase(event: &StorageEvent) -> Option<csm_api::Phase> {
+    event.status.as_ref().and_then(|s| s.phase)
+}

@@ -1,5 +1,6 @@
 //! Tasks of this repository: `cargo xtask TASK`.
 
+mod check;
 mod crdgen;
 mod lab;
 
@@ -16,6 +17,12 @@ struct Args {
 enum Task {
     /// The CustomResourceDefinitions in deploy/crds.
     Crdgen(crdgen::CrdgenArgs),
+    /// Unit, property and behaviour tests.
+    Test,
+    /// Formatting, clippy, documentation, dependencies.
+    Lint,
+    /// Line coverage of the pure crates.
+    Coverage,
     /// A real cluster on this machine.
     Lab(lab::LabArgs),
 }
@@ -24,6 +31,9 @@ enum Task {
 async fn main() -> anyhow::Result<std::process::ExitCode> {
     match Args::parse().task {
         Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
+        Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
+        Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
+        Task::Coverage => check::coverage().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lab(args) => lab::run(args).await,
     }
 }

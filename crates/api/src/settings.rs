@@ -38,12 +38,12 @@ impl Settings {
 /// Percent used, 1 to 99.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("!has(self.warning) || !has(self.critical) || self.warning < self.critical").message(Message::Expression("'thresholds must rise: warning (' + string(self.warning) + ') must be below critical (' + string(self.critical) + ')'".into())),
-    validation = Rule::new("!has(self.warning) || !has(self.expansion) || self.warning < self.expansion").message(Message::Expression("'thresholds must rise: warning (' + string(self.warning) + ') must be below expansion (' + string(self.expansion) + ')'".into())),
-    validation = Rule::new("!has(self.warning) || !has(self.emergency) || self.warning < self.emergency").message(Message::Expression("'thresholds must rise: warning (' + string(self.warning) + ') must be below emergency (' + string(self.emergency) + ')'".into())),
-    validation = Rule::new("!has(self.critical) || !has(self.expansion) || self.critical < self.expansion").message(Message::Expression("'thresholds must rise: critical (' + string(self.critical) + ') must be below expansion (' + string(self.expansion) + ')'".into())),
-    validation = Rule::new("!has(self.critical) || !has(self.emergency) || self.critical < self.emergency").message(Message::Expression("'thresholds must rise: critical (' + string(self.critical) + ') must be below emergency (' + string(self.emergency) + ')'".into())),
-    validation = Rule::new("!has(self.expansion) || !has(self.emergency) || self.expansion <= self.emergency").message(Message::Expression("'thresholds must rise: expansion (' + string(self.expansion) + ') must not be above emergency (' + string(self.emergency) + ')'".into()))
+    validation = Rule::new("!has(self.warning) || !has(self.critical) || self.warning < self.critical").message("thresholds must rise: warning must be below critical"),
+    validation = Rule::new("!has(self.warning) || !has(self.expansion) || self.warning < self.expansion").message("thresholds must rise: warning must be below expansion"),
+    validation = Rule::new("!has(self.warning) || !has(self.emergency) || self.warning < self.emergency").message("thresholds must rise: warning must be below emergency"),
+    validation = Rule::new("!has(self.critical) || !has(self.expansion) || self.critical < self.expansion").message("thresholds must rise: critical must be below expansion"),
+    validation = Rule::new("!has(self.critical) || !has(self.emergency) || self.critical < self.emergency").message("thresholds must rise: critical must be below emergency"),
+    validation = Rule::new("!has(self.expansion) || !has(self.emergency) || self.expansion <= self.emergency").message("thresholds must rise: expansion must not be above emergency")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Thresholds {

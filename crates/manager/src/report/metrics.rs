@@ -248,6 +248,11 @@ const DISK_GAUGES: [PvcGauge; 7] = [
     }),
 ];
 
+/// A gauge without labels.
+fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = Timestamp::now();
@@ -299,17 +304,17 @@ impl Collector for Objects {
         )?;
         let count = |n: usize| double(u64::try_from(n).unwrap_or(u64::MAX));
         let managed = reports.iter().filter(|r| r.managed).count();
-        gauge(
+        single(
             &mut encoder,
             &own("clusters_discovered_total"),
             "Clusters that exist",
-            &mut std::iter::once((Vec::new(), count(reports.len()))),
+            count(reports.len()),
         )?;
-        gauge(
+        single(
             &mut encoder,
             &own("clusters_managed_total"),
             "Clusters that a policy manages",
-            &mut std::iter::once((Vec::new(), count(managed))),
+            count(managed),
         )?;
         let mut policies: Vec<_> = self
             .metrics
@@ -328,13 +333,8 @@ impl Collector for Objects {
                 .into_iter()
                 .map(|(namespace, n)| (vec![("namespace", namespace)], double(u64::try_from(n).unwrap_or(0)))),
         )?;
-        let leads = self.metrics.leader.load(Ordering::Relaxed);
-        gauge(
-            &mut encoder,
-            &own("leader"),
-            "Whether this process leads",
-            &mut std::iter::once((Vec::new(), double(u64::try_from(leads).unwrap_or(0)))),
-        )?;
+        let leads = u64::try_from(self.metrics.leader.load(Ordering::Relaxed)).unwrap_or(0);
+        single(&mut encoder, &own("leader"), "Whether this process leads", double(leads))?;
         if self.disk_metrics {
             self.encode_disks(&mut encoder, &reports, now)
         } else {

@@ -1,0 +1,28 @@
+//! Waiting for a condition, with a deadline.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::time::Instant;
+
+/// How long anything in a simulated world may take: several sampling intervals of the manager.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Looks again and again until `look` gives something.
+pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        if start.elapsed() > PATIENCE {
+            bail!("not within {} s: {what}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,4 @@
+//! The manager as a real process, against a real API server, with simulated kubelets. One file a behaviour.
+
+mod growth;
+mod validation;
