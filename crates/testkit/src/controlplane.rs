@@ -26,7 +26,7 @@ use rand::RngExt;
 pub use self::audit::{AuditEntry, AuditMark, Stage};
 use self::state::StateDir;
 use crate::pki::{self, Ca, Credential, ServiceAccountKeys, Subject, Usage};
-use crate::process::{Command, Process};
+use crate::process::{Command, Process, ProcessId};
 use crate::tools::{self, Binaries, Set};
 use crate::{manifest, retry};
 
@@ -234,6 +234,15 @@ impl ControlPlane {
             process.check()?;
         }
         self.etcd.lock().unwrap_or_else(PoisonError::into_inner).check()
+    }
+
+    /// Its processes, for tests that look at what becomes of them.
+    pub fn processes(&self) -> Result<Vec<ProcessId>> {
+        let mut processes = vec![self.etcd.lock().unwrap_or_else(PoisonError::into_inner).id()?];
+        if let Some(process) = self.api_server.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            processes.push(process.id()?);
+        }
+        Ok(processes)
     }
 
     /// Ends it and removes its folder; the same as dropping it.

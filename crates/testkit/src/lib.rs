@@ -4,6 +4,7 @@
 //! - [`pki`] and [`process`] make certificates and keep child processes under control.
 //! - [`controlplane`] is a real API server for one test run.
 //! - [`nodesim`] plays the kubelets, [`resizer`] the expansion of volumes.
+//! - [`scenario`] puts clusters into that world: start there.
 //! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
 //! - [`lab`] is a real cluster on this machine.
 
@@ -16,4 +17,5 @@ pub mod pki;
 pub mod process;
 pub mod resizer;
 pub mod retry;
+pub mod scenario;
 pub mod tools;

@@ -1,8 +1,10 @@
 //! The light control plane is a real API server, quickly there and wholly gone.
 
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use csm_testkit::controlplane::{ControlPlane, Options, client_from};
+use csm_testkit::process::ProcessId;
 use csm_testkit::tools;
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -24,6 +26,47 @@ async fn starts_fast_and_leaves_nothing() {
     plane.stop();
     assert!(!state.exists());
     assert!(client.apiserver_version().await.is_err());
+}
+
+/// Where the killed run below says what it started.
+const KILL_ME: &str = "CSM_TESTKIT_KILL_ME";
+
+#[tokio::test]
+async fn a_killed_run_leaves_no_process_and_its_folder_goes_with_the_next() {
+    if let Some(path) = std::env::var_os(KILL_ME) {
+        // This is the run that gets killed.
+        let plane = ControlPlane::start(Options::default()).await.unwrap();
+        let started = json!({ "processes": plane.processes().unwrap(), "state": plane.state_dir() });
+        std::fs::write(Path::new(&path).with_extension("new"), started.to_string()).unwrap();
+        std::fs::rename(Path::new(&path).with_extension("new"), path).unwrap();
+        return std::future::pending().await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("started");
+    let mut run = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_killed_run_leaves_no_process_and_its_folder_goes_with_the_next"])
+        .env(KILL_ME, &path)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    until("the run has started", || path.exists()).await;
+    let started: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let processes: Vec<ProcessId> = serde_json::from_value(started["processes"].clone()).unwrap();
+    let state = Path::new(started["state"].as_str().unwrap());
+    assert!(processes.len() == 2 && processes.iter().all(|process| process.is_alive()));
+    run.kill().await.unwrap();
+    until("its processes are gone", || processes.iter().all(|process| !process.is_alive())).await;
+    assert!(state.is_dir(), "nobody was there to remove it");
+    ControlPlane::start(Options::default()).await.unwrap();
+    assert!(!state.exists());
+}
+
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
@@ -58,7 +101,7 @@ subjects: [{kind: ServiceAccount, name: worker, namespace: apps}, {kind: User, n
     let worker = client_from(&kubeconfig).await.unwrap();
     let jane = client_from(&plane.user_kubeconfig("jane", &["people"]).unwrap()).await.unwrap();
     let who: SelfSubjectReview = Api::all(jane.clone())
-        .create(&PostParams::default(), &Default::default())
+        .create(&PostParams::default(), &SelfSubjectReview::default())
         .await
         .unwrap();
     let who = who.status.unwrap().user_info.unwrap();

@@ -227,6 +227,17 @@ impl NodeSim {
         self.inner.measure(None);
     }
 
+    /// Measures the volumes of some pods now, out of turn.
+    pub fn measure_pods(&self, namespace: &str, pods: &[String]) {
+        let (now, time) = (Instant::now(), Timestamp::now());
+        let mut state = self.inner.state();
+        for pod in pods {
+            state.measure_pod(&(namespace.to_owned(), pod.clone()), now, time);
+        }
+        drop(state);
+        self.inner.changed();
+    }
+
     /// What the kubelet measured last of the volume behind a claim; none while no pod has it.
     pub fn measured(&self, key: &VolumeKey) -> Option<Figures> {
         self.inner.state().measured(key)

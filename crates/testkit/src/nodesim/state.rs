@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use rustls::ServerConfig;
 use serde_json::Value;
@@ -75,6 +75,42 @@ struct PodVolume {
     name: String,
     claim: Option<VolumeKey>,
     measured: Option<Figures>,
+}
+
+impl PodState {
+    fn measure(&mut self, nodes: &BTreeMap<String, Node>, volumes: &mut HashMap<VolumeKey, Volume>, now: Instant, time: Timestamp) {
+        if nodes.get(&self.node).is_none_or(|node| node.fault == NodeFault::Stale) {
+            return;
+        }
+        for entry in &mut self.volumes {
+            let time = distinct(entry.measured.map(|figures| figures.time), time);
+            match &entry.claim {
+                None => {
+                    let disk = summary::node_disk(time);
+                    entry.measured = Some(Figures {
+                        used: SCRATCH_USED,
+                        inodes_used: 9,
+                        ..disk
+                    });
+                }
+                Some(claim) => match volumes.get_mut(claim) {
+                    None => entry.measured = None,
+                    Some(volume) if volume.fault == VolumeFault::Stale => {}
+                    Some(volume) => entry.measured = Some(volume.measure(now, time)),
+                },
+            }
+        }
+    }
+}
+
+/// The time of a measurement. A kubelet writes whole seconds and measures less often than once a second; here it can
+/// come more often, and then times run ahead by up to a second, so that readers can tell two measurements apart.
+fn distinct(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let second = SignedDuration::from_secs(1);
+    match last.map(|last| last + second) {
+        Some(next) if next.as_second() > now.as_second() => next.min(now + second),
+        _ => now,
+    }
 }
 
 /// Everything.
@@ -185,27 +221,14 @@ impl State {
             users: _,
         } = self;
         for pod in pods.values_mut().filter(|pod| group.is_none_or(|group| pod.group == group)) {
-            let Some(node) = nodes.get(&pod.node) else { continue };
-            if node.fault == NodeFault::Stale {
-                continue;
-            }
-            for entry in &mut pod.volumes {
-                match &entry.claim {
-                    None => {
-                        let disk = summary::node_disk(time);
-                        entry.measured = Some(Figures {
-                            used: SCRATCH_USED,
-                            inodes_used: 9,
-                            ..disk
-                        });
-                    }
-                    Some(claim) => match volumes.get_mut(claim) {
-                        None => entry.measured = None,
-                        Some(volume) if volume.fault == VolumeFault::Stale => {}
-                        Some(volume) => entry.measured = Some(volume.measure(now, time)),
-                    },
-                }
-            }
+            pod.measure(nodes, volumes, now, time);
+        }
+    }
+
+    /// Measures the volumes of one pod.
+    pub fn measure_pod(&mut self, key: &PodKey, now: Instant, time: Timestamp) {
+        if let Some(pod) = self.pods.get_mut(key) {
+            pod.measure(&self.nodes, &mut self.volumes, now, time);
         }
     }
 
