@@ -74,6 +74,14 @@ impl Lab {
         Ok(&self.status)
     }
 
+    /// Adds nodes until there are `count`. Nodes stay until the lab is taken down.
+    pub async fn ensure_nodes(&mut self, count: usize) -> Result<()> {
+        while self.refresh().await?.nodes.len() < count {
+            ask::<u8>(&self.layout, &Request::AddNode).await?.context("the lab is gone")?;
+        }
+        Ok(())
+    }
+
     /// Where its files are.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -280,9 +280,11 @@ fn start_supervisor(layout: &Layout) -> Result<()> {
 async fn follow(layout: &Layout, progress: &mut Progress) -> Result<Status> {
     let begin = Instant::now();
     let mut printed = Vec::new();
+    let mut seen = false;
     loop {
         match ask::<Status>(layout, &Request::Status).await? {
             Some(status) => {
+                seen = true;
                 let offset = now_ms().saturating_sub(status.started_ms);
                 for (index, step) in status.steps.iter().enumerate() {
                     if let Some(took) = step.took_ms.filter(|_| !printed.contains(&index)) {
@@ -303,10 +305,10 @@ async fn follow(layout: &Layout, progress: &mut Progress) -> Result<Status> {
                     Phase::Starting => {}
                 }
             }
-            None if begin.elapsed() > SUPERVISOR_PATIENCE => {
+            None if seen || begin.elapsed() > SUPERVISOR_PATIENCE => {
                 let log = crate::process::tail(&layout.log("labd"), 10);
                 bail!(
-                    "the lab's supervisor is not there; the end of {}:\n{log}",
+                    "the lab's supervisor is not there (any more); the end of {}:\n{log}",
                     layout.log("labd").display()
                 );
             }
