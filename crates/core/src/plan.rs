@@ -10,6 +10,7 @@ use csm_units::Percent;
 use jiff::Timestamp;
 
 pub use crate::decision::{Cause, Ceiling, CeilingSource, Decision, Facts, MemberPlan, Plan, Usage, Wanted, Warning};
+use crate::freshness::after;
 use crate::gates::{self, Gate, Held};
 use crate::ledger::{InFlight, earliest};
 use crate::size;
@@ -122,8 +123,7 @@ impl Outcome {
     }
 }
 
-fn outcome(view: &View) -> Outcome {
-    let want = fired(view);
+fn outcome(view: &View, want: Option<Want>) -> Outcome {
     match (want, gates::first(view, want.as_ref())) {
         (None, None) => Outcome::balanced(),
         (Some(want), None) => Outcome::go(want),
@@ -152,10 +152,11 @@ fn beside(view: &View, growth: Want, held: Held) -> Outcome {
 
 /// The decision for a volume, and the next moment at which it can change by time alone.
 fn decide(view: &View) -> (Decision, Option<Timestamp>) {
-    let outcome = outcome(view);
+    let fired = fired(view);
+    let outcome = outcome(view, fired);
     let in_flight = gates::resize_in_flight::of_volume(view);
     let state = state(view, &outcome, in_flight.as_ref());
-    let next = look_again_at(view, &outcome, in_flight.as_ref());
+    let next = look_again_at(view, fired.as_ref(), &outcome, in_flight.as_ref());
     let next_action_at = outcome.held.and_then(|(want, _)| opens(view, &want).max());
     let decision = Decision {
         volume: view.volume.key.clone(),
@@ -200,12 +201,18 @@ fn opens(view: &View, want: &Want) -> impl Iterator<Item = Timestamp> {
 }
 
 /// The next moment, after now, at which the answer can change by time alone.
-fn look_again_at(view: &View, outcome: &Outcome, in_flight: Option<&InFlight>) -> Option<Timestamp> {
+fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight: Option<&InFlight>) -> Option<Timestamp> {
     let pause = &view.world.cluster.pause;
     let stuck = in_flight.and_then(|f| gates::resize_in_flight::stuck_at(view, f));
-    let volume = [pause.until(), stuck, view.ledger.count_changes_at];
+    // What keeps a catch-up can be older than the newest resize of the volume.
+    let stuck_members = match outcome.cause {
+        Cause::Resize { since, .. } => since.map(|since| after(since, view.world.limits.stuck_after)),
+        _ => None,
+    };
+    let volume = [pause.until(), stuck, stuck_members, view.ledger.count_changes_at];
     let figures = view.members.iter().filter_map(|m| view.freshness.changes_at(m.member));
-    let opens = outcome.held.iter().flat_map(|(want, _)| opens(view, want));
+    // Of what fired, also where a catch-up beside it is what is decided or held.
+    let opens = fired.into_iter().flat_map(|want| opens(view, want));
     let moments = volume.into_iter().flatten().chain(figures).chain(opens);
     moments.filter(|at| *at > view.now()).min()
 }

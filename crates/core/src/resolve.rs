@@ -448,9 +448,11 @@ impl Layers<'_> {
         let enabled = flag(self.field(|s| s.expansion.as_ref()?.enabled, true, |v| v));
 
         let expansion = self.field(|s| s.thresholds.as_ref()?.expansion, 85, same);
-        let emergency = self.field(|s| s.thresholds.as_ref()?.emergency, 90, |v| v.max(expansion.0));
-        let critical = self.field(|s| s.thresholds.as_ref()?.critical, 80, |v| v.min(expansion.0.saturating_sub(1)));
-        let warning = self.field(|s| s.thresholds.as_ref()?.warning, 70, |v| v.min(critical.0.saturating_sub(1)));
+        // A default stays within its own bounds: where the set value is out of its own, that alone is said.
+        let threshold = expansion.0;
+        let emergency = self.field(|s| s.thresholds.as_ref()?.emergency, 90, |v| v.max(threshold.min(99)));
+        let critical = self.field(|s| s.thresholds.as_ref()?.critical, 80, |v| below(v, threshold));
+        let warning = self.field(|s| s.thresholds.as_ref()?.warning, 70, |v| below(v, critical.0));
         let thresholds = thresholds([warning, critical, expansion, emergency], &mut problems);
 
         let percentage = self.field(|s| s.expansion.as_ref()?.percentage, 50, same);
@@ -482,6 +484,11 @@ impl Layers<'_> {
             },
         })
     }
+}
+
+/// A default threshold that gives way to the next higher one.
+fn below(default: i32, higher: i32) -> i32 {
+    default.min(higher.saturating_sub(1)).max(1)
 }
 
 impl<T> Field<T> {

@@ -9,14 +9,14 @@ use crate::view::{View, Want};
 /// The thresholds model: a share of the effective size, at least `minIncrementGi`, rounded up to the unit.
 pub(crate) fn thresholds(effective: Bytes, expansion: &ResolvedExpansion) -> Bytes {
     let share = expansion.percentage.value.share_of(effective);
-    let step = share.max(expansion.min_increment.value);
-    // A quantity ends below 2^63; the last multiple of the unit before that is as far as a volume goes.
-    effective.saturating_add(step).round_up().min(Bytes::MAX.round_down())
+    effective.saturating_add(share.max(expansion.min_increment.value)).round_up()
 }
 
 /// A growth of all members, bounded by the ceiling.
 pub(crate) fn growth(view: &View, reason: Reason, urgency: Urgency, unbounded: Bytes) -> Want {
-    let to = view.ceiling.map_or(unbounded, |c| unbounded.min(c.size));
+    // A quantity ends below 2^63; the last multiple of the unit before that is as far as any volume goes.
+    let largest = Bytes::MAX.round_down();
+    let to = view.ceiling.map_or(largest, |c| largest.min(c.size)).min(unbounded);
     let enough = view.effective.saturating_add(view.effective.unit());
     let lowered = to < unbounded;
     Want {
