@@ -2,6 +2,7 @@
 //! world of its own namespace.
 
 pub mod manager;
+pub mod proxy;
 pub mod wait;
 
 use std::path::PathBuf;

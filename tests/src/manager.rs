@@ -117,6 +117,16 @@ impl Manager {
         self.process.stop(grace)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Waits a moment for its end.
+    pub fn process_ended(&mut self) -> bool {
+        self.process.wait(Duration::from_secs(5)).is_some()
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
         self.process.is_alive()

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy};
+use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy, VerifiedBy};
 use csm_core::resolve::{self, Identity, Origin, Policy, Resolution};
 use csm_core::world::{ClusterKey, Observation};
 use jiff::Timestamp;
@@ -350,6 +350,12 @@ impl Index {
             let uid = pvc.uid.clone();
             let crossed = match self.samples.get(&uid) {
                 None => true,
+                // Figures from before the last resize are not fresh, however young they are.
+                Some(before)
+                    if last_resize_at(slot.events.values(), &slot.resized, &uid).is_some_and(|end| before.observation.at <= end) =>
+                {
+                    true
+                }
                 Some(before) => {
                     let percent = |s: &Sample| csm_units::Percent::used(s.observation.used, s.observation.available);
                     percent(before) != percent(&sample)
@@ -550,6 +556,26 @@ impl Index {
             }
         }
     }
+}
+
+/// When the last resize of a PVC ended: as our record says, or as its capacity was seen to rise.
+pub(crate) fn last_resize_at<'a>(
+    events: impl Iterator<Item = &'a Arc<StorageEvent>>,
+    resized: &HashMap<Arc<str>, Timestamp>,
+    uid: &str,
+) -> Option<Timestamp> {
+    let recorded = events.filter_map(|event| {
+        let statuses = &event.status.as_ref()?.pvc_statuses;
+        let status = statuses.iter().find(|s| s.uid == uid)?;
+        // Where only the node's word showed the growth, figures from before that moment may still be those of the small one.
+        let end = if status.verified_by == Some(VerifiedBy::PvcStatus) {
+            &status.filesystem_resized
+        } else {
+            &status.controller_done_at
+        };
+        end.as_ref().map(|t| t.0)
+    });
+    recorded.chain(resized.get(uid).copied()).max()
 }
 
 /// Whether an operation has ended.

@@ -8,7 +8,7 @@ use csm_core::world::{Class, Cluster, Limits, Member, Operation, Volume, VolumeK
 use csm_units::Bytes;
 use jiff::Timestamp;
 
-use crate::index::{Snapshot, is_done};
+use crate::index::{Snapshot, is_done, last_resize_at};
 use crate::views::{ClassView, started_at, volume_of};
 
 /// What the manager's own settings say about volumes.
@@ -59,7 +59,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             block: pvc.block,
             class,
             observation: sample.map(|s| s.observation),
-            last_resize_at: last_resize_at(snapshot, &pvc.uid),
+            last_resize_at: last_resize_at(snapshot.events.iter(), &snapshot.resized, &pvc.uid),
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
@@ -122,15 +122,6 @@ pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<
             .cmp(&started_at(b))
             .then_with(|| a.metadata.name.cmp(&b.metadata.name))
     })
-}
-
-/// When the last resize of a PVC ended: as our record says, or as we saw its capacity rise.
-fn last_resize_at(snapshot: &Snapshot, uid: &str) -> Option<Timestamp> {
-    let recorded = snapshot.events.iter().filter_map(|event| {
-        let statuses = &event.status.as_ref()?.pvc_statuses;
-        statuses.iter().find(|s| s.uid == uid)?.controller_done_at.as_ref().map(|t| t.0)
-    });
-    recorded.chain(snapshot.resized.get(uid).copied()).max()
 }
 
 /// A StorageEvent as an entry of the ledger; none for one of another Cluster of the same name.

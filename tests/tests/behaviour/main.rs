@@ -1,4 +1,5 @@
 //! The manager as a real process, against a real API server, with simulated kubelets. One file a behaviour.
 
 mod growth;
+mod killed;
 mod validation;

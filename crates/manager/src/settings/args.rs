@@ -23,6 +23,7 @@ pub enum Command {
 
 /// Every setting is a flag, an environment variable and a key of the settings file; the first of these that is given stands.
 #[derive(Debug, Default, Parser)]
+#[command(args_override_self = true)]
 pub struct RunArgs {
     /// Settings file (YAML).
     #[arg(long, env = "CNPG_STORAGE_MANAGER_CONFIG", value_name = "FILE")]
