@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const GIB: u64 = 1 << 30;
 
 /// A namespace of its own, with one pod that has one volume at `/data`.
@@ -393,6 +393,21 @@ async fn a_volume_follows_its_pod_to_the_other_node_and_a_node_can_be_silenced()
     wanted("Unknown").await;
     room.lab.start("kubelet@lab-2").await.unwrap();
     wanted("True").await;
+    let kubelet = (room.lab.status().nodes[1].ip, 10250);
+    let reachable = async || {
+        let connect = tokio::net::TcpStream::connect(kubelet);
+        tokio::time::timeout(Duration::from_secs(1), connect)
+            .await
+            .is_ok_and(|stream| stream.is_ok())
+    };
+    assert!(reachable().await);
+    room.lab.set_link("lab-2", false).await.unwrap();
+    assert!(!reachable().await);
+    room.lab.set_link("lab-2", true).await.unwrap();
+    wait("the kubelet can be reached again", SOON, async || {
+        if reachable().await { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
     room.lab.kill("csi-loop@lab-2").await.unwrap();
     room.resize("2Gi").await;
     room.wait_for_size("two", GIB * 3 / 2).await;

@@ -15,7 +15,6 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::command::system;
 use super::host::cgroup_hierarchies;
 use super::layout::{Layout, MARKER_ENV};
 
@@ -183,7 +183,7 @@ fn unescape(text: &str) -> String {
 
 /// Loop devices of files below the lab's folder.
 fn loop_devices(layout: &Layout) -> Result<Vec<(String, String)>> {
-    let output = Command::new("losetup")
+    let output = system("losetup")
         .args(["--list", "--noheadings", "--raw", "--output", "NAME,BACK-FILE"])
         .output();
     let output = match output {
@@ -202,7 +202,7 @@ fn loop_devices(layout: &Layout) -> Result<Vec<(String, String)>> {
 fn detach_loop_devices(layout: &Layout) -> Result<()> {
     // Those that were mounted go on their own; one that was cut off before its mount is detached here.
     for (device, _) in loop_devices(layout)? {
-        let _ = Command::new("losetup").args(["--detach", &device]).output();
+        let _ = system("losetup").args(["--detach", &device]).output();
     }
     wait_for("loop devices", || {
         Ok(loop_devices(layout)?.into_iter().map(|(device, _)| device).collect())
@@ -215,7 +215,7 @@ fn links(layout: &Layout) -> Vec<String> {
         return Vec::new();
     }
     // Its other end keeps a dead namespace's devices alive for a moment; taking ours away is quicker, and harmless.
-    let _ = Command::new("ip").args(["link", "delete", &link]).output();
+    let _ = system("ip").args(["link", "delete", &link]).output();
     let left = Path::new("/sys/class/net").join(&link).exists();
 
     if left { vec![link] } else { Vec::new() }

@@ -10,10 +10,20 @@ use tokio::process::Command;
 /// None of them takes longer when all is well; importing an image is the longest.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// Where system programs are: an ordinary user's search path lacks half of them, also for root.
+pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A system program, to be run blocking.
+pub fn system(program: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.env("PATH", SYSTEM_PATH);
+    command
+}
+
 /// Runs a program to its end and returns what it printed; a failure says what it printed as errors.
 pub async fn run<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Result<String> {
     let mut command = Command::new(program);
-    command.args(arguments);
+    command.args(arguments).env("PATH", SYSTEM_PATH);
     run_command(command).await
 }
 

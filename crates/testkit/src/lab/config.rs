@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::command::system;
+
 /// Changes when a running lab of an older checkout can no longer be used by a newer one.
 pub const FORMAT: u32 = 1;
 /// The most nodes of a lab.
@@ -99,7 +101,7 @@ impl Network {
 
     /// The first candidate that nothing on this machine routes to, other than over `own_link`.
     pub fn free(own_link: &str) -> Result<Self> {
-        let output = std::process::Command::new("ip")
+        let output = system("ip")
             .args(["-json", "-4", "route", "show", "table", "all"])
             .output()
             .context("run `ip`: install iproute2")?;

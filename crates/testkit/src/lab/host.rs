@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use super::command::system;
 
 /// Debian's packages, each with a program (or folder) by which its presence is known.
 const PACKAGES: &[(&str, &str)] = &[
@@ -66,7 +67,7 @@ fn install(missing: &[&str], progress: &mut dyn FnMut(&str)) -> Result<()> {
     }
     progress(&format!("installing {list}"));
     let apt = |arguments: &[&str]| -> Result<()> {
-        let output = Command::new("apt-get")
+        let output = system("apt-get")
             .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=300"])
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -93,7 +94,7 @@ fn check_kernel() -> Result<()> {
         let known = |text: &str| text.lines().any(|line| line.split_whitespace().next_back() == Some(name));
         if !known(&filesystems) {
             // A module that is not loaded yet is loaded by this; what it says does not matter, what is there then does.
-            let _ = Command::new("modprobe").arg(name).output();
+            let _ = system("modprobe").arg(name).output();
             let again = fs::read_to_string("/proc/filesystems").context("read /proc/filesystems")?;
             if !known(&again) {
                 bail!("this kernel has no filesystem {name} (/proc/filesystems): the lab's volumes need xfs, its containers overlay");
@@ -101,13 +102,13 @@ fn check_kernel() -> Result<()> {
         }
     }
     if !Path::new("/dev/loop-control").exists() {
-        let _ = Command::new("modprobe").arg("loop").output();
+        let _ = system("modprobe").arg("loop").output();
     }
     if !Path::new("/dev/loop-control").exists() {
         bail!("/dev/loop-control is missing: the lab's volumes are loop devices");
     }
     if !Path::new("/proc/sys/net/bridge").exists() {
-        let _ = Command::new("modprobe").arg("br_netfilter").output();
+        let _ = system("modprobe").arg("br_netfilter").output();
     }
     if cgroup_hierarchies()?.is_empty() {
         bail!("no control group hierarchy is mounted below /sys/fs/cgroup");

@@ -175,6 +175,11 @@ impl Lab {
         .await
     }
 
+    /// Pulls a node's network cable (`false`), or plugs it in again. Its processes go on.
+    pub async fn set_link(&self, node: &str, up: bool) -> Result<()> {
+        self.order(&Request::Link { node: node.to_owned(), up }).await
+    }
+
     async fn order(&self, request: &Request) -> Result<()> {
         ask::<()>(&self.layout, request).await?.context("the lab is gone")
     }

@@ -41,6 +41,13 @@ pub enum Request {
         /// The signal's number.
         signal: i32,
     },
+    /// Pulls a node's network cable, or plugs it in again.
+    Link {
+        /// The node's name.
+        node: String,
+        /// In or out.
+        up: bool,
+    },
     /// Adds a node. Answers when it is ready.
     AddNode,
 }

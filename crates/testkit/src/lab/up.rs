@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::command::system;
 use super::config::{Config, FORMAT, MOST_NODES, Network};
 use super::layout::{Layout, MARKER_ENV};
 use super::protocol::{Phase, Request, State, Status, ask, now_ms};
@@ -161,6 +162,10 @@ async fn adopt(layout: &Layout, nodes: u8, progress: &mut Progress) -> Result<Op
             return Ok(None);
         }
     }
+    if let Phase::Failed(error) = &status.phase {
+        progress.say(&format!("the running lab never became ready, starting anew ({error})"));
+        return Ok(None);
+    }
     tidy(layout, &status, progress).await?;
     let problems = diagnose::settled(layout).await?;
     if !problems.is_empty() {
@@ -171,7 +176,10 @@ async fn adopt(layout: &Layout, nodes: u8, progress: &mut Progress) -> Result<Op
         return Ok(None);
     }
     for number in status.nodes.len() + 1..=usize::from(nodes) {
-        let _: Option<u8> = ask(layout, &Request::AddNode).await?;
+        if let Err(error) = ask::<u8>(layout, &Request::AddNode).await {
+            progress.say(&format!("node {number} could not be added, starting anew ({error:#})"));
+            return Ok(None);
+        }
         progress.done(&format!("node {number} added"));
     }
     let status = ask(layout, &Request::Status).await?;
@@ -179,12 +187,19 @@ async fn adopt(layout: &Layout, nodes: u8, progress: &mut Progress) -> Result<Op
     Ok(status)
 }
 
-/// A test that was cut off leaves components stopped and faults set.
+/// A test that was cut off leaves components stopped, cables pulled and faults set.
 async fn tidy(layout: &Layout, status: &Status, progress: &mut Progress) -> Result<()> {
     for component in status.components.iter().filter(|component| component.state == State::Stopped) {
         progress.say(&format!("starting {}, which was stopped", component.name));
         let request = Request::Start {
             name: component.name.clone(),
+        };
+        ask::<()>(layout, &request).await?;
+    }
+    for node in &status.nodes {
+        let request = Request::Link {
+            node: node.name.clone(),
+            up: true,
         };
         ask::<()>(layout, &request).await?;
     }
@@ -239,7 +254,7 @@ fn start_supervisor(layout: &Layout) -> Result<()> {
     let log = log.with_context(|| format!("open {}", path.display()))?;
     // A handle on this network namespace, through which the supervisor lays its one cable out of the lab.
     let network = File::open("/proc/self/ns/net").context("open /proc/self/ns/net")?;
-    let mut child = std::process::Command::new("setsid")
+    let mut child = system("setsid")
         .args([
             "--fork",
             "unshare",
@@ -263,7 +278,6 @@ fn start_supervisor(layout: &Layout) -> Result<()> {
         .env_remove("HTTPS_PROXY")
         .env_remove("http_proxy")
         .env_remove("https_proxy")
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::from(network))
         .stdout(log.try_clone().context("duplicate the log's handle")?)
         .stderr(log)

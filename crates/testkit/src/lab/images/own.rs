@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::archive::{ImageConfig, Layer};
+use crate::lab::command::system;
 
 /// Nobody: our programs need no rights in their container.
 const USER: &str = "65534:65534";
@@ -55,7 +55,7 @@ pub fn build(program: &Path, reference: &str, archive: &Path) -> Result<()> {
 
 /// The shared libraries of a program, the dynamic loader included. A static program has none.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("run ldd: install libc-bin")?;
+    let output = system("ldd").arg(program).output().context("run ldd: install libc-bin")?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
         if format!("{text}{errors}").contains("not a dynamic executable") {

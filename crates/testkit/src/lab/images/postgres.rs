@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{ImageConfig, Layer};
 use crate::lab::clean::remove_folder;
+use crate::lab::command::system;
 
 /// Changes when the image is made differently.
 const FORMAT: u32 = 1;
@@ -133,7 +133,7 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
 /// Runs a program in a mount and process namespace of its own: whatever it mounts or starts ends with it, and it ends with
 /// us.
 fn isolated(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new("setpriv")
+    let output = system("setpriv")
         .args(["--pdeathsig", "KILL", "--", "unshare"])
         .args([
             "--mount",
@@ -148,7 +148,6 @@ fn isolated(program: &str, arguments: &[&str]) -> Result<String> {
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("LC_ALL", "C")
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .output()
         .with_context(|| format!("start {program}"))?;
     if !output.status.success() {

@@ -131,6 +131,16 @@ impl Supervisor {
             Request::Stop { name } => self.component(&name)?.stop().await.map(|()| nothing),
             Request::Start { name } => self.component(&name)?.resume().await.map(|()| nothing),
             Request::Signal { name, signal } => self.component(&name)?.signal(signal).await.map(|()| nothing),
+            Request::Link { node, up } => {
+                let number = self
+                    .shared()
+                    .nodes
+                    .iter()
+                    .find(|known| known.name == node)
+                    .map(|known| known.number);
+                let number = number.with_context(|| format!("there is no node {node:?}"))?;
+                network::set_link(number, up).await.map(|()| nothing)
+            }
             Request::AddNode => {
                 // Outlives a caller that gives up: half a node helps nobody.
                 let this = self.clone();

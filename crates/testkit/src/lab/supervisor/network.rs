@@ -42,6 +42,12 @@ pub async fn route_to_pods(config: &Config, number: u8) -> Result<()> {
     run_line(&format!("ip route replace {pods} via {node}")).await.map(drop)
 }
 
+/// Pulls or plugs in a node's cable, at the bridge's end: routes on the node stay.
+pub async fn set_link(number: u8, up: bool) -> Result<()> {
+    let state = if up { "up" } else { "down" };
+    run_line(&format!("ip link set n{number} {state}")).await.map(drop)
+}
+
 /// Runs a command in the machine's network namespace, of which our standard input is a handle.
 async fn on_machine(line: &str) -> Result<()> {
     // The child gets a standard input of its own, so the handle is named by ours.
