@@ -146,7 +146,10 @@ fn wait_for(what: &str, mut left: impl FnMut() -> Result<Vec<String>>) -> Result
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("{what} are still there: {}. Nothing was deleted", found.join(", "));
+            bail!(
+                "{what} are still there, so nothing was deleted. End the processes that hold them, or unmount them, and try again: {}",
+                found.join(", ")
+            );
         }
         sleep(POLL);
     }
