@@ -118,7 +118,7 @@ impl Client {
         self.ask(&Request::List).await
     }
 
-    /// The last calls that reached the driver, oldest first.
+    /// The last calls that reached the driver, oldest first. Of the calls for figures only those that a fault hit.
     pub async fn calls(&self) -> Result<Vec<Call>> {
         self.ask(&Request::Calls).await
     }

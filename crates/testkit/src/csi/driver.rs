@@ -48,7 +48,10 @@ type Answer<T> = Result<T, Status>;
 
 impl Driver {
     async fn enter(&self, rpc: Rpc, volume: &VolumeRef) -> Answer<()> {
-        tracing::info!(?rpc, volume = volume.id, claim = volume.claim, "call");
+        // Kubelets ask for figures all the time.
+        if rpc != Rpc::NodeGetVolumeStats {
+            tracing::info!(?rpc, volume = volume.id, claim = volume.claim, "call");
+        }
         let refusal = match &self.faults {
             Faults::Here(engine) => engine.enter(rpc, volume, &self.node).await.err(),
             Faults::Controller(client) => client

@@ -98,7 +98,7 @@ impl Engine {
         self.state().armed.iter().map(|armed| armed.fault.clone()).collect()
     }
 
-    /// The last calls, oldest first.
+    /// The last calls, oldest first. Of the calls for figures only those that a fault hit.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.iter().cloned().collect()
     }
@@ -137,6 +137,10 @@ impl Engine {
                     break;
                 }
             }
+        }
+        // Kubelets ask for figures all the time: what went well would push out everything else.
+        if rpc == Rpc::NodeGetVolumeStats && hits.is_empty() {
+            return hits;
         }
         if state.calls.len() == CALLS_KEPT {
             state.calls.pop_front();

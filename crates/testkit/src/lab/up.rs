@@ -71,6 +71,9 @@ pub async fn up(layout: &Layout, options: Options, print: impl FnMut(&str) + 'st
     clear(layout, &mut progress)?;
     host::ensure(layout.dir(), &mut |text| progress.say(text))?;
     progress.done("this machine has what the lab needs");
+    // First, since it fails soonest.
+    let programs = (options.programs)()?;
+    progress.done("the lab's own programs are built");
     let binaries = tools::ensure(tools::Set::Lab, &mut |text| progress.say(text))?;
     progress.done("Kubernetes, CloudNativePG and etcd are built");
     let images = images::ensure(&binaries, &mut |text| progress.say(text))?;
@@ -85,8 +88,6 @@ pub async fn up(layout: &Layout, options: Options, print: impl FnMut(&str) + 'st
         operator_image: images.operator,
         postgres_image: images.postgres,
     };
-    let programs = (options.programs)()?;
-    progress.done("the lab's own programs are built");
     prepare(layout, &config, &programs)?;
     start_supervisor(layout)?;
     let status = follow(layout, &mut progress).await?;

@@ -6,12 +6,15 @@ pub mod postgres;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
 use crate::tools::{self, Binaries};
 use archive::{ImageConfig, Layer};
 
+/// Archives of other versions are removed when nobody used them for this long: a set takes 250 MB.
+const UNUSED_KEPT: Duration = Duration::from_hours(14 * 24);
 /// Changes when images are made differently from the same sources.
 const FORMAT: u32 = 1;
 
@@ -89,11 +92,34 @@ pub fn ensure(binaries: &Binaries, progress: &mut dyn FnMut(&str)) -> Result<Ima
     }
     let postgres = postgres::ensure(&cache, progress)?;
     archives.push(postgres.archive);
+    remove_unused(&cache, &archives);
     Ok(Images {
         archives,
         operator,
         postgres: postgres.reference,
     })
+}
+
+/// Notes which archives are in use, and removes those of other versions that nobody used for long. Neither is needed for
+/// what follows, so errors do not matter.
+fn remove_unused(cache: &Path, used: &[PathBuf]) {
+    for archive in used {
+        let _ = File::options()
+            .append(true)
+            .open(archive)
+            .and_then(|file| file.set_modified(SystemTime::now()));
+    }
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let age = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        if path.extension().is_some_and(|extension| extension == "tar") && age.is_some_and(|age| age > UNUSED_KEPT) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn arch() -> &'static str {
