@@ -26,6 +26,8 @@ enum LabTask {
     },
     /// Takes the lab down: nothing of it is left on the machine but its logs.
     Down,
+    /// Kills every process of the lab and cleans nothing up, to try what comes after a crash.
+    Crash,
     /// One screen about the lab.
     Status,
     /// What is wrong with the lab; fails if something is.
@@ -80,6 +82,7 @@ pub async fn run(args: LabArgs) -> Result<ExitCode> {
             lab::up(&layout, options, |line| println!("{line}")).await?;
         }
         LabTask::Down => lab::down(&layout, |line| println!("{line}"))?,
+        LabTask::Crash => lab::clean::crash(&layout)?,
         LabTask::Status => print!("{}", diagnose::screen(&layout).await?),
         LabTask::Diagnose { collect } => {
             let (text, healthy) = diagnose::report(&layout).await?;

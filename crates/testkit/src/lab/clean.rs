@@ -50,6 +50,14 @@ pub fn clear(layout: &Layout) -> Result<()> {
     remove_folder(&layout.run())
 }
 
+/// Kills every process of the lab, and does nothing else: what a crash leaves. For tests of what comes after it.
+pub fn crash(layout: &Layout) -> Result<()> {
+    if !layout.is_claimed() {
+        bail!("{} is not a lab's folder. Nothing was touched", layout.dir().display());
+    }
+    kill_processes(layout)
+}
+
 /// What of the lab is on the machine. Empty after [`clear`].
 pub fn leftovers(layout: &Layout) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
