@@ -80,8 +80,8 @@ impl Manager {
                 &lease,
             ])
             .args(["--lease-namespace", NAMESPACE, "--admin-address", &admin.to_string()])
-            // A lease that passes on quickly: tests kill its holder.
-            .args(["--lease-duration", "3s", "--renew-deadline", "2s", "--retry-period", "500ms"]);
+            // A lease that passes on quickly, since tests kill its holder; not so quickly that a busy machine loses it.
+            .args(["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "500ms"]);
         if !namespaces.is_empty() {
             command = command.arg("--watch-namespaces").arg(namespaces.join(","));
         }

@@ -162,7 +162,9 @@ async fn pass(
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn failed(why: &str) -> Response<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>> {
-    let body = Full::new(Bytes::from(why.to_owned())).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::new(Bytes::from(why.to_owned()))
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response

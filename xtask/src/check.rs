@@ -21,7 +21,10 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}").replace('"', "");
     eprintln!("+ {shown}");
     let start = Instant::now();
-    let status = command.current_dir(root()).status().with_context(|| format!("cannot run {shown}"))?;
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("cannot run {shown}"))?;
     ensure!(status.success(), "failed ({status}) after {} s: {shown}", start.elapsed().as_secs());
     eprintln!("  {} s", start.elapsed().as_secs());
     Ok(())
@@ -37,14 +40,17 @@ pub fn test() -> anyhow::Result<()> {
     // Built before the tests, so that a first build does not count against their deadlines.
     tools::ensure(tools::Set::Light, &mut |line| eprintln!("{line}"))?;
     run(cargo().args(["build", "--workspace", "--bins"]))?;
-    run(cargo().args(["test", "--workspace"]))
+    // Behaviour tests mostly wait: more of them at a time than there are cores.
+    run(cargo().args(["test", "--workspace"]).env("RUST_TEST_THREADS", "8"))
 }
 
 /// Formatting, clippy, documentation, dependencies.
 pub fn lint() -> anyhow::Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    run(cargo().args(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    run(cargo()
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
     let deny = installed(CARGO_DENY)?;
     // The advisory database is fetched from a git host, which not every machine reaches: `cargo deny check advisories` is for releases.
     run(Command::new(deny).args(["check", "bans", "licenses", "sources"]))
@@ -55,9 +61,17 @@ pub fn coverage() -> anyhow::Result<()> {
     let coverage = installed(CARGO_LLVM_COV)?;
     let mut command = Command::new(coverage);
     command.arg("llvm-cov").args(COVERED.iter().flat_map(|name| ["--package", name]));
-    command.args(["--summary-only", "--fail-under-lines", &COVERAGE.to_string(), "--ignore-filename-regex", "crates/(gather|cnpg|runtime|manager|testkit)/|/tests/"]);
+    command.args([
+        "--summary-only",
+        "--fail-under-lines",
+        &COVERAGE.to_string(),
+        "--ignore-filename-regex",
+        "crates/(gather|cnpg|runtime|manager|testkit)/|/tests/",
+    ]);
     if let Some(bin) = llvm_tools()? {
-        command.env("LLVM_COV", bin.join("llvm-cov")).env("LLVM_PROFDATA", bin.join("llvm-profdata"));
+        command
+            .env("LLVM_COV", bin.join("llvm-cov"))
+            .env("LLVM_PROFDATA", bin.join("llvm-profdata"));
     }
     run(&mut command)
 }
@@ -68,7 +82,10 @@ fn installed((name, version): (&str, &str)) -> anyhow::Result<PathBuf> {
     let binary = folder.join("bin").join(name);
     if !binary.exists() {
         eprintln!("installing {name} {version} into {}", folder.display());
-        run(cargo().args(["install", "--quiet", "--locked", "--root"]).arg(&folder).arg(format!("{name}@{version}")))?;
+        run(cargo()
+            .args(["install", "--quiet", "--locked", "--root"])
+            .arg(&folder)
+            .arg(format!("{name}@{version}")))?;
     }
     Ok(binary)
 }
@@ -77,10 +94,19 @@ fn installed((name, version): (&str, &str)) -> anyhow::Result<PathBuf> {
 fn llvm_tools() -> anyhow::Result<Option<PathBuf>> {
     let output = Command::new("rustc").args(["-vV"]).output().context("cannot run rustc")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let major = text.lines().find_map(|line| line.strip_prefix("LLVM version: ")).and_then(|v| v.split('.').next());
+    let major = text
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))
+        .and_then(|v| v.split('.').next());
     let host = text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot run rustc")?;
-    let bundled = Path::new(String::from_utf8_lossy(&sysroot.stdout).trim()).join("lib/rustlib").join(host).join("bin");
+    let sysroot = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("cannot run rustc")?;
+    let bundled = Path::new(String::from_utf8_lossy(&sysroot.stdout).trim())
+        .join("lib/rustlib")
+        .join(host)
+        .join("bin");
     if bundled.join("llvm-cov").exists() {
         return Ok(None);
     }

@@ -1,5 +1,8 @@
 //! The manager as a real process, against a real API server, with simulated kubelets. One file a behaviour.
 
 mod growth;
+mod held;
 mod killed;
+mod kubelets;
+mod lifecycle;
 mod validation;

@@ -1,0 +1,219 @@
+//! Clusters, instances and the manager itself come and go.
+
+use std::time::Duration;
+
+use csm_api::{Phase, Reason, State, Trigger};
+use csm_testkit::resizer::ResizeFault;
+use csm_testkit::scenario::{Sim, SimOptions};
+use csm_tests::manager::{Manager, kubeconfig};
+use csm_tests::{Stage, phase, root, until};
+use csm_units::Bytes;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_replica_that_is_born_too_small_is_caught_up() -> anyhow::Result<()> {
+    let stage = Stage::new("catchup").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .instances(2)
+        .data("10Gi")
+        .data_used(0.87)
+        .create()
+        .await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let _manager = stage.manager().await?;
+    stage.event("orders", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
+    let third = orders.add_instance().await?;
+    let caught = |e: &csm_api::StorageEvent| e.spec.trigger == Trigger::CatchUp && phase(e) == Some(Phase::Completed);
+    let event = stage.event("orders", "caught up", caught).await?;
+    let names: Vec<_> = event.spec.expansion.affected_pvcs.iter().map(|p| p.instance.as_str()).collect();
+    assert_eq!(names, [third.as_str()]);
+    assert_eq!(orders.data(&third).request().await?, Bytes::gib(15));
+    Ok(())
+}
+
+#[tokio::test]
+async fn series_and_clusters_go_together() -> anyhow::Result<()> {
+    let stage = Stage::new("gone").await?;
+    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    stage.sim.cluster(&stage.namespace, "users").data("10Gi").create().await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let manager = stage.manager().await?;
+    let namespace = format!("namespace=\"{}\"", stage.namespace);
+    until("both are seen", || async {
+        let text = manager.metrics().await?;
+        let seen = |name: &str| text.contains(&format!("pvc_usage_bytes{{cluster=\"{name}\",{namespace}"));
+        Ok((seen("orders") && seen("users")).then_some(()))
+    })
+    .await?;
+    assert_eq!(manager.metric("cnpg_storage_manager_clusters_managed_total", &[]).await?, Some(2.0));
+    orders.delete().await?;
+    until("its series are gone", || async {
+        Ok((!manager.metrics().await?.contains("cluster=\"orders\"")).then_some(()))
+    })
+    .await?;
+    assert_eq!(
+        manager.metric("cnpg_storage_manager_clusters_discovered_total", &[]).await?,
+        Some(1.0)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_patch_fails_the_operation_and_waits() -> anyhow::Result<()> {
+    let stage = Stage::new("quota").await?;
+    stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .data("10Gi")
+        .data_used(0.87)
+        .create()
+        .await?;
+    // No controller counts here: what is used already is given by hand.
+    stage
+        .sim
+        .resource_quota(&stage.namespace, "small", &[("requests.storage", "12Gi")])
+        .await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let _manager = stage.manager().await?;
+    let event = stage.event("orders", "refused", |e| phase(e) == Some(Phase::Failed)).await?;
+    let status = event.status.expect("a status");
+    let condition = status.conditions.first().expect("a condition");
+    assert_eq!(condition.reason, "Refused");
+    assert!(condition.message.contains("exceeded quota: small"), "{}", condition.message);
+    assert_eq!(status.retry_count, Some(1));
+    let data = stage
+        .data_status("orders", "waits", |d| d.last_decision.reason == Reason::RetryLater)
+        .await?;
+    assert_eq!(data.next_action_at.map(|t| t.0), status.next_retry_time.map(|t| t.0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_only_pretends_to_have_grown_is_not_verified() -> anyhow::Result<()> {
+    let stage = Stage::new("pretend").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .data("10Gi")
+        .data_used(0.87)
+        .create()
+        .await?;
+    orders.data("orders-1").resize_fault(ResizeFault::PretendGrown);
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let _manager = stage.manager().await?;
+    let verifying = |e: &csm_api::StorageEvent| {
+        e.status
+            .as_ref()
+            .is_some_and(|s| s.pvc_statuses.iter().any(|p| p.phase == csm_api::PvcPhase::Verifying))
+    };
+    stage.event("orders", "verifying", verifying).await?;
+    let asked = stage.sim.kubelets().requests(&orders.node_of("orders-1").expect("a node"));
+    until("several samples later", || async {
+        Ok((stage.sim.kubelets().requests(&orders.node_of("orders-1").expect("a node")) > asked + 3).then_some(()))
+    })
+    .await?;
+    let events = stage.events("orders").await?;
+    assert!(events.iter().all(|e| phase(e) == Some(Phase::InProgress)), "{events:?}");
+    assert_eq!(events.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn before_cloudnativepg_is_installed_it_is_not_ready_and_says_so() -> anyhow::Result<()> {
+    let sim = Sim::with(SimOptions {
+        cnpg_crds: false,
+        our_crds: true,
+        nodes: 1,
+        ..SimOptions::default()
+    })
+    .await?;
+    let mut manager = Manager::spawn_as(&sim, &kubeconfig(&sim).await?, &[], &[])?;
+    let missing = "clusters.postgresql.cnpg.io: the API server does not know this kind; install its CRD";
+    until("it says what it waits for", || async {
+        Ok(manager
+            .page("/readyz")
+            .await
+            .ok()
+            .filter(|(status, text)| *status == 503 && text.contains(missing))
+            .map(|_| ()))
+    })
+    .await?;
+    assert_eq!(manager.page("/healthz").await?.0, 200);
+    let crds = csm_testkit::tools::cnpg_crds()?;
+    sim.plane()
+        .apply_crds(
+            crds.into_iter()
+                .filter(|crd| crd.metadata.name.as_deref() == Some(csm_cnpg::CRD_NAME)),
+        )
+        .await?;
+    manager.leads().await?;
+    assert_eq!(manager.page("/readyz").await?.0, 200);
+    // A graceful stop, well within the grace that Kubernetes gives.
+    let status = manager.stop(Duration::from_secs(10))?;
+    assert!(status.success(), "{status} {}", manager.tail());
+    assert!(manager.log().contains("gave the lease back"), "{}", manager.tail());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_replica_stands_by_until_the_first_is_gone() -> anyhow::Result<()> {
+    let stage = Stage::new("lease").await?;
+    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let mut first = stage.manager().await?;
+    let second = Manager::spawn(&stage.sim, &[&stage.namespace], &[]).await?;
+    until("the second stands by", || async {
+        Ok(second.log().contains("another replica leads").then_some(()))
+    })
+    .await?;
+    assert_eq!(second.metric("cnpg_storage_manager_leader", &[]).await?, Some(0.0));
+    assert_eq!(second.page("/readyz").await?.0, 200, "a stand-by is ready");
+    first.kill()?;
+    orders.fill("orders-1", 0.87)?;
+    second.leads().await?;
+    stage
+        .event("orders", "grown by the second", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await?;
+    Ok(())
+}
+
+#[test]
+fn bad_settings_stop_the_start_with_the_line() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (text, words) in [
+        ("metricsInterval: 30s\nmetricIntervall: 5s\n", vec!["metricIntervall", "line 2"]),
+        ("metricsInterval: soon\n", vec!["\"soon\" is no length of time", "30s"]),
+        ("metricsInterval: 1s\n", vec!["metricsInterval", "at least 5s"]),
+        ("logFormat: xml\n", vec!["logFormat", "json or text"]),
+        ("retention: {storageEvents: 2h}\n", vec!["retention.storageEvents", "at least 24h"]),
+        (
+            "defaults: {thresholds: {warning: 99, critical: 20}}\n",
+            vec!["defaults.", "warning", "critical"],
+        ),
+        (
+            "leaderElection: {leaseDuration: 5s, renewDeadline: 9s}\n",
+            vec!["leaseDuration", "renewDeadline"],
+        ),
+    ] {
+        let file = folder.path().join("settings.yaml");
+        std::fs::write(&file, text)?;
+        let output = std::process::Command::new(csm_tests::manager::binary()?)
+            .args(["run", "--config"])
+            .arg(&file)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{text}: {said} should say {words:?}");
+        assert!(
+            said.contains("settings.yaml") || text.starts_with("metricsInterval: 1s") || !text.contains("Intervall"),
+            "{said}"
+        );
+    }
+    // What ships with the manager is valid.
+    let shipped = std::fs::read_to_string(root().join("deploy/manager.yaml"))?;
+    assert!(shipped.contains("metricsInterval: 30s"));
+    Ok(())
+}
