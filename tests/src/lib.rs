@@ -31,11 +31,13 @@ pub struct Stage {
     pub namespace: String,
 }
 
+/// Our kinds are served.
+static KINDS: OnceCell<()> = OnceCell::const_new();
+
 impl Stage {
     /// A new namespace; `prefix` is the test's name in short.
     pub async fn new(prefix: &str) -> anyhow::Result<Self> {
         let sim = Sim::shared().await?;
-        static KINDS: OnceCell<()> = OnceCell::const_new();
         KINDS.get_or_try_init(|| serve_our_kinds(&sim)).await?;
         let namespace = sim.namespace(prefix).await?;
         Ok(Self { sim, namespace })

@@ -6,7 +6,7 @@ use anyhow::bail;
 use tokio::time::Instant;
 
 /// How long anything in a simulated world may take: several sampling intervals of the manager.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 

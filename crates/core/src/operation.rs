@@ -274,10 +274,11 @@ fn verified(pvc: &AffectedPvc, requested: Bytes, member: &Member, status: &PvcSt
         let asked = requested.saturating_sub(pvc.original_size);
         Bytes::new(before).saturating_add(asked.mul_div(GROWN_PERCENT, 100))
     });
-    if let (Some(figures), Some(grown_to)) = (figures, grown_to) {
-        if figures.capacity >= grown_to {
-            return Some(VerifiedBy::Filesystem);
-        }
+    if figures
+        .zip(grown_to)
+        .is_some_and(|(figures, grown_to)| figures.capacity >= grown_to)
+    {
+        return Some(VerifiedBy::Filesystem);
     }
     if member.resize.is_some() {
         return None;

@@ -33,6 +33,9 @@ pub struct PolicyEntry {
     pub status: csm_api::PolicyStatus,
 }
 
+/// The Clusters that a policy matches, each with what its settings came to.
+pub type Matched = Vec<(ClusterKey, Arc<Resolution>)>;
+
 /// The newest figures of a PVC's filesystem.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -105,24 +108,21 @@ impl Index {
     /// A Cluster is like this now, or gone.
     pub fn put_cluster(&mut self, key: &ClusterKey, cluster: Option<ClusterView>) -> Wake {
         let slot = self.slots.entry(key.clone()).or_default();
-        match cluster {
-            Some(cluster) => {
-                if slot
-                    .cluster
-                    .as_ref()
-                    .is_some_and(|c| c.uid == cluster.uid && c.resource_version > cluster.resource_version)
-                {
-                    return Wake::new();
-                }
-                if slot.cluster.as_ref().is_none_or(|c| c.labels != cluster.labels) {
-                    slot.resolution = None;
-                }
-                slot.cluster = Some(Arc::new(cluster));
+        if let Some(cluster) = cluster {
+            if slot
+                .cluster
+                .as_ref()
+                .is_some_and(|c| c.uid == cluster.uid && c.resource_version > cluster.resource_version)
+            {
+                return Wake::new();
             }
-            None => {
-                slot.cluster = None;
+            if slot.cluster.as_ref().is_none_or(|c| c.labels != cluster.labels) {
                 slot.resolution = None;
             }
+            slot.cluster = Some(Arc::new(cluster));
+        } else {
+            slot.cluster = None;
+            slot.resolution = None;
         }
         self.touched(key)
     }
@@ -155,11 +155,11 @@ impl Index {
         let Some(key) = self.owner(namespace, name, |slot| slot.pvcs.contains_key(name)) else {
             return Wake::new();
         };
-        if let Some(slot) = self.slots.get_mut(&key) {
-            if let Some(view) = slot.pvcs.remove(name) {
-                slot.resized.remove(&view.uid);
-                self.samples.remove(&view.uid);
-            }
+        if let Some(slot) = self.slots.get_mut(&key)
+            && let Some(view) = slot.pvcs.remove(name)
+        {
+            slot.resized.remove(&view.uid);
+            self.samples.remove(&view.uid);
         }
         self.touched(&key)
     }
@@ -198,10 +198,10 @@ impl Index {
         let name: Arc<str> = Arc::from(event.name_any());
         event.metadata.managed_fields = None;
         let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(before) = slot.events.get(&name) {
-            if ResourceVersion::of(&before.metadata) > ResourceVersion::of(&event.metadata) {
-                return Wake::new();
-            }
+        if let Some(before) = slot.events.get(&name)
+            && ResourceVersion::of(&before.metadata) > ResourceVersion::of(&event.metadata)
+        {
+            return Wake::new();
         }
         slot.events.insert(name, Arc::new(event));
         self.touched(&key)
@@ -500,9 +500,9 @@ impl Index {
     }
 
     /// Every policy, each with the Clusters that it applies to and those for which it conflicts.
-    pub fn policies(&mut self) -> Vec<(PolicyId, PolicyEntry, Vec<(ClusterKey, Arc<Resolution>)>)> {
+    pub fn policies(&mut self) -> Vec<(PolicyId, PolicyEntry, Matched)> {
         let empty = Labels::new();
-        let mut report: BTreeMap<PolicyId, (PolicyEntry, Vec<(ClusterKey, Arc<Resolution>)>)> = self
+        let mut report: BTreeMap<PolicyId, (PolicyEntry, Matched)> = self
             .policies
             .iter()
             .map(|(id, entry)| (id.clone(), (entry.clone(), Vec::new())))
@@ -520,7 +520,7 @@ impl Index {
                 labels: &cluster.labels,
                 namespace_labels,
             };
-            for (_, (entry, clusters)) in &mut report {
+            for (entry, clusters) in report.values_mut() {
                 if !resolve::matching(&identity, std::iter::once(entry.policy.as_ref())).is_empty() {
                     clusters.push((key.clone(), resolution.clone()));
                 }

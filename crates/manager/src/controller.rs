@@ -28,15 +28,15 @@ use csm_gather::world::{failures_before, world};
 /// Clusters that are looked at at a time: most of a look is waiting for the API server.
 const WORKERS: usize = 8;
 /// Live figures in a status are written at most so often.
-const STATUS_FIGURES: Duration = Duration::from_secs(60);
+const STATUS_FIGURES: Duration = Duration::from_mins(1);
 /// A growth under way is looked at at least so often: watches and samples wake it sooner.
 const FOLLOW: Duration = Duration::from_secs(10);
 /// Every Cluster is looked at so often, whatever happens: a safety net for what no watch tells.
-const RESYNC: Duration = Duration::from_secs(600);
+const RESYNC: Duration = Duration::from_mins(10);
 /// Changes of many Clusters within this time are told to their policies once.
 const POLICIES_AFTER: Duration = Duration::from_secs(1);
 /// How often StorageEvents are looked through for those that are old enough to go.
-const RETENTION_EVERY: Duration = Duration::from_secs(600);
+const RETENTION_EVERY: Duration = Duration::from_mins(10);
 
 /// Drives all Clusters, on the leader.
 pub struct Controller {
@@ -249,7 +249,7 @@ impl Controller {
             let mut index = self.shared.index();
             match recorded {
                 Begun::Recorded(event) => {
-                    self.log(decision, world, event.name_any());
+                    Self::log(decision, world, event.name_any());
                     index.put_event(*event);
                 }
                 Begun::Outdated(events) => {
@@ -264,7 +264,7 @@ impl Controller {
         Ok(begun)
     }
 
-    fn log(&self, decision: &Decision, world: &World, operation: String) {
+    fn log(decision: &Decision, world: &World, operation: String) {
         let key = &world.cluster.key;
         tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, from = %decision.from, to = decision.to.map(|t| t.to_string()), operation, "{}", explain::sentence(decision));
     }
@@ -367,12 +367,11 @@ impl Controller {
             {
                 *active.entry(id.namespace.to_string()).or_default() += 1;
             }
-            if let Some(status) = status {
-                if let Err(failure) = self.writer.policy_status(&id, &status).await {
-                    if failure.class() != csm_runtime::FailureClass::NotFound {
-                        result = Err(failure);
-                    }
-                }
+            if let Some(status) = status
+                && let Err(failure) = self.writer.policy_status(&id, &status).await
+                && failure.class() != csm_runtime::FailureClass::NotFound
+            {
+                result = Err(failure);
             }
         }
         self.shared.metrics.policies(active);

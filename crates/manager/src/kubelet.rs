@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use base64::Engine as _;
 use reqwest::{Certificate, StatusCode};
+use secrecy::ExposeSecret as _;
 use thiserror::Error;
 
 use csm_gather::views::NodeView;
@@ -12,7 +15,7 @@ use csm_gather::views::NodeView;
 /// Answers beyond this are not a summary: 500 pods with 20 volumes each are about 5 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
 /// A projected token is renewed by the kubelet when 80 % of its life has passed; a minute is well within the rest.
-const TOKEN_REREAD: Duration = Duration::from_secs(60);
+const TOKEN_REREAD: Duration = Duration::from_mins(1);
 
 /// Why a kubelet gave no figures.
 #[derive(Debug, Error)]
@@ -130,7 +133,6 @@ impl Kubelets {
     /// # Errors
     /// Where a CA or a client certificate cannot be read.
     pub fn new(settings: KubeletSettings, config: &kube::Config) -> anyhow::Result<Self> {
-        use anyhow::Context as _;
         let mut builder = reqwest::Client::builder()
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout)
@@ -155,7 +157,6 @@ impl Kubelets {
             builder = builder.tls_certs_only(roots);
         }
         let auth = &config.auth_info;
-        use secrecy::ExposeSecret as _;
         let credentials = if let Some(path) = &auth.token_file {
             Credentials::TokenFile(path.into())
         } else if let Some(token) = &auth.token {
@@ -242,10 +243,10 @@ impl Kubelets {
             Credentials::Token(token) => Some(token.clone()),
             Credentials::TokenFile(path) => {
                 let mut cached = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if let Some((token, read)) = cached.as_ref() {
-                    if read.elapsed() < TOKEN_REREAD {
-                        return Some(token.clone());
-                    }
+                if let Some((token, read)) = cached.as_ref()
+                    && read.elapsed() < TOKEN_REREAD
+                {
+                    return Some(token.clone());
                 }
                 match std::fs::read_to_string(path) {
                     Ok(token) => {
@@ -292,11 +293,8 @@ impl Kubelets {
 
 /// The client certificate of a kubeconfig.
 fn identity(auth: &kube::config::AuthInfo) -> anyhow::Result<Option<reqwest::Identity>> {
-    use anyhow::Context as _;
-    use secrecy::ExposeSecret as _;
     let read = |path: &Option<String>, data: Option<String>, what: &str| -> anyhow::Result<Option<Vec<u8>>> {
         if let Some(data) = data {
-            use base64::Engine as _;
             let decoded = base64::engine::general_purpose::STANDARD
                 .decode(data.trim())
                 .with_context(|| format!("the {what} is not base64"))?;

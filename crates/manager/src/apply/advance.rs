@@ -38,7 +38,7 @@ impl Writer {
             advanced = Advanced::Again;
             match self.patch_pvc(shared, key, &patch).await {
                 Ok(()) => {
-                    tracing::info!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, operation = event.name_any(), "PVC patched")
+                    tracing::info!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, operation = event.name_any(), "PVC patched");
                 }
                 Err(failure) => match failure.class() {
                     FailureClass::Conflict | FailureClass::NotFound => self.read_pvc(shared, key, &patch).await?,
@@ -73,10 +73,10 @@ impl Writer {
             Ok(written) => written,
             Err(failure) => {
                 // It may have been written all the same, or somebody else wrote it: go on from what is there.
-                if matches!(failure.class(), FailureClass::Conflict | FailureClass::Transient) {
-                    if let Ok(current) = csm_runtime::error::call(api.get(&name)).await {
-                        shared.index().put_event(current);
-                    }
+                if matches!(failure.class(), FailureClass::Conflict | FailureClass::Transient)
+                    && let Ok(current) = csm_runtime::error::call(api.get(&name)).await
+                {
+                    shared.index().put_event(current);
                 }
                 return Err(failure);
             }

@@ -336,7 +336,7 @@ impl Collector for Objects {
         let leads = u64::try_from(self.metrics.leader.load(Ordering::Relaxed)).unwrap_or(0);
         single(&mut encoder, &own("leader"), "Whether this process leads", double(leads))?;
         if self.disk_metrics {
-            self.encode_disks(&mut encoder, &reports, now)
+            Self::encode_disks(&mut encoder, &reports, now)
         } else {
             Ok(())
         }
@@ -344,7 +344,7 @@ impl Collector for Objects {
 }
 
 impl Objects {
-    fn encode_disks(&self, encoder: &mut DescriptorEncoder<'_>, reports: &[ClusterReport], now: Timestamp) -> fmt::Result {
+    fn encode_disks(encoder: &mut DescriptorEncoder<'_>, reports: &[ClusterReport], now: Timestamp) -> fmt::Result {
         let labels = |report: &ClusterReport, volume: &VolumeKey, member: &MemberReport| {
             let (type_, tablespace) = match volume.role {
                 Role::Data | Role::Wal => (volume.role.as_str(), String::new()),

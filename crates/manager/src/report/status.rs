@@ -156,14 +156,13 @@ fn volume_sizing(snapshot: &Snapshot, volume: &Volume, decision: &Decision, befo
 /// The decision as it was first made: it is written when it changes, not when its figures do.
 fn last_decision(decision: &Decision, before: Option<&LastDecision>, now: Timestamp) -> LastDecision {
     let wanted = decision.wanted.as_ref().and_then(|w| w.to);
-    if let Some(before) = before {
-        if before.verdict == decision.verdict
-            && before.reason == decision.reason
-            && before.urgency == decision.urgency
-            && before.wanted == wanted
-        {
-            return before.clone();
-        }
+    if let Some(before) = before
+        && before.verdict == decision.verdict
+        && before.reason == decision.reason
+        && before.urgency == decision.urgency
+        && before.wanted == wanted
+    {
+        return before.clone();
     }
     LastDecision {
         verdict: decision.verdict,

@@ -104,16 +104,12 @@ impl Settings {
             metrics_interval >= Duration::from_secs(5),
             "metricsInterval is {metrics_interval:?}; it must be at least 5s"
         );
-        let stuck_after = span(args.stuck_after, stuck_after, Duration::from_secs(600));
+        let stuck_after = span(args.stuck_after, stuck_after, Duration::from_mins(10));
         ensure!(
-            stuck_after >= Duration::from_secs(60),
+            stuck_after >= Duration::from_mins(1),
             "stuckAfter is {stuck_after:?}; it must be at least 1m"
         );
-        let keep = span(
-            args.retention_storage_events,
-            retention.storage_events,
-            Duration::from_secs(30 * 86400),
-        );
+        let keep = span(args.retention_storage_events, retention.storage_events, Duration::from_hours(720));
         let keep_storage_events = SignedDuration::try_from(keep).context("retention.storageEvents is too long")?;
         ensure!(
             keep_storage_events >= KEEP_AT_LEAST,
@@ -199,7 +195,7 @@ impl Settings {
     /// Figures older than this do not count: planner.md, `max(3 × interval, 5 min)`.
     #[must_use]
     pub fn stale_after(&self) -> Duration {
-        self.metrics_interval.saturating_mul(3).max(Duration::from_secs(300))
+        self.metrics_interval.saturating_mul(3).max(Duration::from_mins(5))
     }
 }
 
