@@ -109,6 +109,11 @@ impl ControlPlane {
         &self.ca
     }
 
+    /// That authority's certificate as a file, for programs that want one.
+    pub fn ca_file(&self) -> PathBuf {
+        self.state.path().join("ca.crt")
+    }
+
     /// The programs that it was started from, `kubectl` among them.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries

@@ -116,17 +116,13 @@ impl NodeSim {
     /// Adds a kubelet and returns its address. The Node object is the caller's (see [`crate::scenario`]).
     pub fn add_node(&self, name: &str) -> Result<SocketAddr> {
         let number = {
-            let state = self.inner.state();
+            let mut state = self.inner.state();
             if state.nodes.contains_key(name) {
                 bail!("there is a simulated node {name} already");
             }
-            // The highest address in use, plus one: addresses are never given twice.
-            state
-                .nodes
-                .values()
-                .filter_map(|node| ipv4(node.address))
-                .max()
-                .map_or(FIRST_ADDRESS, |last| last + 1)
+            // Never given twice: a reader that still has an old node's address must not find a new node there.
+            state.addresses_given += 1;
+            FIRST_ADDRESS + state.addresses_given - 1
         };
         let address = IpAddr::V4(Ipv4Addr::from_bits(number));
         let listener = TcpListener::bind((address, 0)).with_context(|| format!("listen on {address} for node {name}"))?;
@@ -330,13 +326,6 @@ impl Inner {
             .with_single_cert(vec![certificate], key)
             .context("use a certificate")?;
         Ok(Arc::new(config))
-    }
-}
-
-fn ipv4(address: SocketAddr) -> Option<u32> {
-    match address.ip() {
-        IpAddr::V4(ip) => Some(ip.to_bits()),
-        IpAddr::V6(_) => None,
     }
 }
 

@@ -117,6 +117,7 @@ fn distinct(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
 #[derive(Default)]
 pub struct State {
     pub nodes: BTreeMap<String, Node>,
+    pub addresses_given: u32,
     pub volumes: HashMap<VolumeKey, Volume>,
     pods: BTreeMap<PodKey, PodState>,
     /// Which pods use a claim, running or not.
@@ -214,12 +215,7 @@ impl State {
 
     /// Measures the volumes of the pods of one group, or of all.
     pub fn measure(&mut self, group: Option<u64>, now: Instant, time: Timestamp) {
-        let Self {
-            nodes,
-            volumes,
-            pods,
-            users: _,
-        } = self;
+        let Self { nodes, volumes, pods, .. } = self;
         for pod in pods.values_mut().filter(|pod| group.is_none_or(|group| pod.group == group)) {
             pod.measure(nodes, volumes, now, time);
         }

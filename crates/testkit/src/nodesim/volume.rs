@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn a_rate_stops_at_full_and_goes_on_after_growth() {
-        let start = Instant::now();
         let mut volume = Volume::new(GIB, Filesystem::Plain);
+        let start = Instant::now();
         volume.set_usage(Usage::Rate(i64::try_from(100 * MIB).unwrap()), start);
         assert_eq!(volume.advance(start + Duration::from_millis(2_500)), 250 * MIB);
         assert_eq!(volume.advance(start + Duration::from_mins(1)), GIB);
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn a_script_sees_time_and_capacity() {
-        let start = Instant::now();
         let mut volume = Volume::new(GIB, Filesystem::Plain);
+        let start = Instant::now();
         volume.set_usage(Usage::Script(Arc::new(|time, capacity| capacity / 100 * time.as_secs())), start);
         assert_eq!(volume.advance(start + Duration::from_secs(10)), GIB / 100 * 10);
         assert_eq!(volume.advance(start + Duration::from_hours(10)), GIB);

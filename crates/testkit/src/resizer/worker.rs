@@ -10,11 +10,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::claim::{Claim, bytes, resource_status};
 use super::{Code, Inner, ResizeFault, Wanted};
-use crate::nodesim::VolumeKey;
+use crate::nodesim::{PodKey, VolumeKey};
 
 /// Pause after an answer of the API server that is neither success nor a conflict.
 const API_RETRY: Duration = Duration::from_millis(100);
@@ -44,6 +44,8 @@ struct Worker {
     final_error: bool,
     /// The size that the driver called infeasible, and when it may be tried again.
     infeasible: Option<(Quantity, Instant)>,
+    /// Updates of pods since the node's turn was written: from then on each of them hastens it.
+    pod_updates: Option<broadcast::Receiver<PodKey>>,
 }
 
 /// Runs until the PVC needs nothing more.
@@ -56,6 +58,7 @@ pub async fn run(inner: Arc<Inner>, key: VolumeKey, wanted: watch::Receiver<Want
         failures: 0,
         final_error: false,
         infeasible: None,
+        pod_updates: None,
     };
     loop {
         let looked_at = worker.wanted.borrow_and_update().clone();
@@ -187,6 +190,7 @@ impl Worker {
         (self.failures, self.final_error, self.infeasible) = (0, false, None);
         let patch = Patch::Merge(json!({ "spec": { "capacity": { "storage": size } } }));
         self.volumes().patch(&claim.volume_name, &manager(RESIZER), &patch).await?;
+        self.pod_updates = Some(self.inner.nodes.pod_updates());
         let pending = [("FileSystemResizePending", Some(PENDING_MESSAGE))];
         let status = json!({
             "conditions": claim.merged_conditions(&pending, true, Timestamp::now()),
@@ -286,7 +290,7 @@ impl Worker {
 
     /// Waits until a pod has the volume and its kubelet looks at it: at its next sync, or when the pod object changes.
     async fn wait_for_kubelet(&mut self) {
-        let mut updates = self.inner.nodes.pod_updates();
+        let mut updates = self.pod_updates.take().unwrap_or_else(|| self.inner.nodes.pod_updates());
         let sync = tokio::time::sleep(self.inner.speed().node_sync);
         tokio::pin!(sync);
         let mut synced = false;
