@@ -47,6 +47,24 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule.
+    pub const ALL: &'static [Self] = &[
+        Self::Unmanaged,
+        Self::Untouchable,
+        Self::SwitchedOff,
+        Self::Volume,
+        Self::Member,
+        Self::Fenced,
+        Self::CannotGrow,
+        Self::SharedFilesystem,
+        Self::Shrinks,
+        Self::AboveCeiling,
+        Self::OddSize,
+        Self::Inconsistent,
+        Self::SecondOperation,
+        Self::NoEvidence,
+    ];
+
     /// The name, as in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -26,6 +26,7 @@ mod freshness;
 mod gates;
 mod ledger;
 mod pause;
+mod policy;
 mod selector;
 mod size;
 mod triggers;

@@ -1,7 +1,7 @@
 //! The planner: from a [`World`] and a moment to a [`Plan`].
 //!
-//! For each volume: what fires ([`TRIGGERS`], the first one counts), to which size, and what holds it
-//! ([`GATES`], the first one counts). Each rule has a file of its own; their order stands here and nowhere else.
+//! For each volume: what fires (`TRIGGERS`, the first one counts), to which size, and what holds it
+//! (`GATES`, the first one counts). Each rule has a file of its own; their order stands here and nowhere else.
 
 use std::sync::Arc;
 

@@ -123,6 +123,14 @@ fn a_catch_up_beside_an_operation_on_others() {
 }
 
 #[test]
+fn rules_have_names_of_their_own() {
+    assert!(Rule::ALL.is_sorted());
+    for rule in Rule::ALL {
+        assert_eq!(rule.as_str(), format!("{rule:?}"));
+    }
+}
+
+#[test]
 fn a_violation_in_words() {
     let world = wants();
     let mut plan = plan(&world, noon());

@@ -1,7 +1,7 @@
 //! What holds for every world: properties over random ones.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use csm_api::{Expansion, Reason, Settings, Thresholds, Urgency, Verdict};
 use csm_core::check::check;
@@ -46,6 +46,9 @@ impl Dice<'_> {
         noon() - SignedDuration::from_secs(back)
     }
 }
+
+/// What random worlds are made from; its policy is parsed once.
+static PLAIN: LazyLock<World> = LazyLock::new(calm);
 
 const GIB: u64 = 1 << 30;
 const SIZES: [u64; 12] = [
@@ -92,7 +95,7 @@ fn settings(dice: &mut Dice, base: u64) -> Settings {
 }
 
 fn random_member(dice: &mut Dice, i: usize, base: u64) -> Member {
-    let mut m = calm().volumes.remove(0).members.remove(0);
+    let mut m = PLAIN.volumes[0].members[0].clone();
     m.instance = format!("orders-{i}").into();
     m.pvc = format!("orders-{i}").into();
     m.uid = format!("uid-{i}").into();
@@ -142,7 +145,7 @@ fn random_volume(dice: &mut Dice, key: VolumeKey, base: u64) -> Volume {
 fn random_operation(dice: &mut Dice, i: usize, base: u64) -> Operation {
     Operation {
         id: format!("operation-{i}").into(),
-        volume: dice.pick(&[0, 0, 1]).eq(&0).then_some(VolumeKey::DATA).unwrap_or(VolumeKey::WAL),
+        volume: if dice.rarely(3) { VolumeKey::WAL } else { VolumeKey::DATA },
         urgency: if dice.rarely(4) { Urgency::CatchUp } else { Urgency::Planned },
         started_at: {
             let within = dice.pick(&[3_000, 100_000]);
@@ -160,7 +163,7 @@ fn random_world(numbers: &[u32]) -> World {
     let dice = &mut Dice(numbers.iter());
     let odd = dice.rarely(3);
     let base = dice.pick(if odd { &SIZES } else { &SIZES[..10] });
-    let mut world = calm();
+    let mut world = PLAIN.clone();
     let policy = Policy {
         origin: Origin::object(OriginKind::StoragePolicy, Some("shop"), "standard"),
         selector: Selector::default(),
@@ -202,8 +205,18 @@ fn random_world(numbers: &[u32]) -> World {
     world
 }
 
+/// Numbers from one seed, since a strategy for each of them takes most of the time. A failure shrinks to the
+/// shortest run of them that still fails; what follows is zero, and dull.
 fn numbers() -> impl Strategy<Value = Vec<u32>> {
-    prop::collection::vec(any::<u32>(), 150)
+    (any::<u64>(), 0..1000_usize).prop_map(|(mut seed, length)| {
+        let next = || {
+            // splitmix64
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap()
+        };
+        std::iter::repeat_with(next).take(length.min(200)).collect()
+    })
 }
 
 /// The ceiling, found by the words of the specification once more.
@@ -230,13 +243,12 @@ fn sizes_are_right(world: &World, volume: &Volume, d: &Decision) -> Result<(), T
     }
     let Some(to) = d.to else { return Ok(()) };
     prop_assert!(ceiling.is_none_or(|c| to <= c));
-    match d.verdict {
-        Verdict::Grow => {
-            prop_assert!(to > d.from);
-            let unit = if to.get() < 10 * GIB { 1 << 20 } else { GIB };
-            prop_assert!(to.get().is_multiple_of(unit) || ceiling == Some(to));
-        }
-        _ => prop_assert_eq!(to, ceiling.map_or(d.from, |c| c.min(d.from))),
+    if d.verdict == Verdict::Grow {
+        prop_assert!(to > d.from);
+        let unit = if to.get() < 10 * GIB { 1 << 20 } else { GIB };
+        prop_assert!(to.get().is_multiple_of(unit) || ceiling == Some(to));
+    } else {
+        prop_assert_eq!(to, ceiling.map_or(d.from, |c| c.min(d.from)));
     }
     Ok(())
 }
@@ -443,5 +455,5 @@ fn random_worlds_are_varied() {
     {
         assert!(seen.contains_key(reason.as_str()), "{reason}; {seen:#?}");
     }
-    at_least("beside", 1);
+    assert!(seen.contains_key("beside"), "{seen:#?}");
 }

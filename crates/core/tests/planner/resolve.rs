@@ -37,7 +37,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// Cluster shop/orders, tier=prod; its namespace has env=live.
-fn select<'a>(policies: &'a [Policy]) -> Vec<&'a Policy> {
+fn select(policies: &[Policy]) -> Vec<&Policy> {
     let key = ClusterKey::new("shop", "orders");
     let (labels, namespace_labels) = (labels(&[("tier", "prod")]), labels(&[("env", "live")]));
     let identity = Identity {
