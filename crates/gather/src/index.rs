@@ -88,6 +88,8 @@ pub struct Index {
     namespaces: HashMap<Arc<str>, Labels>,
     policies: BTreeMap<PolicyId, PolicyEntry>,
     samples: HashMap<Arc<str>, Sample>,
+    /// Which Clusters a policy matches may have changed.
+    matches_changed: bool,
 }
 
 impl Index {
@@ -102,7 +104,13 @@ impl Index {
             namespaces: HashMap::new(),
             policies: BTreeMap::new(),
             samples: HashMap::new(),
+            matches_changed: false,
         }
+    }
+
+    /// Whether policies may match other Clusters than when this was last asked: then their status is to be looked at.
+    pub fn take_matches_changed(&mut self) -> bool {
+        std::mem::take(&mut self.matches_changed)
     }
 
     /// A Cluster is like this now, or gone.
@@ -118,11 +126,13 @@ impl Index {
             }
             if slot.cluster.as_ref().is_none_or(|c| c.labels != cluster.labels) {
                 slot.resolution = None;
+                self.matches_changed = true;
             }
             slot.cluster = Some(Arc::new(cluster));
         } else {
             slot.cluster = None;
             slot.resolution = None;
+            self.matches_changed = true;
         }
         self.touched(key)
     }
@@ -284,6 +294,7 @@ impl Index {
             .is_some_and(|before| before.generation.is_some() && before.generation == entry.generation);
         let namespace = id.namespace.clone();
         self.policies.insert(id, entry);
+        self.matches_changed |= !unchanged;
         if unchanged { Wake::new() } else { self.unresolve(&namespace) }
     }
 
@@ -531,6 +542,7 @@ impl Index {
 
     /// Forgets the cached settings of a namespace's Clusters, of all for the empty name.
     fn unresolve(&mut self, namespace: &str) -> Wake {
+        self.matches_changed = true;
         let mut wake = Wake::new();
         for (key, slot) in &mut self.slots {
             if namespace.is_empty() || &*key.namespace == namespace {

@@ -33,8 +33,6 @@ const STATUS_FIGURES: Duration = Duration::from_mins(1);
 const FOLLOW: Duration = Duration::from_secs(10);
 /// Every Cluster is looked at so often, whatever happens: a safety net for what no watch tells.
 const RESYNC: Duration = Duration::from_mins(10);
-/// Changes of many Clusters within this time are told to their policies once.
-const POLICIES_AFTER: Duration = Duration::from_secs(1);
 /// How often StorageEvents are looked through for those that are old enough to go.
 const RETENTION_EVERY: Duration = Duration::from_mins(10);
 
@@ -64,7 +62,7 @@ impl Controller {
         let clusters = self.shared.index().clusters();
         self.shared.wake(clusters.into_iter().collect());
         self.shared.queue.add(Key::Policies);
-        self.shared.queue.add_after(Key::Retention, POLICIES_AFTER);
+        self.shared.queue.add(Key::Retention);
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
                 let (controller, stop) = (self.clone(), stop.clone());
@@ -120,7 +118,6 @@ impl Controller {
         let Some(snapshot) = snapshot else {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-            self.shared.queue.add_after(Key::Policies, POLICIES_AFTER);
             return Ok(None);
         };
         let now = Timestamp::now();
@@ -301,7 +298,6 @@ impl Controller {
             let created = self.writer.create_storage(key, &snapshot.cluster.uid).await?;
             snapshot.storage = Some(Arc::new(created.clone()));
             self.shared.index().put_storage(created);
-            self.shared.queue.add_after(Key::Policies, POLICIES_AFTER);
         }
         let Some(storage) = snapshot.storage.clone() else { return Ok(()) };
         let old = storage.status.clone().unwrap_or_default();
@@ -312,14 +308,6 @@ impl Controller {
             if !report::status::moved(&old, &new) || last.is_some_and(|at| at.elapsed() < STATUS_FIGURES) {
                 return Ok(());
             }
-        }
-        if old
-            .conditions
-            .iter()
-            .map(|c| (&c.type_, c.status))
-            .ne(new.conditions.iter().map(|c| (&c.type_, c.status)))
-        {
-            self.shared.queue.add_after(Key::Policies, POLICIES_AFTER);
         }
         // Written first: an Event that is made after it is made once, even where this process is killed in between.
         let written = self.writer.storage_status(key, storage.metadata.uid.as_deref(), &new).await?;

@@ -18,6 +18,8 @@ use crate::shared::{Key, Shared};
 use csm_gather::index::{Index, Wake};
 use csm_gather::views::{ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels};
 
+/// Changes of many objects within this time are told to their policies once.
+pub const POLICIES_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Pods that run PostgreSQL, and PVCs of instances.
 const OF_CLUSTERS: &str = csm_cnpg::label::CLUSTER;
 
@@ -136,17 +138,20 @@ impl Tasks<'_> {
         readiness.wait_for(&name, "first list not complete");
         self.set.spawn(async move {
             let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
-            let about_policies = name.contains("policies") || name.starts_with("clusters.");
             let sink = |change: Change<(String, String), K>| {
-                let wake = match change {
-                    Change::Put(object) => {
-                        let (namespace, name) = key(&object);
-                        put(&mut shared.index(), &namespace, &name, Some(object))
-                    }
-                    Change::Gone((namespace, name)) => put(&mut shared.index(), &namespace, &name, None),
+                let (wake, matches_changed) = {
+                    let mut index = shared.index();
+                    let wake = match change {
+                        Change::Put(object) => {
+                            let (namespace, name) = key(&object);
+                            put(&mut index, &namespace, &name, Some(object))
+                        }
+                        Change::Gone((namespace, name)) => put(&mut index, &namespace, &name, None),
+                    };
+                    (wake, index.take_matches_changed())
                 };
-                if about_policies {
-                    shared.queue.add_after(Key::Policies, std::time::Duration::from_secs(1));
+                if matches_changed {
+                    shared.queue.add_after(Key::Policies, POLICIES_AFTER);
                 }
                 shared.wake(wake);
             };
