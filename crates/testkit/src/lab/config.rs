@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::command::system;
 
 /// Changes when a running lab of an older checkout can no longer be used by a newer one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The most nodes of a lab.
 pub const MOST_NODES: u8 = 4;
 
