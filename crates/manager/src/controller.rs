@@ -305,7 +305,12 @@ impl Controller {
         let news = report::status::news(&old, &new);
         if !news {
             let last = self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
-            if !report::status::moved(&old, &new) || last.is_some_and(|at| at.elapsed() < STATUS_FIGURES) {
+            if !report::status::moved(&old, &new) {
+                return Ok(());
+            }
+            let wait = last.map_or(Duration::ZERO, |at| STATUS_FIGURES.saturating_sub(at.elapsed()));
+            if !wait.is_zero() {
+                self.shared.queue.add_after(Key::Cluster(key.clone()), wait);
                 return Ok(());
             }
         }

@@ -1,0 +1,379 @@
+//! An operation, step by step, from nothing but its record and the PVCs.
+
+use std::sync::Arc;
+
+use csm_api::{
+    AffectedPvc, ClusterReference, EventType, ExpansionSpec, Phase, PvcPhase, Reason, Role, StorageEvent, StorageEventSpec, Trigger,
+    VerifiedBy, VolumeReference,
+};
+use csm_core::operation::{Context, Progress, follow, refuse};
+use csm_core::world::{Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
+use csm_units::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+const STALE: SignedDuration = SignedDuration::from_mins(5);
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).expect("a time")
+}
+
+fn member(n: u64, request: Bytes, size: Bytes) -> Member {
+    Member {
+        pvc: Arc::from(format!("pg-{n}")),
+        uid: Arc::from(format!("uid-{n}")),
+        instance: Arc::from(format!("pg-{n}")),
+        node: Some(Arc::from(format!("node-{n}"))),
+        request,
+        size,
+        bound: true,
+        block: false,
+        class: Class {
+            name: Arc::from("fast"),
+            expandable: true,
+            shared_filesystem: false,
+        },
+        observation: Some(figures(Bytes::mib(9800), 0)),
+        last_resize_at: None,
+        resize: None,
+        twin: false,
+        pod_running: true,
+    }
+}
+
+fn figures(capacity: Bytes, seconds: i64) -> Observation {
+    Observation {
+        used: Bytes::gib(9),
+        available: capacity.saturating_sub(Bytes::gib(9)),
+        capacity,
+        inodes: None,
+        at: at(seconds),
+    }
+}
+
+fn volume(members: Vec<Member>) -> Volume {
+    Volume {
+        key: VolumeKey {
+            role: Role::Data,
+            tablespace: None,
+        },
+        members,
+        learned_ceiling: None,
+        fallback_ceiling: None,
+        retry_after: None,
+    }
+}
+
+/// pg-2, then pg-1, from 10Gi to 15Gi.
+fn event(parallelism: i32) -> StorageEvent {
+    let pvc = |n: u64| AffectedPvc {
+        name: format!("pg-{n}"),
+        uid: format!("uid-{n}"),
+        instance: format!("pg-{n}"),
+        node: None,
+        original_size: Bytes::gib(10),
+        filesystem_bytes: i64::try_from(Bytes::mib(9800).get()).ok(),
+    };
+    StorageEvent::new(
+        "pg-expansion-1",
+        StorageEventSpec {
+            cluster_ref: ClusterReference {
+                name: "pg".into(),
+                uid: "cluster".into(),
+            },
+            event_type: EventType::Expansion,
+            trigger: Trigger::ThresholdBreach,
+            volume: VolumeReference {
+                role: Role::Data,
+                tablespace: None,
+            },
+            reason: Reason::UsageThreshold,
+            message: "full".into(),
+            expansion: ExpansionSpec {
+                original_size: Bytes::gib(10),
+                requested_size: Bytes::gib(15),
+                parallelism,
+                affected_pvcs: vec![pvc(2), pvc(1)],
+            },
+        },
+    )
+}
+
+fn context(volume: &Volume, seconds: i64) -> Context<'_> {
+    Context {
+        volume: Some(volume),
+        permission: Ok(()),
+        in_flight_elsewhere: 0,
+        failures_before: 0,
+        stale_after: STALE,
+        now: at(seconds),
+    }
+}
+
+/// Takes the step's status over, as a manager does that writes it.
+fn step(event: &mut StorageEvent, context: Context<'_>) -> Progress {
+    let progress = follow(event, context);
+    event.status = Some(progress.status.clone());
+    progress
+}
+
+fn phases(progress: &Progress) -> Vec<PvcPhase> {
+    progress.status.pvc_statuses.iter().map(|s| s.phase).collect()
+}
+
+fn patched(progress: &Progress) -> Vec<&str> {
+    progress.patch.iter().map(|p| p.pvc.as_str()).collect()
+}
+
+fn resize(stage: ResizeStage) -> Option<Resize> {
+    Some(Resize {
+        since: None,
+        stage,
+        error: None,
+    })
+}
+
+#[test]
+fn one_at_a_time_in_order_each_followed_to_its_filesystem() {
+    let mut event = event(1);
+    let mut world = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(10), Bytes::gib(10)),
+    ]);
+    let progress = step(&mut event, context(&world, 1));
+    assert_eq!((progress.status.phase, patched(&progress)), (Some(Phase::InProgress), vec!["pg-2"]));
+    assert_eq!(
+        progress.patch.first().map(|p| (p.uid.as_str(), p.to)),
+        Some(("uid-2", Bytes::gib(15)))
+    );
+
+    let second = |world: &mut Volume, change: &dyn Fn(&mut Member)| change(world.members.last_mut().expect("pg-2"));
+    second(&mut world, &|m| {
+        m.request = Bytes::gib(15);
+        m.resize = resize(ResizeStage::Controller);
+    });
+    let progress = step(&mut event, context(&world, 2));
+    assert_eq!(
+        (phases(&progress), patched(&progress)),
+        (vec![PvcPhase::ControllerResizing, PvcPhase::Pending], vec![])
+    );
+    second(&mut world, &|m| m.resize = resize(ResizeStage::NodePending));
+    assert_eq!(
+        phases(&step(&mut event, context(&world, 3))),
+        [PvcPhase::WaitingForNode, PvcPhase::Pending]
+    );
+    // The PVC says that it is done: the next may go, while this one waits for figures.
+    second(&mut world, &|m| {
+        m.size = Bytes::gib(15);
+        m.resize = None;
+    });
+    let progress = step(&mut event, context(&world, 4));
+    assert_eq!(
+        (phases(&progress), patched(&progress)),
+        (vec![PvcPhase::Verifying, PvcPhase::Pending], vec!["pg-1"])
+    );
+    // 90 % of the 5 GiB asked for, exactly.
+    let grown = Bytes::mib(9800).saturating_add(Bytes::gib(5).mul_div(90, 100));
+    second(&mut world, &|m| {
+        m.observation = Some(figures(grown.saturating_sub(Bytes::new(1)), 5))
+    });
+    assert_eq!(
+        phases(&step(&mut event, context(&world, 5))),
+        [PvcPhase::Verifying, PvcPhase::Pending]
+    );
+    second(&mut world, &|m| m.observation = Some(figures(grown, 6)));
+    let progress = step(&mut event, context(&world, 6));
+    assert_eq!(phases(&progress), [PvcPhase::Completed, PvcPhase::Pending]);
+    assert_eq!(
+        progress.status.pvc_statuses.first().and_then(|s| s.verified_by),
+        Some(VerifiedBy::Filesystem)
+    );
+
+    let first = world.members.first_mut().expect("pg-1");
+    (first.request, first.size, first.observation) = (Bytes::gib(15), Bytes::gib(15), Some(figures(Bytes::gib(15), 7)));
+    let progress = step(&mut event, context(&world, 7));
+    assert_eq!(progress.ended(), Some(Phase::Completed));
+    assert_eq!(
+        progress.status.conditions.first().map(|c| c.message.as_str()),
+        Some("2/2 PVCs expanded successfully")
+    );
+    // It has ended: nothing changes any more.
+    assert_eq!(follow(&event, context(&world, 99)).status, progress.status);
+}
+
+#[test]
+fn parallelism_counts_what_other_volumes_are_resizing() {
+    let world = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(10), Bytes::gib(10)),
+    ]);
+    let busy = |n| Context {
+        in_flight_elsewhere: n,
+        ..context(&world, 1)
+    };
+    assert_eq!(patched(&follow(&event(2), busy(0))), ["pg-2", "pg-1"]);
+    assert_eq!(patched(&follow(&event(2), busy(1))), ["pg-2"]);
+    assert!(patched(&follow(&event(2), busy(2))).is_empty());
+    assert!(follow(&event(2), busy(2)).ended().is_none());
+}
+
+#[test]
+fn without_figures_the_pvcs_own_word_counts_and_is_recorded_as_such() {
+    let done = |change: &dyn Fn(&mut Member)| {
+        let mut m = member(1, Bytes::gib(15), Bytes::gib(15));
+        change(&mut m);
+        m
+    };
+    let by = |first: Member, seconds: i64| {
+        let world = volume(vec![first, member(2, Bytes::gib(15), Bytes::gib(15))]);
+        let mut event = event(2);
+        step(&mut event, context(&world, 0));
+        let progress = step(&mut event, context(&world, seconds));
+        progress.status.pvc_statuses.last().and_then(|s| s.verified_by)
+    };
+    assert_eq!(by(done(&|_| ()), 1), None, "old figures are waited for");
+    assert_eq!(by(done(&|m| m.pod_running = false), 1), Some(VerifiedBy::PvcStatus));
+    assert_eq!(by(done(&|_| ()), 301), Some(VerifiedBy::PvcStatus), "a kubelet that has gone quiet");
+    assert_eq!(
+        by(done(&|m| m.observation = Some(figures(Bytes::mib(9800), 200))), 301),
+        None,
+        "figures that show no growth are believed"
+    );
+    let pending = |m: &mut Member| {
+        m.pod_running = false;
+        m.resize = resize(ResizeStage::NodePending);
+    };
+    assert_eq!(by(done(&pending), 1), None, "the node is not done");
+}
+
+#[test]
+fn a_pvc_that_is_gone_holds_nothing_up() {
+    let world = volume(vec![member(1, Bytes::gib(15), Bytes::gib(15))]);
+    let mut event = event(1);
+    let progress = step(&mut event, context(&world, 1));
+    assert_eq!(
+        progress.status.pvc_statuses.first().and_then(|s| s.verified_by),
+        Some(VerifiedBy::Gone)
+    );
+    let gone = Context {
+        volume: None,
+        ..context(&world, 2)
+    };
+    assert_eq!(step(&mut event, gone).ended(), Some(Phase::Completed));
+}
+
+#[test]
+fn a_refusal_ends_it_and_the_next_waits_longer_each_time() {
+    let world = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(10), Bytes::gib(10)),
+    ]);
+    for (before, wait) in [(0, 1), (1, 5), (2, 15), (7, 15)] {
+        let mut event = event(1);
+        let mut status = step(&mut event, context(&world, 0)).status;
+        refuse(&mut status, "uid-2", "exceeded quota: small");
+        event.status = Some(status);
+        let progress = step(
+            &mut event,
+            Context {
+                failures_before: before,
+                ..context(&world, 1)
+            },
+        );
+        assert_eq!((progress.ended(), patched(&progress)), (Some(Phase::Failed), vec![]));
+        let condition = progress.status.conditions.first().expect("a condition");
+        assert_eq!(
+            (condition.reason.as_str(), condition.message.as_str()),
+            ("Refused", "0/2 PVCs expanded successfully; pg-2: exceeded quota: small")
+        );
+        assert_eq!(
+            progress.status.next_retry_time.map(|t| t.0),
+            Some(at(1) + SignedDuration::from_mins(wait))
+        );
+        assert_eq!(progress.status.retry_count, Some(before + 1));
+    }
+}
+
+#[test]
+fn infeasible_fails_with_the_drivers_words_and_others_are_not_begun() {
+    let mut bad = member(2, Bytes::gib(15), Bytes::gib(10));
+    bad.resize = Some(Resize {
+        since: None,
+        stage: ResizeStage::ControllerInfeasible,
+        error: Some(Arc::from("OutOfRange: at most 12Gi")),
+    });
+    let world = volume(vec![member(1, Bytes::gib(10), Bytes::gib(10)), bad]);
+    let progress = step(&mut event(2), context(&world, 1));
+    let condition = progress.status.conditions.first().expect("a condition");
+    assert_eq!((progress.ended(), condition.reason.as_str()), (Some(Phase::Failed), "Infeasible"));
+    assert!(condition.message.contains("OutOfRange: at most 12Gi"), "{}", condition.message);
+    assert!(patched(&progress).is_empty());
+}
+
+#[test]
+fn a_partial_failure_waits_for_those_that_grow() {
+    let mut bad = member(2, Bytes::gib(15), Bytes::gib(10));
+    bad.resize = resize(ResizeStage::NodeInfeasible);
+    let mut growing = member(1, Bytes::gib(15), Bytes::gib(10));
+    growing.resize = resize(ResizeStage::Controller);
+    let mut event = event(2);
+    assert!(
+        step(&mut event, context(&volume(vec![growing.clone(), bad.clone()]), 1))
+            .ended()
+            .is_none()
+    );
+    (growing.size, growing.resize, growing.observation) = (Bytes::gib(15), None, Some(figures(Bytes::gib(15), 2)));
+    let progress = step(&mut event, context(&volume(vec![growing, bad]), 2));
+    assert_eq!(
+        (progress.ended(), progress.status.conditions.first().map(|c| c.reason.clone())),
+        (Some(Phase::Failed), Some("PartialFailure".into()))
+    );
+}
+
+#[test]
+fn a_newer_intent_stops_it_where_it_is() {
+    let mut growing = member(2, Bytes::gib(15), Bytes::gib(10));
+    growing.resize = resize(ResizeStage::Controller);
+    let waiting = member(1, Bytes::gib(10), Bytes::gib(10));
+    let mut event = event(1);
+    let paused = |world| Context {
+        permission: Err(Reason::Paused),
+        ..context(world, 1)
+    };
+    let world = volume(vec![waiting.clone(), growing.clone()]);
+    assert!(
+        step(&mut event, paused(&world)).ended().is_none(),
+        "what was patched is followed to its end"
+    );
+    (growing.size, growing.resize, growing.observation) = (Bytes::gib(15), None, Some(figures(Bytes::gib(15), 2)));
+    let world = volume(vec![waiting, growing]);
+    let progress = step(&mut event, paused(&world));
+    let condition = progress.status.conditions.first().expect("a condition");
+    assert_eq!((progress.ended(), condition.reason.as_str()), (Some(Phase::Failed), "Interrupted"));
+    assert_eq!(
+        condition.message,
+        "1/2 PVCs expanded successfully; stopped before the others: Paused"
+    );
+    assert_eq!(progress.status.next_retry_time, None);
+}
+
+#[test]
+fn a_request_that_somebody_lowered_is_a_failure() {
+    let mut event = event(1);
+    let mut growing = member(2, Bytes::gib(15), Bytes::gib(10));
+    growing.resize = resize(ResizeStage::Controller);
+    step(
+        &mut event,
+        context(&volume(vec![member(1, Bytes::gib(10), Bytes::gib(10)), growing]), 1),
+    );
+    let lowered = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(12), Bytes::gib(12)),
+    ]);
+    let progress = step(&mut event, context(&lowered, 2));
+    assert_eq!(progress.ended(), Some(Phase::Failed));
+    assert!(
+        progress.status.conditions.iter().any(|c| c.message.contains("lowered to 12Gi")),
+        "{:?}",
+        progress.status.conditions
+    );
+}
