@@ -1,0 +1,154 @@
+//! The arguments.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_STATUS: &str = "Exit status:
+  0  done
+  1  an error, which is on standard error
+  2  wrong usage
+  3  with --check: something needs a person";
+
+/// Watches and explains the storage of PostgreSQL clusters that CNPG Storage Manager keeps from filling up.
+///
+/// It reads what is in the API server and changes nothing.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kubectl-cnpg-storage", bin_name = "kubectl cnpg storage", version, after_help = EXIT_STATUS)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// All clusters, the most endangered first; or one cluster in detail.
+    #[command(after_help = EXIT_STATUS)]
+    Status(Status),
+    /// What the planner would do now with each volume of a cluster, and why not more.
+    ///
+    /// Shows each gate with what it looks at, and each setting with the object that it comes from.
+    #[command(after_help = EXIT_STATUS)]
+    Explain(Explain),
+}
+
+/// The arguments of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// Name of a CNPG Cluster; all of them without.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub cluster: Option<String>,
+    /// Clusters of all namespaces.
+    #[arg(short = 'A', long, conflicts_with = "cluster")]
+    pub all_namespaces: bool,
+    /// End with status 3 when something needs a person.
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// The arguments of `explain`.
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// Name of a CNPG Cluster.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub cluster: String,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Namespace [default: that of the context].
+    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub context: Option<String>,
+    /// The kubeconfig [default: $KUBECONFIG, or ~/.kube/config].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of the manager's lease, which tells whether it runs; "" where it runs without leader election.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CNPG_STORAGE_MANAGER_LEASE_NAME",
+        default_value = "cnpg-storage-manager"
+    )]
+    pub lease_name: String,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For people, with more columns.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("kubectl-cnpg-storage").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn status_takes_a_cluster_or_all_namespaces() {
+        let Ok(Arguments {
+            command: Command::Status(status),
+        }) = parse("status orders -n shop -o wide --context prod --kubeconfig /tmp/k --check")
+        else {
+            panic!("does not parse");
+        };
+        assert_eq!(status.cluster.as_deref(), Some("orders"));
+        assert!(status.check && !status.all_namespaces);
+        assert_eq!(status.common.namespace.as_deref(), Some("shop"));
+        assert_eq!(status.common.context.as_deref(), Some("prod"));
+        assert_eq!(status.common.kubeconfig, Some(PathBuf::from("/tmp/k")));
+        assert_eq!(status.common.output, Format::Wide);
+        assert!(parse("status -A -o yaml").is_ok());
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_2() {
+        let wrong = [
+            ("status orders -A", ErrorKind::ArgumentConflict),
+            ("status -o table2", ErrorKind::InvalidValue),
+            ("status a b", ErrorKind::UnknownArgument),
+            ("explain", ErrorKind::MissingRequiredArgument),
+            ("explain orders --check", ErrorKind::UnknownArgument),
+            ("frobnicate", ErrorKind::InvalidSubcommand),
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ];
+        for (line, kind) in wrong {
+            let error = parse(line).expect_err(line);
+            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
+        }
+        let empty = Arguments::try_parse_from(["kubectl-cnpg-storage", "status", ""]).expect_err("an empty name");
+        assert_eq!(empty.exit_code(), 2);
+    }
+}

@@ -1,0 +1,123 @@
+//! The commands, one a file. Each turns what was read into an answer; reading is done here.
+
+mod explain;
+mod status;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::args::{Arguments, Command, Common, Format};
+use crate::connect::connect;
+use crate::error::Error;
+use crate::read::{self, Facts, Manager, Scope};
+use crate::render::{Page, ago};
+
+pub use explain::explain;
+pub use status::{one, table};
+
+/// The status of a command that found something that needs a person, with `--check`.
+const NEEDS_A_PERSON: u8 = 3;
+
+/// What a command says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// For standard output.
+    pub text: String,
+    /// For standard error: what limits the answer.
+    pub notes: Vec<String>,
+    /// The exit status.
+    pub status: u8,
+}
+
+/// In which form, when, and how wide.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The form.
+    pub format: Format,
+    /// The time.
+    pub now: Timestamp,
+    /// Columns of the terminal, where there is one.
+    pub width: Option<u16>,
+}
+
+impl View {
+    fn of(common: &Common) -> Self {
+        Self {
+            format: common.output,
+            now: Timestamp::now(),
+            // None where standard output is no terminal.
+            width: comfy_table::Table::new().width(),
+        }
+    }
+
+    fn page(&self) -> Page {
+        Page {
+            now: self.now,
+            width: self.width,
+            wide: self.format == Format::Wide,
+        }
+    }
+
+    /// The answer in the form that was asked for.
+    fn write<T: Serialize>(&self, data: &T, people: impl FnOnce(&Page) -> String) -> Result<String, Error> {
+        match self.format {
+            Format::Table | Format::Wide => Ok(people(&self.page())),
+            Format::Json => serde_json::to_string_pretty(data)
+                .map(|text| text + "\n")
+                .map_err(|error| Error::Format("JSON", Box::new(error))),
+            Format::Yaml => serde_saphyr::to_string(data).map_err(|error| Error::Format("YAML", Box::new(error))),
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
+    match &arguments.command {
+        Command::Status(status) => {
+            let connection = connect(&status.common).await?;
+            let lease = &status.common.lease_name;
+            let view = View::of(&status.common);
+            if let Some(name) = &status.cluster {
+                let (facts, details) = Box::pin(read::cluster(&connection, name, lease, view.now)).await?;
+                return one(&facts, &details, status.check, &view);
+            }
+            let scope = if status.all_namespaces {
+                Scope::All
+            } else {
+                Scope::Namespace(connection.namespace.clone())
+            };
+            let facts = read::fleet(&connection, &scope, lease, view.now).await?;
+            table(&facts, &scope, status.check, &view)
+        }
+        Command::Explain(arguments) => {
+            let connection = connect(&arguments.common).await?;
+            let view = View::of(&arguments.common);
+            let lease = &arguments.common.lease_name;
+            let (facts, details) = Box::pin(read::cluster(&connection, &arguments.cluster, lease, view.now)).await?;
+            explain(&facts, &details, &view)
+        }
+    }
+}
+
+/// What limits every answer: a manager that is away, and what could not be read.
+fn notes(facts: &Facts, now: Timestamp) -> Vec<String> {
+    let mut notes = Vec::new();
+    let away = "nothing is decided or grown until it is back, and what is shown is from before";
+    match &facts.manager {
+        Manager::Unknown | Manager::Running { .. } => {}
+        Manager::Stopped { renewed } => {
+            let since = renewed.map_or_else(String::new, |at| format!(" for {}", ago(at, now).trim_end_matches(" ago")));
+            notes.push(format!("the manager has not renewed its lease{since}: {away}"));
+        }
+        Manager::NoLease { name } => notes.push(format!("no manager runs, since there is no lease {name} (--lease-name): {away}")),
+    }
+    notes.extend(facts.gaps.iter().map(|gap| format!("{}: {}; {}", gap.what, gap.why, gap.means)));
+    notes
+}
+
+fn exit_status(check: bool, needs_person: bool) -> u8 {
+    if check && needs_person { NEEDS_A_PERSON } else { 0 }
+}

@@ -1,0 +1,123 @@
+//! What can go wrong, and what a person can do about it.
+
+use std::fmt::Write as _;
+
+use thiserror::Error;
+
+/// Why a command could not answer. Every one ends the program with status 1.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The kubeconfig cannot be read, or has no such context.
+    #[error("cannot use the kubeconfig{0}; give --kubeconfig FILE, and --context NAME for another of its contexts")]
+    Kubeconfig(String, #[source] kube::config::KubeconfigError),
+    /// There is neither a kubeconfig nor a service account.
+    #[error("no Kubernetes cluster to ask; give --kubeconfig FILE, or set KUBECONFIG")]
+    NoCluster(#[source] Box<kube::config::InferConfigError>),
+    /// The kubeconfig is not usable.
+    #[error("cannot make a client from the kubeconfig")]
+    Client(#[source] Box<kube::Error>),
+    /// The API server does not answer.
+    #[error("cannot reach the API server at {server}; check that it runs, and that --context and --kubeconfig name the right one")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("the API server at {server} did not answer within {seconds} s (asked for {what}); try again, or check its load")]
+    Slow {
+        /// Its address.
+        server: String,
+        /// What was asked for.
+        what: &'static str,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// Who we are is not accepted.
+    #[error("the API server at {server} does not accept your credentials; log in again, or choose another --context")]
+    Unauthorized {
+        /// Its address.
+        server: String,
+    },
+    /// We may not read what the command needs.
+    #[error("you are not allowed to list {what} in {scope}; {remedy}")]
+    Forbidden {
+        /// What.
+        what: &'static str,
+        /// Where.
+        scope: String,
+        /// What could help.
+        remedy: &'static str,
+    },
+    /// CloudNativePG is not there.
+    #[error(
+        "CloudNativePG is not installed in this cluster: it serves no clusters.postgresql.cnpg.io; check that --context names the right one"
+    )]
+    NoCloudNativePg,
+    /// Our kinds are not there.
+    #[error(
+        "CNPG Storage Manager is not installed in this cluster: it serves no {0}; install its kinds and the manager with kubectl apply -f deploy/crds -f deploy/rbac.yaml -f deploy/manager.yaml"
+    )]
+    NotInstalled(&'static str),
+    /// There is no such Cluster.
+    #[error("there is no CNPG Cluster {name} in namespace {namespace}{hint}")]
+    NoSuchCluster {
+        /// The namespace.
+        namespace: String,
+        /// The name.
+        name: String,
+        /// What could have been meant.
+        hint: String,
+    },
+    /// Something else.
+    #[error("cannot read {what}")]
+    Other {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The answer cannot be written in the form that was asked for.
+    #[error("cannot write the answer as {0}")]
+    Format(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a person could have meant: names like it, namespaces that have it; and whether the namespace has any Cluster at
+/// all, where that is known.
+#[must_use]
+pub fn hint(near: &[String], elsewhere: &[String], any: Option<bool>) -> String {
+    let mut text = String::new();
+    if !near.is_empty() {
+        let _ = write!(text, "; did you mean {}?", near.join(" or "));
+    }
+    if !elsewhere.is_empty() {
+        let _ = write!(text, "; namespace {} has one: add -n", elsewhere.join(", "));
+    }
+    if text.is_empty() {
+        text.push_str(match any {
+            Some(false) => ", which has none at all; give another with -n, or list all with status -A",
+            Some(true) | None => "; status lists those that there are, status -A those of all namespaces",
+        });
+    }
+    text
+}
+
+impl Error {
+    /// The error and its causes on one line, each said once.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                let _ = write!(text, ": {said}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}

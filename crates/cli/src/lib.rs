@@ -1,0 +1,18 @@
+//! The command line `kubectl-cnpg-storage`: what the manager sees and does, from the API server alone, so that a user
+//! who may only read sees the same as everybody.
+//!
+//! Data walks in one direction: [`read`] lists objects (the only I/O), [`report`] and [`thought`] turn them into
+//! plain data, [`cmds`] choose, [`render`] makes text. The clock is an argument.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod args;
+pub mod cmds;
+pub mod connect;
+pub mod danger;
+pub mod error;
+pub mod explanation;
+pub mod figures;
+pub mod read;
+pub mod render;
+pub mod report;
+pub mod thought;

@@ -1,0 +1,101 @@
+//! What `status` reads for all clusters: three lists and the lease.
+
+use std::fmt;
+
+use csm_api::PostgresStorage;
+use csm_cnpg::Cluster;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::Api;
+use kube::api::ListParams;
+use kube::core::NamespaceResourceScope;
+
+use super::list::{Failure, list, or_gap};
+use super::{CLUSTERS, Facts, STORAGES, lease};
+use crate::connect::Connection;
+use crate::error::Error;
+
+/// Which namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// One.
+    Namespace(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all namespaces"),
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+        }
+    }
+}
+
+impl Scope {
+    pub(super) fn api<K>(&self, connection: &Connection) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::All => Api::all(connection.client.clone()),
+            Self::Namespace(name) => Api::namespaced(connection.client.clone(), name),
+        }
+    }
+
+    pub(super) fn forbidden(&self, what: &'static str) -> Error {
+        Error::Forbidden {
+            what,
+            scope: self.to_string(),
+            remedy: match self {
+                Self::All => "choose one namespace with -n, or ask for a role that lets you read them",
+                Self::Namespace(_) => "choose another with -n, or ask for a role that lets you read them",
+            },
+        }
+    }
+}
+
+/// Everything of the clusters in scope.
+///
+/// # Errors
+/// Where Clusters or PostgresStorages cannot be read.
+pub async fn fleet(connection: &Connection, scope: &Scope, lease_name: &str, now: Timestamp) -> Result<Facts, Error> {
+    let all = ListParams::default;
+    let of_cnpg = ListParams::default().labels(csm_cnpg::label::CLUSTER);
+    let (clusters, storages, pvcs, manager) = futures::join!(
+        list(connection, scope.api::<Cluster>(connection), all(), CLUSTERS),
+        list(connection, scope.api::<PostgresStorage>(connection), all(), STORAGES),
+        list(
+            connection,
+            scope.api::<PersistentVolumeClaim>(connection),
+            of_cnpg,
+            "persistentvolumeclaims"
+        ),
+        lease::manager(connection, lease_name, now),
+    );
+    let clusters = clusters.map_err(|failure| match failure {
+        Failure::Missing => Error::NoCloudNativePg,
+        Failure::Forbidden => scope.forbidden(CLUSTERS),
+        Failure::Error(error) => error,
+    })?;
+    let storages = storages.map_err(|failure| match failure {
+        Failure::Missing => Error::NotInstalled(STORAGES),
+        Failure::Forbidden => scope.forbidden(STORAGES),
+        Failure::Error(error) => error,
+    })?;
+    let mut gaps = Vec::new();
+    let pvcs = or_gap(
+        pvcs,
+        &mut gaps,
+        "PersistentVolumeClaims",
+        "sizes are those that the manager last wrote",
+    )?;
+    Ok(Facts {
+        clusters,
+        storages,
+        pvcs: pvcs.unwrap_or_default(),
+        manager,
+        gaps,
+    })
+}

@@ -1,0 +1,271 @@
+//! One cluster, as `explain CLUSTER` shows it.
+
+use csm_api::Verdict;
+
+use super::lines::Lines;
+use super::size::{growing, size, written};
+use super::table::{Table, plain};
+use super::time::{ago, moment_and_age, with_age};
+use super::{Page, Tone};
+use crate::explanation::{Answer, Explanation, MemberExplanation, OperationReport, VolumeExplanation};
+use crate::figures::Trust;
+use crate::read::Manager;
+
+/// Where the values of the cluster's fields begin, and those of a volume.
+const COLUMN: usize = 11;
+
+/// One cluster: settings with their origins; each volume with what would be done, its members and every gate.
+#[must_use]
+pub fn explanation(explanation: &Explanation, page: &Page) -> String {
+    let mut lines = Lines::default();
+    head(&mut lines, explanation, page);
+    if !explanation.settings.is_empty() {
+        lines.gap();
+        lines.line(0, &Tone::Title.paint("Settings:"));
+        let mut table = Table::new(&["FIELD", "VALUE>", "FROM"]).indented(2);
+        for setting in &explanation.settings {
+            let from = match setting.from.as_str() {
+                "built in" => (setting.from.clone(), Tone::Faint),
+                from => plain(from),
+            };
+            table.row(&[plain(setting.field), plain(&setting.value), from]);
+        }
+        lines.block(&table.text());
+    }
+    for explained in &explanation.volumes {
+        lines.gap();
+        volume(&mut lines, explained, page);
+    }
+    if explanation.volumes.is_empty() {
+        lines.gap();
+        lines.line(0, "It has no PVCs: there is nothing to decide.");
+    }
+    lines.into_text()
+}
+
+fn head(lines: &mut Lines, explanation: &Explanation, page: &Page) {
+    let mut put = |name: &str, value: &str, tone: Tone| lines.field(page, 0, COLUMN, name, (value, tone));
+    let Explanation {
+        namespace,
+        cluster,
+        instances,
+        primary,
+        phase,
+        dynamic_sizing,
+        policies,
+        manager,
+        reported,
+        observed_at,
+        figures_taken_as_current,
+        settings: _,
+        volumes: _,
+    } = explanation;
+    let mut about = Vec::new();
+    about.extend(instances.map(|n| format!("{n} instance{}", if n == 1 { "" } else { "s" })));
+    about.extend(primary.iter().map(|p| format!("primary {p}")));
+    about.extend(phase.clone());
+    let about = if about.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", about.join(", "))
+    };
+    put("Cluster", &format!("{namespace}/{cluster}{about}"), Tone::Title);
+    let tone = if dynamic_sizing.enabled { Tone::Good } else { Tone::Watch };
+    put("Sizing", &dynamic_sizing.text, tone);
+    if !policies.is_empty() {
+        put("Policies", &policies.join(", "), Tone::Plain);
+    }
+    let (text, tone) = manager_line(manager, page);
+    put("Manager", &text, tone);
+    let (text, tone) = match (reported, observed_at) {
+        (false, _) => ("the manager has never written any".to_owned(), Tone::Bad),
+        (true, None) => ("the manager has reported, and has none".to_owned(), Tone::Bad),
+        (true, Some(at)) if *figures_taken_as_current => (
+            format!(
+                "as the manager last wrote them, {}; it writes again when one moves by a point, so they are taken as current",
+                ago(*at, page.now)
+            ),
+            Tone::Plain,
+        ),
+        (true, Some(at)) => (format!("as the manager last wrote them, {}", ago(*at, page.now)), Tone::Plain),
+    };
+    put("Figures", &text, tone);
+}
+
+/// Whether the manager runs.
+pub(super) fn manager_line(manager: &Manager, page: &Page) -> (String, Tone) {
+    match manager {
+        Manager::Running { holder, renewed } => (format!("runs ({holder}, lease renewed {})", ago(*renewed, page.now)), Tone::Plain),
+        Manager::Stopped { renewed: Some(at) } => (
+            format!("does not run: its lease was last renewed {}", moment_and_age(*at, page.now)),
+            Tone::Bad,
+        ),
+        Manager::Stopped { renewed: None } => ("does not run: nobody holds its lease".to_owned(), Tone::Bad),
+        Manager::NoLease { name } => (format!("does not run: there is no lease {name}"), Tone::Bad),
+        Manager::Unknown => ("taken to run; its lease cannot be read from here".to_owned(), Tone::Plain),
+    }
+}
+
+fn volume(lines: &mut Lines, volume: &VolumeExplanation, page: &Page) {
+    let verdict = match volume.verdict {
+        Verdict::Balanced => Tone::Good,
+        Verdict::Grow | Verdict::CatchUp => Tone::Watch,
+        Verdict::Hold => Tone::of(volume.state),
+    };
+    let decided = verdict.paint(&format!("{} ({})", volume.verdict, volume.reason));
+    lines.line(0, &format!("{} {decided}", Tone::Title.paint(&format!("{}:", volume.volume))));
+    lines.paragraph(page, 2, &volume.message, Tone::Plain);
+    lines.gap();
+    let mut put = |name: &str, value: &str, tone: Tone| lines.field(page, 2, COLUMN, name, (value, tone));
+    put("State", volume.state.as_str(), Tone::of(volume.state));
+    if let Some(to) = volume.to {
+        put(
+            "Would",
+            &format!("grow from {} to {}", size(volume.effective_size), size(to)),
+            Tone::Plain,
+        );
+    }
+    if let Some(wanted) = volume.wanted {
+        let to = wanted.to.map_or_else(|| "a size not known".to_owned(), size);
+        let text = format!("{to} ({}, {}), held by {}", wanted.reason, wanted.urgency, wanted.held_by);
+        put("Wanted", &text, Tone::Plain);
+    }
+    let limit = match (volume.limit, volume.limit_from) {
+        (Some(limit), Some(from)) => format!("{} ({from})", size(limit)),
+        _ => "none".to_owned(),
+    };
+    put("Limit", &limit, Tone::Plain);
+    if let Some(at) = volume.next_action_at {
+        put("Next", &moment_and_age(at, page.now), Tone::Plain);
+    }
+    for warning in &volume.warnings {
+        put("Warning", warning, Tone::Watch);
+    }
+    if let Some(said) = volume.last_decision.as_ref().filter(|_| volume.differs) {
+        let text = format!(
+            "decided otherwise {}: {} ({}): {}",
+            ago(said.at.0, page.now),
+            said.verdict,
+            said.reason,
+            said.message
+        );
+        put("Manager", &text, Tone::Watch);
+    }
+    if let Some(operation) = &volume.operation {
+        put("Operation", &operation_line(operation, page), Tone::Plain);
+        if let Some(message) = operation.message.as_ref().filter(|_| operation.phase == csm_api::Phase::Failed) {
+            put("Failure", message, Tone::Bad);
+        }
+    }
+    lines.gap();
+    lines.block(&members(volume, page));
+    lines.gap();
+    lines.block(&gates(volume, page));
+}
+
+fn operation_line(operation: &OperationReport, page: &Page) -> String {
+    let growth = format!("{} to {}", size(operation.from), size(operation.to));
+    let name = &operation.event;
+    match operation.ended_at {
+        Some(at) => format!("{growth}, {} {} ({name})", operation.phase, ago(at, page.now)),
+        None => format!(
+            "{growth}, {} for {} ({name})",
+            operation.phase,
+            super::age(page.now.duration_since(operation.started_at))
+        ),
+    }
+}
+
+/// The members in the order in which they are patched, with how far a resize has come.
+fn members(volume: &VolumeExplanation, page: &Page) -> String {
+    let operation = volume
+        .operation
+        .as_ref()
+        .filter(|o| !o.is_over() || o.phase == csm_api::Phase::Failed);
+    let grows = volume.members.iter().any(|m| m.to.is_some());
+    let mut headers = vec!["INSTANCE", "ROLE", "PVC", "SIZE>"];
+    if grows {
+        headers.push("TO>");
+    }
+    headers.extend(["USED>", "AVAILABLE>", "USE%>", "FIGURES", "CLASS", "NODE"]);
+    if operation.is_some() {
+        headers.push("RESIZE");
+    }
+    let mut table = Table::new(&headers).indented(2);
+    for member in &volume.members {
+        let mut row = vec![
+            plain(&member.instance),
+            plain(if member.primary { "primary" } else { "replica" }),
+            plain(&member.pvc),
+            plain(growing(member.size, Some(member.request))),
+        ];
+        if grows {
+            row.push(plain(member.to.map_or_else(|| "-".to_owned(), size)));
+        }
+        row.extend([
+            plain(written(member.used_bytes)),
+            plain(written(member.available_bytes)),
+            plain(member.percent_used.map_or_else(|| "-".to_owned(), |p| format!("{p}%"))),
+            figures(member, page),
+            plain(if member.storage_class.is_empty() {
+                "-"
+            } else {
+                &member.storage_class
+            }),
+            match (&member.node, member.running) {
+                (Some(node), true) => plain(node),
+                (Some(node), false) => (format!("{node} (not running)"), Tone::Watch),
+                (None, _) => plain("-"),
+            },
+        ]);
+        if let Some(operation) = operation {
+            row.push(plain(resize(operation, member)));
+        }
+        table.row(&row);
+    }
+    table.text()
+}
+
+fn figures(member: &MemberExplanation, page: &Page) -> (String, Tone) {
+    match (member.observed_at, member.figures) {
+        (Some(at), Some(Trust::Old)) => (format!("{}, too old", ago(at, page.now)), Tone::Bad),
+        (Some(at), _) => plain(ago(at, page.now)),
+        (None, _) => ("none".to_owned(), Tone::Bad),
+    }
+}
+
+/// How far one PVC has come: "ControllerResizing", "Completed by filesystem", "Failed: …".
+fn resize(operation: &OperationReport, member: &MemberExplanation) -> String {
+    let Some(pvc) = operation.pvcs.iter().find(|p| p.pvc == member.pvc) else {
+        return "-".to_owned();
+    };
+    match (&pvc.error, pvc.verified_by) {
+        (Some(error), _) => format!("{}: {error}", pvc.phase),
+        (None, Some(by)) => format!("{} (seen by {by})", pvc.phase),
+        (None, None) => pvc.phase.to_string(),
+    }
+}
+
+fn gates(volume: &VolumeExplanation, page: &Page) -> String {
+    let mut table = Table::new(&["GATE", "NOW", "LOOKS AT"]).indented(2).within(page.width);
+    for gate in &volume.gates {
+        let (text, tone) = match gate.answer {
+            Answer::Open => ("open", Tone::Good),
+            Answer::Holds => ("HOLDS", Tone::Bad),
+            Answer::HoldsToo => ("holds too", Tone::Watch),
+            Answer::NotAsked => ("not asked", Tone::Faint),
+            Answer::WouldHold => ("would hold", Tone::Watch),
+        };
+        // A gate has the name of the first of its reasons.
+        let text = match gate.reason {
+            Some(reason) if reason.as_str() != gate.gate => format!("{text}: {reason}"),
+            _ => text.to_owned(),
+        };
+        let inputs = gate
+            .inputs
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", with_age(value, page.now)));
+        table.row(&[plain(gate.gate), (text, tone), plain(inputs.collect::<Vec<_>>().join("; "))]);
+    }
+    table.text()
+}
