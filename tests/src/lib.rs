@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
-use csm_testkit::scenario::Sim;
+use csm_testkit::scenario::{Sim, SimOptions};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -39,6 +39,18 @@ impl Stage {
     pub async fn new(prefix: &str) -> anyhow::Result<Self> {
         let sim = Sim::shared().await?;
         KINDS.get_or_try_init(|| serve_our_kinds(&sim)).await?;
+        let namespace = sim.namespace(prefix).await?;
+        Ok(Self { sim, namespace })
+    }
+
+    /// A world of its own, for a test whose nodes nobody else may land on.
+    pub async fn alone(prefix: &str) -> anyhow::Result<Self> {
+        let options = SimOptions {
+            nodes: 0,
+            ..SimOptions::default()
+        };
+        let sim = Sim::with(options).await?;
+        serve_our_kinds(&sim).await?;
         let namespace = sim.namespace(prefix).await?;
         Ok(Self { sim, namespace })
     }

@@ -32,7 +32,14 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// Cargo, as this process was started with.
 pub fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `cargo run` tells its program about the program's own package. Build scripts that look at these variables (ring's)
+    // would run anew, and all that depends on them, each time that a build of ours follows one by hand.
+    let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(own)) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Unit, property and behaviour tests.

@@ -110,7 +110,8 @@ pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> 
         Resolution::Settings(settings) => settings,
     };
     let max_size = settings.expansion.max_size.as_ref().map(|f| f.value);
-    let ceilings = [max_size, volume.learned_ceiling];
+    let set = max_size.into_iter().chain(volume.learned_ceiling).min();
+    let ceiling = set.or(volume.fallback_ceiling);
     let checks = [
         (world.cluster.deleting, Reason::ClusterDeleting),
         (!settings.expansion.enabled.value, Reason::Disabled),
@@ -121,7 +122,7 @@ pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> 
             Reason::Fenced,
         ),
         (!world.cluster.resize_in_use_volumes, Reason::InUseResizeDisabled),
-        (ceilings.into_iter().flatten().any(|ceiling| to > ceiling), Reason::AtLimit),
+        (ceiling.is_some_and(|ceiling| to > ceiling), Reason::AtLimit),
         (settings.dry_run.value, Reason::DryRun),
     ];
     checks

@@ -13,7 +13,7 @@ const ROUNDS: u64 = 4;
 
 #[tokio::test]
 async fn a_bad_kubelet_is_told_once_and_costs_only_its_own_volumes() -> anyhow::Result<()> {
-    let stage = Stage::new("kubelets").await?;
+    let stage = Stage::alone("kubelets").await?;
     let bad = format!("bad-{}", stage.namespace);
     let good = format!("good-{}", stage.namespace);
     stage.sim.add_node(&bad).await?;
@@ -104,7 +104,7 @@ async fn a_bad_kubelet_is_told_once_and_costs_only_its_own_volumes() -> anyhow::
 
 #[tokio::test]
 async fn figures_that_say_nothing_are_never_read_as_zero() -> anyhow::Result<()> {
-    let stage = Stage::new("figures").await?;
+    let stage = Stage::alone("figures").await?;
     let node = format!("node-{}", stage.namespace);
     stage.sim.add_node(&node).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
