@@ -2,6 +2,7 @@
 
 mod check;
 mod crdgen;
+mod e2e;
 mod lab;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +24,8 @@ enum Task {
     Lint,
     /// Line coverage of the pure crates.
     Coverage,
+    /// What must be shown on a real cluster, on the lab.
+    E2e,
     /// A real cluster on this machine.
     Lab(lab::LabArgs),
 }
@@ -34,6 +37,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
         Task::Coverage => check::coverage().map(|()| std::process::ExitCode::SUCCESS),
+        Task::E2e => e2e::e2e(),
         Task::Lab(args) => lab::run(args).await,
     }
 }

@@ -1,0 +1,346 @@
+//! What must hold at the end of every test.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use csm_api::{ConditionStatus, Phase, PvcPhase, State, VerifiedBy};
+use csm_units::Bytes;
+use kube::ResourceExt as _;
+
+use crate::cluster::Cluster;
+use crate::growth::filesystem_of;
+use crate::journal::Seen;
+use crate::stage::Stage;
+use crate::wait::until_it;
+
+/// Live figures are written into a status at most once a minute.
+const SETTLE: Duration = Duration::from_secs(100);
+
+/// What a test leaves behind.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// No PVC of the data volume may ever have been larger.
+    pub ceiling: Bytes,
+    /// The size that all members of the data volume have.
+    pub size: Bytes,
+    /// How many growths there were, catch-ups included.
+    pub growths: usize,
+    /// State of the data volume.
+    pub state: State,
+    /// Conditions that differ from those of a healthy, managed cluster.
+    pub conditions: &'static [(&'static str, bool)],
+    /// Whether a policy manages the cluster.
+    pub managed: bool,
+    /// Whether the manager has been the same process since before the first growth: counters begin anew with a process.
+    pub counted: bool,
+}
+
+impl Expect {
+    /// A healthy, managed cluster that never grew.
+    pub fn at_rest(size: Bytes) -> Self {
+        Self {
+            ceiling: size,
+            size,
+            growths: 0,
+            state: State::Balanced,
+            conditions: &[],
+            managed: true,
+            counted: true,
+        }
+    }
+
+    /// One that grew so often, to the size that it may have at most.
+    pub fn grown(size: Bytes, growths: usize) -> Self {
+        Self {
+            growths,
+            ..Self::at_rest(size)
+        }
+    }
+}
+
+/// Conditions of a healthy, managed cluster.
+const CONDITIONS: [(&str, bool); 7] = [
+    ("Ready", true),
+    ("Healthy", true),
+    ("PolicyResolved", true),
+    ("Conflicting", false),
+    ("Resizing", false),
+    ("Blocked", false),
+    ("MetricsFresh", true),
+];
+
+/// I1 to I5 of one cluster, and its conditions.
+pub async fn hold(cluster: &Cluster, expect: &Expect) -> Result<()> {
+    let name = &cluster.name;
+    rows(cluster).await.with_context(|| format!("I1, rows of {name}"))?;
+    sizes(cluster, expect).await.with_context(|| format!("I2, I4, sizes of {name}"))?;
+    nothing_twice(cluster, expect)
+        .await
+        .with_context(|| format!("I3, operations of {name}"))?;
+    until_it(
+        SETTLE,
+        &format!("I5, status, records, metrics and PVCs of {name} tell one story"),
+        async || one_story(cluster, expect).await,
+    )
+    .await
+}
+
+/// I1: rows committed before are all there, on every instance, and their checksum is unchanged.
+async fn rows(cluster: &Cluster) -> Result<()> {
+    let committed = cluster.rows();
+    if committed.count == 0 {
+        return Ok(());
+    }
+    for instance in cluster.names() {
+        // A replica may still be replaying.
+        until_it(SETTLE, &format!("{instance} has all rows"), async || {
+            let rows = cluster.rows_of(&instance).await?;
+            ensure!(rows == committed, "{rows:?} instead of {committed:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// I2: no PVC above its ceiling, none ever smaller. I4: all members of a volume have one size.
+async fn sizes(cluster: &Cluster, expect: &Expect) -> Result<()> {
+    let stage = &cluster.stage;
+    let data = cluster.claims_of_data();
+    let mut last: BTreeMap<String, Seen> = BTreeMap::new();
+    for seen in stage.journal.all() {
+        if data.contains(&seen.name) {
+            let most = seen.request.max(seen.capacity);
+            ensure!(most <= Some(expect.ceiling), "{} was above {}: {seen:?}", seen.name, expect.ceiling);
+        }
+        if let Some(before) = last.get(&seen.uid) {
+            let smaller = seen.request < before.request || seen.capacity < before.capacity;
+            ensure!(!smaller, "{} became smaller: {before:?}, then {seen:?}", seen.name);
+        }
+        last.insert(seen.uid.clone(), seen);
+    }
+    let claims = stage.claims(&cluster.name).await?;
+    for name in &data {
+        let seen = Seen::of(
+            claims.get(name).with_context(|| format!("there is no PVC {name}"))?,
+            jiff::Timestamp::now(),
+        );
+        let size = Some(expect.size);
+        ensure!(
+            seen.request == size && seen.capacity == size,
+            "{name} should have {}: {seen:?}",
+            expect.size
+        );
+        ensure!(
+            seen.expansion.is_none() && seen.conditions.is_empty(),
+            "something is in flight: {seen:?}"
+        );
+    }
+    for (name, claim) in claims.iter().filter(|(name, _)| !data.contains(name)) {
+        let seen = Seen::of(claim, jiff::Timestamp::now());
+        ensure!(
+            seen.request == Some(Bytes::gib(1)),
+            "the WAL volume {name} should have been left alone: {seen:?}"
+        );
+    }
+    Ok(())
+}
+
+/// I3: nothing is left in flight, and nothing was done twice: as many accepted patches as PVCs in the records.
+async fn nothing_twice(cluster: &Cluster, expect: &Expect) -> Result<()> {
+    let stage = &cluster.stage;
+    let events = stage.events(&cluster.name).await?;
+    ensure!(
+        events.len() == expect.growths,
+        "{} records instead of {}: {events:#?}",
+        events.len(),
+        expect.growths
+    );
+    let mut recorded = Vec::new();
+    for event in &events {
+        let status = event.status.clone().unwrap_or_default();
+        ensure!(
+            status.phase == Some(Phase::Completed),
+            "{} is left in flight: {status:?}",
+            event.name_any()
+        );
+        for pvc in &status.pvc_statuses {
+            let verified = (pvc.phase, pvc.verified_by) == (PvcPhase::Completed, Some(VerifiedBy::Filesystem));
+            ensure!(
+                verified,
+                "{} of {} is not verified by its filesystem: {pvc:?}",
+                pvc.name,
+                event.name_any()
+            );
+            recorded.push((pvc.name.clone(), Some(event.spec.expansion.requested_size)));
+        }
+    }
+    let ours = |pvc: &str| pvc.strip_prefix(&cluster.name).is_some_and(|rest| rest.starts_with('-'));
+    let patches: Vec<_> = stage.patches()?.into_iter().filter(|p| ours(&p.pvc)).collect();
+    ensure!(patches.iter().all(|p| p.code == 200), "a patch was refused: {patches:?}");
+    let mut patched: Vec<_> = patches.iter().map(|p| (p.pvc.clone(), p.to)).collect();
+    patched.sort();
+    recorded.sort();
+    ensure!(patched == recorded, "the manager patched {patched:?}, and recorded {recorded:?}");
+    Ok(())
+}
+
+/// I5: status, StorageEvents, metrics and PVCs tell the same story.
+async fn one_story(cluster: &Cluster, expect: &Expect) -> Result<()> {
+    let stage = &cluster.stage;
+    let labels = [("namespace", stage.namespace.as_str()), ("cluster", cluster.name.as_str())];
+    let metrics = stage.manager.metrics().await?;
+    for name in cluster.claims_of_data() {
+        let df = cluster.df(&name).await?;
+        let of = |metric: &str| metrics.value(&format!("cnpg_storage_manager_{metric}"), &[labels[0], labels[1], ("pvc", &name)]);
+        ensure!(
+            is(of("pvc_capacity_bytes"), expect.size.get()),
+            "pvc_capacity_bytes of {name}: {:?}",
+            of("pvc_capacity_bytes")
+        );
+        let used = of("pvc_usage_bytes").with_context(|| format!("{name} has no pvc_usage_bytes"))?;
+        // The last sample is a few seconds old, and XFS reserves ahead.
+        ensure!(
+            (used - double(df.used())).abs() < double(64 << 20),
+            "{name}: the metric says {used} bytes used, df {df:?}"
+        );
+        let shown = [labels[0], labels[1], ("instance", name.as_str()), ("volume_type", "data")];
+        ensure!(
+            is(metrics.value("cnpg_disk_total_bytes", &shown), df.used() + df.available),
+            "cnpg_disk_total_bytes of {name} is {:?}, df {df:?}",
+            metrics.value("cnpg_disk_total_bytes", &shown)
+        );
+        if expect.growths > 0 {
+            ensure!(
+                df.total >= filesystem_of(expect.size),
+                "the filesystem of {name} is too small: {df:?}"
+            );
+        }
+    }
+    if expect.counted {
+        let counted = metrics.value(
+            "cnpg_storage_manager_expansion_total",
+            &[labels[0], labels[1], ("result", "success")],
+        );
+        ensure!(is(counted.or(Some(0.0)), expect.growths as u64), "expansion_total is {counted:?}");
+    }
+    let failed = metrics.value(
+        "cnpg_storage_manager_expansion_total",
+        &[labels[0], labels[1], ("result", "failure")],
+    );
+    ensure!(failed.is_none(), "{failed:?} failed expansions are counted");
+    let growing = metrics
+        .all("cnpg_storage_manager_expansion_in_progress", &labels)
+        .any(|s| !is(Some(s.value), 0));
+    ensure!(!growing, "expansion_in_progress is not 0");
+
+    let storage = stage.storage(&cluster.name).await?;
+    if !expect.managed {
+        ensure!(
+            storage.is_none(),
+            "no policy manages it, but there is a PostgresStorage: {storage:?}"
+        );
+        return Ok(());
+    }
+    let status = storage.and_then(|s| s.status).context("there is no status")?;
+    let sizing = status
+        .storage_sizing
+        .and_then(|s| s.data)
+        .context("the status has no data volume")?;
+    ensure!(
+        sizing.state == expect.state,
+        "the state is {}: {}",
+        sizing.state,
+        sizing.last_decision.message
+    );
+    ensure!(sizing.effective_size == expect.size, "effectiveSize is {}", sizing.effective_size);
+    let sizes: BTreeMap<_, _> = cluster.names().into_iter().map(|name| (name, expect.size)).collect();
+    ensure!(sizing.actual_sizes == sizes, "actualSizes are {:?}", sizing.actual_sizes);
+    let events = stage.events(&cluster.name).await?;
+    let newest = events.last().map(|event| (event.name_any(), "Success".to_owned()));
+    let told = sizing.last_action.map(|action| (action.event, action.result));
+    ensure!(told == newest, "lastAction is {told:?} instead of {newest:?}");
+    let outcomes = events
+        .iter()
+        .map(|e| e.status.as_ref().map_or(0, |s| s.pvc_statuses.len()))
+        .sum::<usize>();
+    let succeeded = status.auto_resize_events.iter().filter(|o| o.result == "success").count();
+    ensure!(
+        outcomes == succeeded && succeeded == status.auto_resize_events.len(),
+        "autoResizeEvents: {:?}",
+        status.auto_resize_events
+    );
+    for name in cluster.names() {
+        let disk = status
+            .disk_status
+            .as_ref()
+            .and_then(|d| d.instances.get(&name))
+            .and_then(|i| i.data_volume.as_ref());
+        let disk = disk.with_context(|| format!("diskStatus lacks {name}"))?;
+        let df = cluster.df(&name).await?;
+        let total = i64::try_from(df.used() + df.available)?;
+        ensure!(
+            disk.total_bytes == total,
+            "diskStatus of {name} says {} bytes, df {df:?}",
+            disk.total_bytes
+        );
+    }
+    conditions(&status.conditions, expect)?;
+    let annotations = cluster.annotations().await?;
+    ensure!(
+        annotations.iter().all(|(key, _)| !key.ends_with("/target-size")),
+        "a target is left: {annotations:?}"
+    );
+    Ok(())
+}
+
+/// Part of I6: the conditions are right.
+fn conditions(found: &[csm_api::Condition], expect: &Expect) -> Result<()> {
+    for (name, healthy) in CONDITIONS {
+        let wanted = expect
+            .conditions
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map_or(healthy, |(_, status)| *status);
+        let condition = found
+            .iter()
+            .find(|c| c.type_ == name)
+            .with_context(|| format!("there is no condition {name}"))?;
+        let right = condition.status == ConditionStatus::from(wanted);
+        ensure!(right, "the condition {name} should be {wanted}: {condition:?}");
+        ensure!(
+            !condition.reason.is_empty() && !condition.message.is_empty(),
+            "{condition:?} says nothing"
+        );
+    }
+    Ok(())
+}
+
+/// I6: the manager logged no error, and no warning, that nobody caused.
+pub fn log(stage: &Stage) -> Result<()> {
+    let excused = stage.excused();
+    let lines = stage.manager.log_since(stage.began);
+    ensure!(
+        !lines.is_empty(),
+        "I6: the manager's log has not a line since the test began: it is not being read"
+    );
+    for line in lines {
+        if line.level == "INFO" || line.level == "DEBUG" || excused.iter().any(|words| line.text.contains(words)) {
+            continue;
+        }
+        bail!("I6: nobody caused this line of the manager's log: {} {}", line.at, line.text);
+    }
+    Ok(())
+}
+
+/// Whether a metric has a whole value.
+pub fn is(metric: Option<f64>, value: u64) -> bool {
+    metric.is_some_and(|metric| (metric - double(value)).abs() < 0.5)
+}
+
+/// Sizes of a lab are far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "sizes and counts of a lab are far below 2^53")]
+pub fn double(value: u64) -> f64 {
+    value as f64
+}

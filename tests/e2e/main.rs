@@ -1,0 +1,32 @@
+//! What must be shown on a real cluster: the manager as a Pod with the permissions that it ships with, on the lab.
+//! `cargo xtask e2e` runs it; `FOCUS=`, `SUITE=`, `FAILFAST=1` and `FRESH=1` choose.
+
+mod cases;
+mod cluster;
+mod filling;
+mod growth;
+mod invariants;
+mod journal;
+mod manager;
+mod metrics;
+mod permissions;
+mod report;
+mod runner;
+mod stage;
+mod stamps;
+mod timeline;
+mod wait;
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match runner::run().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("the tests could not be run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The manager's requests in the audit log against the permissions that ship.
+
+use anyhow::{Context as _, Result, ensure};
+use csm_testkit::lab::audit::Entry;
+use csm_testkit::manifest;
+use serde::Deserialize;
+
+use crate::manager::USER;
+
+/// A rule of a Role or a ClusterRole.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rule {
+    api_groups: Vec<String>,
+    resources: Vec<String>,
+    verbs: Vec<String>,
+    /// Where it holds; none: everywhere.
+    #[serde(skip)]
+    namespace: Option<String>,
+}
+
+/// What every authenticated user may do, by Kubernetes' own roles `system:discovery` and `system:public-info-viewer`.
+const EVERYBODY: [&str; 6] = ["/api", "/apis", "/openapi", "/version", "/healthz", "/readyz"];
+
+/// What nobody may ever have to grant.
+const NEVER: [&str; 4] = ["secrets", "nodes/proxy", "pods/exec", "pods/attach"];
+
+fn shipped() -> Result<Vec<Rule>> {
+    let file = csm_tests::root().join("deploy/rbac.yaml");
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let mut rules = Vec::new();
+    for document in manifest::documents(&text)? {
+        let namespace = match document["kind"].as_str() {
+            Some("ClusterRole") => None,
+            Some("Role") => Some(
+                document["metadata"]["namespace"]
+                    .as_str()
+                    .context("a Role without a namespace")?
+                    .to_owned(),
+            ),
+            _ => continue,
+        };
+        for rule in document["rules"].as_array().context("a role without rules")? {
+            let rule = Rule::deserialize(rule).with_context(|| format!("rule {rule}"))?;
+            rules.push(Rule {
+                namespace: namespace.clone(),
+                ..rule
+            });
+        }
+    }
+    for rule in &rules {
+        let wide = rule
+            .verbs
+            .iter()
+            .chain(&rule.resources)
+            .chain(&rule.api_groups)
+            .any(|word| word.contains('*'));
+        let never = rule.resources.iter().any(|resource| NEVER.contains(&resource.as_str()));
+        ensure!(!wide && !never, "deploy/rbac.yaml grants too much: {rule:?}");
+    }
+    ensure!(!rules.is_empty(), "{} has no rules", file.display());
+    Ok(rules)
+}
+
+impl Rule {
+    fn permits(&self, entry: &Entry) -> bool {
+        let resource = match entry.subresource.as_str() {
+            "" => entry.resource.clone(),
+            subresource => format!("{}/{subresource}", entry.resource),
+        };
+        let has = |list: &[String], word: &str| list.iter().any(|item| item == word);
+        has(&self.api_groups, &entry.api_group)
+            && has(&self.resources, &resource)
+            && has(&self.verbs, &entry.verb)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == entry.namespace)
+    }
+}
+
+/// Checks all requests of the manager. Returns how many there were.
+pub fn check(entries: &[Entry]) -> Result<usize> {
+    let rules = shipped()?;
+    let ours: Vec<&Entry> = entries.iter().filter(|entry| entry.user == USER).collect();
+    for entry in &ours {
+        let Entry { verb, uri, code, .. } = entry;
+        ensure!(*code != 403, "the manager was refused: {verb} {uri}");
+        let everybody = entry.resource.is_empty() && verb == "get" && EVERYBODY.iter().any(|path| uri.starts_with(path));
+        ensure!(
+            everybody || rules.iter().any(|rule| rule.permits(entry)),
+            "deploy/rbac.yaml does not grant what the manager did: {verb} {uri} ({code})"
+        );
+    }
+    Ok(ours.len())
+}

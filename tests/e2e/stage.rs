@@ -1,0 +1,281 @@
+//! What a test has: the lab, the manager, and a namespace of its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use csm_api::{PostgresStorage, StorageEvent};
+use csm_testkit::lab::Lab;
+use csm_testkit::lab::audit::Entry;
+use csm_units::Bytes;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::cluster::{Builder, Cluster};
+use crate::filling::Breach;
+use crate::journal::Journal;
+use crate::manager::{Manager, USER};
+use crate::timeline::Timeline;
+use crate::wait::within;
+
+/// The label of all that these tests make; what an earlier run left is found by it.
+pub const MARK: &str = "csm-e2e";
+/// The kubelet renews its figures every 5 to 7 s here, the manager reads them every 5 s; with room for a busy machine.
+pub const SOON: Duration = Duration::from_mins(1);
+/// A growth of two members, one after the other.
+pub const GROWTH: Duration = Duration::from_secs(150);
+
+/// A test's surroundings.
+pub struct Stage {
+    pub lab: Lab,
+    pub client: Client,
+    pub manager: Arc<Manager>,
+    pub namespace: String,
+    /// When the test began.
+    pub began: Timestamp,
+    /// The end of the audit log then.
+    pub mark: u64,
+    /// What the PVCs of the namespace went through.
+    pub journal: Journal,
+    timelines: Mutex<Vec<Timeline>>,
+    excused: Mutex<Vec<&'static str>>,
+    expected: AtomicUsize,
+}
+
+/// A PVC patch of the manager, from the audit log.
+#[derive(Clone, Debug)]
+pub struct Patched {
+    pub pvc: String,
+    pub to: Option<Bytes>,
+    pub at: Timestamp,
+    pub code: u16,
+}
+
+impl Stage {
+    /// A new namespace, whose name begins with `id`.
+    pub async fn new(lab: &Lab, client: &Client, manager: &Arc<Manager>, id: &str) -> Result<Arc<Self>> {
+        let began = Timestamp::now();
+        let namespace = format!("e2e-{}-{:05x}", id.to_lowercase(), began.as_millisecond() & 0xf_ffff);
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace, "labels": {MARK: id}}}))?;
+        Api::all(client.clone()).create(&PostParams::default(), &object).await?;
+        Ok(Arc::new(Self {
+            lab: lab.clone(),
+            client: client.clone(),
+            manager: manager.clone(),
+            began,
+            mark: lab.audit_log().mark()?,
+            journal: Journal::start(client, &namespace),
+            namespace,
+            timelines: Mutex::default(),
+            excused: Mutex::default(),
+            expected: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Objects of the namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Describes a cluster of CloudNativePG.
+    pub fn cluster(self: &Arc<Self>, name: &str) -> Builder {
+        Builder::new(self.clone(), name)
+    }
+
+    /// Creates an object of ours, or takes what differs over.
+    pub async fn apply<K>(&self, api: Api<K>, kind: &str, name: &str, spec: Value) -> Result<K>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let object = json!({
+            "apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": kind,
+            "metadata": {"name": name, "labels": {MARK: "true"}}, "spec": spec,
+        });
+        let parameters = PatchParams::apply("e2e").force();
+        let applied = api.patch(name, &parameters, &Patch::Apply(&object)).await;
+        applied.with_context(|| format!("apply the {kind} {name}"))
+    }
+
+    /// Creates or changes a StoragePolicy of the namespace.
+    pub async fn policy(&self, name: &str, spec: Value) -> Result<()> {
+        self.apply(self.api::<csm_api::StoragePolicy>(), "StoragePolicy", name, spec)
+            .await
+            .map(|_| ())
+    }
+
+    /// The StorageEvents of a cluster, oldest first.
+    pub async fn events(&self, cluster: &str) -> Result<Vec<StorageEvent>> {
+        let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
+        let mut events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
+        events.sort_by_key(|event| (event.creation_timestamp().map(|at| at.0), event.name_any()));
+        Ok(events)
+    }
+
+    /// The PostgresStorage of a cluster.
+    pub async fn storage(&self, cluster: &str) -> Result<Option<PostgresStorage>> {
+        Ok(self.api::<PostgresStorage>().get_opt(cluster).await?)
+    }
+
+    /// The PVCs of a cluster, by name.
+    pub async fn claims(&self, cluster: &str) -> Result<BTreeMap<String, PersistentVolumeClaim>> {
+        let of_cluster = ListParams::default().labels(&format!("cnpg.io/cluster={cluster}"));
+        let claims = self.api::<PersistentVolumeClaim>().list(&of_cluster).await?.items;
+        Ok(claims.into_iter().map(|claim| (claim.name_any(), claim)).collect())
+    }
+
+    /// The Kubernetes Events on a cluster that the manager recorded: reason and words.
+    pub async fn notes(&self, cluster: &str) -> Result<Vec<(String, String)>> {
+        let events = self.api::<Event>().list(&ListParams::default()).await?.items;
+        let about = |e: &Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(cluster);
+        let ours = |e: &Event| {
+            e.reporting_controller
+                .as_deref()
+                .is_some_and(|c| c.contains("cnpg-storage-manager"))
+        };
+        Ok(events
+            .iter()
+            .filter(|e| about(e) && ours(e))
+            .map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default()))
+            .collect())
+    }
+
+    /// What the manager asked the API server for, concerning the namespace, since the test began.
+    pub fn requests(&self) -> Result<Vec<Entry>> {
+        let entries = self.lab.audit_log().since(self.mark)?;
+        let ours = |e: &Entry| e.user == USER && e.namespace == self.namespace && e.stage == "ResponseComplete";
+        Ok(entries.into_iter().filter(ours).collect())
+    }
+
+    /// The manager's patches of PVCs since the test began, oldest first.
+    pub fn patches(&self) -> Result<Vec<Patched>> {
+        let patches = self
+            .requests()?
+            .into_iter()
+            .filter(|e| e.verb == "patch" && e.resource == "persistentvolumeclaims");
+        let mut patches: Vec<Patched> = patches
+            .map(|e| Patched {
+                to: e
+                    .request
+                    .as_ref()
+                    .and_then(|body| body["spec"]["resources"]["requests"]["storage"].as_str()?.parse().ok()),
+                pvc: e.name,
+                at: e.received,
+                code: e.code,
+            })
+            .collect();
+        patches.sort_by_key(|patch| patch.at);
+        Ok(patches)
+    }
+
+    /// Waits until the cluster's PostgresStorage satisfies `done`.
+    pub async fn status(
+        &self,
+        cluster: &Cluster,
+        what: &str,
+        done: impl Fn(&csm_api::PostgresStorageStatus) -> bool,
+    ) -> Result<csm_api::PostgresStorageStatus> {
+        within(SOON, what, async || {
+            let status = self.storage(&cluster.name).await?.and_then(|storage| storage.status);
+            Ok(status.filter(|status| done(status)))
+        })
+        .await
+    }
+
+    /// Waits until a scrape of the manager's metrics says that the data volume is held for this reason, on figures that are
+    /// newer than the breach; then through two more samples, in which no PVC may be patched.
+    pub async fn held(&self, cluster: &Cluster, reason: &str, breach: &Breach) -> Result<()> {
+        let patches_before = self.patches()?.len();
+        let decided = self.decision_after(cluster, "Hold", reason, breach.at).await?;
+        let longer = decided.checked_add(jiff::SignedDuration::from_secs(10))?;
+        self.decision_after(cluster, "Hold", reason, longer).await?;
+        let patches = self.patches()?;
+        ensure!(
+            patches.len() == patches_before,
+            "{reason} should hold {}, but a PVC was patched: {patches:?}",
+            cluster.name
+        );
+        self.keep(Timeline {
+            what: format!("{} data", cluster.name),
+            breach: breach.at,
+            uncertainty_seconds: breach.uncertainty(),
+            decided: None,
+            members: Vec::new(),
+            held_by: Some(reason.to_owned()),
+        });
+        Ok(())
+    }
+
+    /// Waits until a scrape tells of this decision about the data volume, and of figures of each instance that were taken
+    /// after a moment. Returns when the oldest of those were taken.
+    pub async fn decision_after(&self, cluster: &Cluster, verdict: &str, reason: &str, after: Timestamp) -> Result<Timestamp> {
+        let labels = [("namespace", self.namespace.as_str()), ("cluster", cluster.name.as_str())];
+        within(
+            SOON,
+            &format!("{} is decided to be {verdict} for {reason} on figures after {after}", cluster.name),
+            async || {
+                let metrics = self.manager.metrics().await?;
+                let now = Timestamp::now();
+                let decided = metrics
+                    .all("cnpg_storage_manager_decision", &labels)
+                    .any(|s| s.labels["volume"] == "data" && s.labels["verdict"] == verdict && s.labels["reason"] == reason);
+                let ages = cluster.claims_of_data().into_iter().map(|pvc| {
+                    let labels = [labels[0], labels[1], ("pvc", pvc.as_str())];
+                    metrics.value("cnpg_storage_manager_observation_age_seconds", &labels)
+                });
+                let ages: Option<Vec<f64>> = ages.collect();
+                let oldest = ages.unwrap_or_default().into_iter().reduce(f64::max);
+                let Some(age) = oldest else { return Ok(None) };
+                let taken = now.checked_sub(jiff::SignedDuration::from_millis(millis(age)))?;
+                Ok((decided && taken > after).then_some(taken))
+            },
+        )
+        .await
+    }
+
+    /// Keeps a timeline for the report.
+    pub fn keep(&self, timeline: Timeline) {
+        for line in timeline.text().lines() {
+            println!("    {line}");
+        }
+        self.timelines.lock().unwrap_or_else(PoisonError::into_inner).push(timeline);
+    }
+
+    /// A growth is expected: a breach that ought to be remediated.
+    pub fn expect_growth(&self) {
+        self.expected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were expected.
+    pub fn expected(&self) -> usize {
+        self.expected.load(Ordering::Relaxed)
+    }
+
+    /// All that were kept.
+    pub fn timelines(&self) -> Vec<Timeline> {
+        self.timelines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Warnings and errors with these words in the manager's log are this test's own doing.
+    pub fn excuse(&self, words: &'static str) {
+        self.excused.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+    }
+
+    /// All that were excused.
+    pub fn excused(&self) -> Vec<&'static str> {
+        self.excused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "ages of figures are hours at most")]
+fn millis(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
