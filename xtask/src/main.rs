@@ -2,6 +2,7 @@
 
 mod check;
 mod crdgen;
+mod demo;
 mod e2e;
 mod lab;
 
@@ -16,6 +17,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
+    /// The main job in this terminal, on a light control plane with simulated nodes.
+    Demo(demo::DemoArgs),
     /// The CustomResourceDefinitions in deploy/crds.
     Crdgen(crdgen::CrdgenArgs),
     /// Unit, property and behaviour tests.
@@ -33,6 +36,7 @@ enum Task {
 #[tokio::main]
 async fn main() -> anyhow::Result<std::process::ExitCode> {
     match Args::parse().task {
+        Task::Demo(args) => demo::run(args).await,
         Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
