@@ -6,11 +6,16 @@ mod fixture;
 use std::fmt::Write as _;
 
 use csm_api::Reason;
+use csm_core::plan::CeilingSource;
+use csm_core::world::VolumeKey;
 use fixture::{Fixture, now};
 use jiff::SignedDuration;
 use kubectl_cnpg_storage::args::Format;
 use kubectl_cnpg_storage::cmds::{Answer, View, explain, one, table};
+use kubectl_cnpg_storage::figures::Trust;
 use kubectl_cnpg_storage::read::{Gap, Manager, Scope};
+use kubectl_cnpg_storage::thought::think;
+use serde_json::json;
 
 type Case = fn(Fixture) -> Fixture;
 
@@ -148,7 +153,7 @@ fn the_explanation_agrees_with_the_manager_on_the_same_facts() {
     ];
     for (case, reason) in expected {
         let fixture = case(Fixture::new());
-        let thought = kubectl_cnpg_storage::thought::think(&fixture.facts, &fixture.details, now()).expect("a cluster");
+        let thought = think(&fixture.facts, &fixture.details, now()).expect("a cluster");
         let explanation = kubectl_cnpg_storage::explanation::explain(&fixture.facts, &thought, now());
         let data = &explanation.volumes[0];
         assert_eq!((data.reason, data.differs), (reason, false), "{}", data.message);
@@ -210,4 +215,65 @@ fn colours_are_there_and_can_be_taken_away() {
     let answer = status_of(&cases::at_limit(Fixture::new()), Format::Table);
     assert!(answer.text.contains('\u{1b}'), "{}", answer.text);
     assert!(!shown(&answer).contains('\u{1b}'));
+}
+
+#[test]
+fn figures_are_relied_on_as_far_as_the_manager_lets() {
+    let data = VolumeKey::DATA;
+    let trust = |fixture: &Fixture, instance: &str| {
+        let thought = think(&fixture.facts, &fixture.details, now()).expect("a cluster");
+        thought.figures.get(instance, &data).map(|f| f.trust)
+    };
+    let at_rest = cases::balanced(Fixture::new());
+    assert_eq!(
+        trust(&at_rest, "billing-2"),
+        Some(Trust::TakenAsCurrent),
+        "an hour old, and nothing moved"
+    );
+
+    // The manager went on writing for the others: it has lost sight of this one.
+    let mut lost = cases::balanced(Fixture::new());
+    let status = lost.facts.storages[0].status.as_mut().expect("a status");
+    let disks = &mut status.disk_status.as_mut().expect("figures").instances;
+    let old = disks.get_mut("billing-2").and_then(|d| d.data_volume.as_mut()).expect("a disk");
+    old.observed_at = fixture::of(json!(fixture::ago(3690 + 301)));
+    assert_eq!(trust(&lost, "billing-2"), Some(Trust::Old));
+    assert_eq!(trust(&lost, "billing-3"), Some(Trust::TakenAsCurrent));
+
+    // CloudNativePG uses names again: these are the figures of the PVC before.
+    let mut replaced = cases::balanced(Fixture::new());
+    replaced.facts.pvcs[0].metadata.creation_timestamp = Some(fixture::of(json!(fixture::ago(3600))));
+    assert_eq!(replaced.facts.pvcs[0].metadata.name.as_deref(), Some("billing-1"));
+    assert_eq!(trust(&replaced, "billing-1"), None);
+}
+
+#[test]
+fn figures_from_before_a_resize_decide_nothing() {
+    let mut fixture = cases::held(Fixture::new());
+    let status = fixture.facts.storages[0].status.as_mut().expect("a status");
+    for disks in status.disk_status.as_mut().expect("figures").instances.values_mut() {
+        let disk = disks.data_volume.as_mut().expect("a disk");
+        disk.observed_at = fixture::of(json!(fixture::ago(1600)));
+    }
+    for pvc in &mut fixture.details.events[0].status.as_mut().expect("a status").pvc_statuses {
+        pvc.controller_done_at = Some(fixture::of(json!(fixture::ago(1440))));
+    }
+    let thought = think(&fixture.facts, &fixture.details, now()).expect("a cluster");
+    let decision = thought.decision(&VolumeKey::DATA).expect("a decision");
+    assert_eq!(decision.reason, Reason::StaleObservation, "{decision:?}");
+}
+
+#[test]
+fn the_managers_own_ceiling_is_read_from_its_status() {
+    let mut fixture = cases::held(Fixture::new());
+    fixture.details.policies.clear();
+    let mut fixture = fixture.policy("default", &json!({"expansion": {"cooldownMinutes": 5}}));
+    let status = fixture.facts.storages[0].status.as_mut().expect("a status");
+    let data = status.storage_sizing.as_mut().and_then(|s| s.data.as_mut()).expect("data");
+    data.limit = Some(csm_units::Bytes::gib(18));
+    let from = CeilingSource::Fallback.as_str().to_owned();
+    data.last_decision.inputs.insert("ceilingFrom".to_owned(), from);
+    let thought = think(&fixture.facts, &fixture.details, now()).expect("a cluster");
+    let decision = thought.decision(&VolumeKey::DATA).expect("a decision");
+    assert_eq!(decision.to, Some(csm_units::Bytes::gib(18)), "{decision:?}");
 }
