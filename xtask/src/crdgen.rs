@@ -15,7 +15,10 @@ pub struct CrdgenArgs {
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new(".")).to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or_else(|| Path::new("."))
+        .to_owned()
 }
 
 /// Each file with its text.
@@ -25,7 +28,10 @@ pub fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
         .map(|crd| {
             let text = serde_saphyr::to_string(crd).context("cannot write a definition as YAML")?;
             let header = "# Made by `cargo xtask crdgen` from crates/api; do not edit.\n";
-            Ok((root().join("deploy/crds").join(format!("{}.yaml", crd.name_any())), format!("{header}{text}")))
+            Ok((
+                root().join("deploy/crds").join(format!("{}.yaml", crd.name_any())),
+                format!("{header}{text}"),
+            ))
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Tasks of this repository: `cargo xtask TASK`.
 
+mod bench;
 mod check;
 mod crdgen;
 mod demo;
@@ -25,6 +26,8 @@ enum Task {
     Test,
     /// Formatting, clippy, documentation, dependencies.
     Lint,
+    /// Decisions a second, and what the manager costs for simulated fleets.
+    Bench,
     /// Line coverage of the pure crates.
     Coverage,
     /// What must be shown on a real cluster, on the lab.
@@ -40,6 +43,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
+        Task::Bench => bench::bench().await.map(|()| std::process::ExitCode::SUCCESS),
         Task::Coverage => check::coverage().map(|()| std::process::ExitCode::SUCCESS),
         Task::E2e => e2e::e2e(),
         Task::Lab(args) => lab::run(args).await,

@@ -3,40 +3,20 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use csm_api::{Phase, Reason};
 use csm_testkit::nodesim::{NodeFault, VolumeFault};
 use csm_tests::{Stage, phase, until};
+use csm_units::Bytes;
 use serde_json::json;
 
-/// How often a sample is missed before we believe that it is said only once.
+/// Rounds of samples after which we believe that a fault is said only once.
 const ROUNDS: u64 = 4;
 
 #[tokio::test]
 async fn a_bad_kubelet_is_told_once_and_costs_only_its_own_volumes() -> anyhow::Result<()> {
     let stage = Stage::alone("kubelets").await?;
-    let bad = format!("bad-{}", stage.namespace);
-    let good = format!("good-{}", stage.namespace);
-    stage.sim.add_node(&bad).await?;
-    stage.sim.add_node(&good).await?;
-    let poor = stage
-        .sim
-        .cluster(&stage.namespace, "poor")
-        .data("10Gi")
-        .data_used(0.95)
-        .nodes([bad.as_str()])
-        .create()
-        .await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .nodes([good.as_str()])
-        .create()
-        .await?;
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
-    stage.sim.node_fault(&bad, NodeFault::Down)?;
-    let mut manager = Some(stage.manager().await?);
-
     let faults = [
         (NodeFault::Garbage, "garbage"),
         (NodeFault::Truncated, "garbage"),
@@ -47,58 +27,76 @@ async fn a_bad_kubelet_is_told_once_and_costs_only_its_own_volumes() -> anyhow::
         (NodeFault::Status(401), "refused"),
         (NodeFault::Status(500), "status"),
         (NodeFault::Down, "connect"),
+        (NodeFault::Reset, "connect"),
         (NodeFault::Cut, "connect"),
         (NodeFault::Hang, "timeout"),
         (NodeFault::Slow(Duration::from_secs(20)), "timeout"),
         (NodeFault::Trickle(Duration::from_millis(200)), "timeout"),
     ];
-    for (fault, kind) in faults {
-        let running = match manager.take() {
-            // A fault of another kind than the one before is told as such, to the same manager.
-            Some(running) => running,
-            None => stage.manager().await?,
-        };
-        stage.sim.node_fault(&bad, fault.clone())?;
-        let told = format!("kind=\"{kind}\"");
-        let lines = |log: &str| {
-            log.lines()
-                .filter(|l| l.contains("no figures from the kubelet") && l.contains(&told) && l.contains(&bad))
-                .count()
-        };
-        let before = lines(&running.log());
-        let asked = stage.sim.kubelets().requests(&good);
-        until(&format!("{fault:?} is told as {kind}"), || async {
-            Ok((lines(&running.log()) > 0).then_some(()))
-        })
-        .await?;
-        until("some more rounds", || async {
-            Ok((stage.sim.kubelets().requests(&good) >= asked + ROUNDS).then_some(()))
-        })
-        .await?;
-        let after = lines(&running.log());
-        assert!(
-            after <= before + 1,
-            "{fault:?} was told {} times:\n{}",
-            after - before,
-            running.tail()
-        );
-        manager = Some(running);
+    // A node for each fault, with a volume that would grow at once.
+    let mut poor = Vec::new();
+    for (i, (fault, _)) in faults.iter().enumerate() {
+        let node = format!("bad-{i}");
+        stage.sim.add_node(&node).await?;
+        let cluster = stage
+            .sim
+            .cluster(&stage.namespace, &format!("poor-{i}"))
+            .data("10Gi")
+            .data_used(0.95);
+        poor.push(cluster.nodes([node.as_str()]).create().await?);
+        stage.sim.node_fault(&node, fault.clone())?;
     }
-    let mut manager = manager.take().expect("a manager");
-    assert!(manager.is_alive());
-    assert!(stage.events("poor").await?.is_empty(), "nothing is done without figures");
-    assert_eq!(poor.data("poor-1").request().await?, csm_units::Bytes::gib(10));
+    stage.sim.add_node("good").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .data("10Gi")
+        .nodes(["good"])
+        .create()
+        .await?;
+    let mut manager = stage.manager().await?;
 
-    // Its neighbour goes on meanwhile.
+    let told = |i: usize, kind: &str| {
+        let (node, kind) = (format!("node=bad-{i} "), format!("kind=\"{kind}\""));
+        manager
+            .log()
+            .lines()
+            .filter(|l| l.contains("no figures from the kubelet") && l.contains(&node) && l.contains(&kind))
+            .count()
+    };
+    for (i, (fault, kind)) in faults.iter().enumerate() {
+        let what = format!("{fault:?} is told as {kind}");
+        let told = until(&what, || async { Ok((told(i, kind) > 0).then_some(())) });
+        told.await.with_context(|| manager.tail())?;
+    }
+    let asked = stage.sim.kubelets().requests("good");
+    until("some more rounds", || async {
+        Ok((stage.sim.kubelets().requests("good") >= asked + ROUNDS).then_some(()))
+    })
+    .await?;
+    for (i, (fault, kind)) in faults.iter().enumerate() {
+        assert_eq!(told(i, kind), 1, "{fault:?}:\n{}", manager.tail());
+    }
+
+    // Their neighbour goes on meanwhile.
     orders.fill("orders-1", 0.87)?;
     stage
         .event("orders", "the neighbour grows", |e| phase(e) == Some(Phase::Completed))
         .await?;
+    for cluster in &poor {
+        assert!(stage.events(cluster.name()).await?.is_empty(), "nothing is done without figures");
+        assert_eq!(cluster.data(&format!("{}-1", cluster.name())).request().await?, Bytes::gib(10));
+    }
 
-    // And it is acted on once the kubelet answers again.
-    stage.sim.node_fault(&bad, NodeFault::None)?;
-    stage.event("poor", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
+    // And each is acted on once its kubelet answers again.
+    for i in 0..faults.len() {
+        stage.sim.node_fault(&format!("bad-{i}"), NodeFault::None)?;
+    }
+    for cluster in &poor {
+        stage.event(cluster.name(), "grown", |e| phase(e) == Some(Phase::Completed)).await?;
+    }
     assert!(manager.log().contains("the kubelet gives figures again"));
+    assert!(manager.is_alive());
     Ok(())
 }
 

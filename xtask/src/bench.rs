@@ -1,0 +1,204 @@
+//! `bench`: decisions a second, and what the manager costs for simulated fleets. Figures of one run are compared with each
+//! other: machines differ, and this one may be busy.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use csm_testkit::process::{Command, Process};
+use csm_testkit::scenario::{Sim, SimOptions};
+
+use crate::check::{cargo, run};
+use crate::crdgen::root;
+
+/// Clusters of the fleets; each has 3 instances with 2 volumes.
+const FLEETS: [usize; 2] = [100, 1000];
+/// Clusters on a simulated node, so that a kubelet's answer has a realistic size: 30 pods.
+const CLUSTERS_PER_NODE: usize = 10;
+/// How long the manager is watched at rest.
+const AT_REST: Duration = Duration::from_mins(2);
+/// Longest wait until every status is written.
+const SETTLE: Duration = Duration::from_mins(5);
+
+/// What the manager cost for one fleet.
+struct Cost {
+    clusters: usize,
+    settled: Duration,
+    resident_kib: u64,
+    cpu_percent: f64,
+    requests_a_minute: f64,
+    reads_a_minute: f64,
+}
+
+/// Prints all figures.
+pub async fn bench() -> anyhow::Result<()> {
+    run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", "decisions"]))?;
+    run(cargo().args(["build", "--release", "--package", "cnpg-storage-manager"]))?;
+    let binary = root().join("target/release/cnpg-storage-manager");
+    let mut costs: Vec<Cost> = Vec::new();
+    for clusters in FLEETS {
+        costs.push(
+            fleet(&binary, clusters)
+                .await
+                .with_context(|| format!("the fleet of {clusters} clusters"))?,
+        );
+    }
+    println!(
+        "\n{:>9} {:>7} {:>12} {:>13} {:>15} {:>15}",
+        "clusters", "PVCs", "settled in", "resident", "CPU at rest", "API requests"
+    );
+    for cost in &costs {
+        println!(
+            "{:>9} {:>7} {:>10.1} s {:>9.1} MiB {:>10.2} % core {:>8.1} /min ({:.1} of them reads)",
+            cost.clusters,
+            cost.clusters * 6,
+            cost.settled.as_secs_f64(),
+            to_mib(cost.resident_kib),
+            cost.cpu_percent,
+            cost.requests_a_minute,
+            cost.reads_a_minute,
+        );
+    }
+    if let [small, large] = costs.as_slice() {
+        let times = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+        let growth = times(large.clusters) / times(small.clusters);
+        println!(
+            "\n{growth:.0} times the clusters cost {:.1} times the memory and {:.1} times the CPU",
+            to_mib(large.resident_kib) / to_mib(small.resident_kib),
+            large.cpu_percent / small.cpu_percent.max(0.01)
+        );
+        let each = (to_mib(large.resident_kib) - to_mib(small.resident_kib)) * 1024.0 / times(large.clusters - small.clusters);
+        println!(
+            "each cluster costs {each:.1} KiB; 10 000 clusters would be about {:.0} MiB",
+            to_mib(small.resident_kib) + each * (10_000.0 - times(small.clusters)) / 1024.0
+        );
+    }
+    Ok(())
+}
+
+fn to_mib(kib: u64) -> f64 {
+    f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
+}
+
+async fn fleet(binary: &PathBuf, clusters: usize) -> anyhow::Result<Cost> {
+    eprintln!("a fleet of {clusters} clusters: starting the API server and its nodes");
+    let nodes = clusters.div_ceil(CLUSTERS_PER_NODE).max(3);
+    let options = SimOptions {
+        our_crds: true,
+        nodes,
+        ..SimOptions::default()
+    };
+    let sim = Sim::with(options).await?;
+    let names = sim.nodes();
+    let builders = (0..clusters).map(|i| {
+        let node = |k: usize| {
+            names
+                .get((i / CLUSTERS_PER_NODE * 3 + k) % names.len())
+                .cloned()
+                .unwrap_or_default()
+        };
+        sim.cluster(&format!("team-{}", i % 20), &format!("pg-{i}"))
+            .instances(3)
+            .data("10Gi")
+            .wal("4Gi")
+            .nodes([node(0), node(1), node(2)])
+    });
+    let start = Instant::now();
+    sim.fleet(builders).await?;
+    eprintln!("  {} PVCs written in {:.0} s", clusters * 6, start.elapsed().as_secs_f64());
+    sim.plane().apply_yaml("apiVersion: cnpg.supporttools.io/v1alpha1\nkind: ClusterStoragePolicy\nmetadata: {name: fleet}\nspec: {expansion: {maxSize: 100Gi}}\n").await?;
+
+    let rbac = std::fs::read_to_string(root().join("deploy/rbac.yaml"))?;
+    sim.ensure_namespace("cnpg-storage-manager").await?;
+    let kubeconfig = sim
+        .kubeconfig_with_rbac("cnpg-storage-manager", "cnpg-storage-manager", &rbac)
+        .await?;
+    let log = sim.plane().state_dir().join("manager.log");
+    let started = Instant::now();
+    let mut manager = Command::new(binary, &log)
+        .arg("run")
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .args(["--lease-namespace", "cnpg-storage-manager", "--admin-address", "127.0.0.1:0"])
+        .spawn()?;
+    let settled = settle(&sim, &mut manager, clusters, started).await?;
+
+    let mark = sim.plane().audit_mark().await?;
+    let (cpu, since) = (cpu_seconds(&manager)?, Instant::now());
+    eprintln!(
+        "  every status written after {:.1} s; watching it at rest for {} s",
+        settled.as_secs_f64(),
+        AT_REST.as_secs()
+    );
+    // Time itself is what is measured here.
+    tokio::time::sleep(AT_REST).await;
+    manager.check()?;
+    let elapsed = since.elapsed().as_secs_f64();
+    let used = cpu_seconds(&manager)? - cpu;
+    let requests: Vec<_> = sim
+        .plane()
+        .audit_since(mark)
+        .await?
+        .into_iter()
+        .filter(|e| e.user.ends_with(":cnpg-storage-manager"))
+        .collect();
+    let reads = requests
+        .iter()
+        .filter(|e| ["get", "list", "watch"].contains(&e.verb.as_str()))
+        .count();
+    let per_minute = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX)) * 60.0 / elapsed;
+    Ok(Cost {
+        clusters,
+        settled,
+        resident_kib: resident_kib(&manager)?,
+        cpu_percent: 100.0 * used / elapsed,
+        requests_a_minute: per_minute(requests.len()),
+        reads_a_minute: per_minute(reads),
+    })
+}
+
+/// Waits until every cluster has a status that says that it is balanced.
+async fn settle(sim: &Sim, manager: &mut Process, clusters: usize, started: Instant) -> anyhow::Result<Duration> {
+    let api: kube::Api<csm_api::PostgresStorage> = kube::Api::all(sim.client());
+    loop {
+        manager.check()?;
+        let there = api.list(&kube::api::ListParams::default()).await?.items;
+        let balanced = there
+            .iter()
+            .filter(|s| s.status.as_ref().and_then(|s| s.state) == Some(csm_api::State::Balanced))
+            .count();
+        if balanced == clusters {
+            return Ok(started.elapsed());
+        }
+        ensure!(
+            started.elapsed() < SETTLE,
+            "only {balanced} of {clusters} clusters have a status after {} s:\n{}",
+            SETTLE.as_secs(),
+            manager.tail(20)
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Processor seconds so far: proc(5), fields 14 and 15 of stat, in clock ticks of 10 ms.
+fn cpu_seconds(process: &Process) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |i: usize| {
+        fields
+            .get(i)
+            .and_then(|t| t.parse::<u32>().ok())
+            .context("/proc/PID/stat has fewer fields than it should")
+    };
+    Ok(f64::from(ticks(11)? + ticks(12)?) / 100.0)
+}
+
+/// Resident memory: proc(5), VmRSS of status.
+fn resident_kib(process: &Process) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("/proc/PID/status has no VmRSS")?;
+    line.trim().trim_end_matches(" kB").trim().parse().context("VmRSS is no number")
+}
