@@ -186,13 +186,13 @@ async fn at_every_write_exactly_one_operation_completes() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A signature in which all stages of a resize under way are one, in any order of PVCs.
+/// A signature in which all stages of a PVC from its patch on are one, in any order of PVCs.
 fn coarse(signature: &str) -> String {
     let Some((head, phases)) = signature.split_once('[') else {
         return signature.to_owned();
     };
     let stage = |phase: &str| match phase {
-        "ControllerResizing" | "WaitingForNode" | "Verifying" => "growing".to_owned(),
+        "ControllerResizing" | "WaitingForNode" | "Verifying" | "Completed" => "growing".to_owned(),
         other => other.to_owned(),
     };
     let mut phases: Vec<String> = phases.trim_end_matches(']').split(", ").map(stage).collect();
