@@ -1,11 +1,11 @@
 //! The picture of one moment: a table of the clusters with usage bars, what the manager says of each, and the latest
 //! news. Pure.
 
-use csm_api::State;
+use csm_api::{Phase, State};
 use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
-use super::scene::{Cluster, Instance, News, Scene, decision};
+use super::scene::{Cluster, Instance, News, Operation, Scene, decision};
 use super::story::{CAST, Part};
 use super::text::{Line, Tone, clock, gib, paragraph};
 
@@ -67,18 +67,37 @@ fn cluster_lines(part: &Part, cluster: &Cluster, columns: usize, words: usize) -
         lines.push(Line::of(Tone::Faint, "  the manager has not looked yet"));
         return lines;
     };
+    let growing = cluster.operations.iter().filter(|operation| is_open(operation));
+    let growing: Vec<Line> = growing.map(|operation| operation_line(operation, columns)).collect();
+    let words = words.saturating_sub(growing.len());
+    lines.extend(growing);
     let tone = state_tone(told.state);
     let label = Line::of(tone, format!("  {}", told.state)).plain("  ");
     let sentence = format!("{}: {}", decision(told), told.message);
     let mut said = paragraph(label, Tone::Plain, &sentence, columns);
     if said.len() > words {
         said.truncate(words);
-        // The line is one column too long, so that an ellipsis shows that more was said.
-        let last = said.pop().map(|line| line.pad_to(columns).plain("…").cut(columns));
+        let last = said.pop().map(|line| line.plain(" …").cut(columns));
         said.extend(last);
     }
     lines.extend(said);
     lines
+}
+
+fn is_open(operation: &Operation) -> bool {
+    matches!(operation.phase, Phase::Pending | Phase::InProgress)
+}
+
+/// An operation under way: how far each instance is, as its StorageEvent has it.
+fn operation_line(operation: &Operation, columns: usize) -> Line {
+    let members = operation
+        .members
+        .iter()
+        .map(|member| format!("{} {}", member.instance, member.phase));
+    let members: Vec<String> = members.collect();
+    Line::of(Tone::Active, format!("  {} → {}", operation.from, operation.to))
+        .plain(format!("  {}", members.join(", ")))
+        .cut(columns)
 }
 
 fn instance_line(cluster: &Cluster, instance: &Instance, columns: usize) -> Line {
