@@ -124,12 +124,12 @@ fn patched(progress: &Progress) -> Vec<&str> {
     progress.patch.iter().map(|p| p.pvc.as_str()).collect()
 }
 
-fn resize(stage: ResizeStage) -> Option<Resize> {
-    Some(Resize {
+fn resize(stage: ResizeStage) -> Resize {
+    Resize {
         since: None,
         stage,
         error: None,
-    })
+    }
 }
 
 #[test]
@@ -149,14 +149,14 @@ fn one_at_a_time_in_order_each_followed_to_its_filesystem() {
     let second = |world: &mut Volume, change: &dyn Fn(&mut Member)| change(world.members.last_mut().expect("pg-2"));
     second(&mut world, &|m| {
         m.request = Bytes::gib(15);
-        m.resize = resize(ResizeStage::Controller);
+        m.resize = Some(resize(ResizeStage::Controller));
     });
     let progress = step(&mut event, context(&world, 2));
     assert_eq!(
         (phases(&progress), patched(&progress)),
         (vec![PvcPhase::ControllerResizing, PvcPhase::Pending], vec![])
     );
-    second(&mut world, &|m| m.resize = resize(ResizeStage::NodePending));
+    second(&mut world, &|m| m.resize = Some(resize(ResizeStage::NodePending)));
     assert_eq!(
         phases(&step(&mut event, context(&world, 3))),
         [PvcPhase::WaitingForNode, PvcPhase::Pending]
@@ -174,7 +174,7 @@ fn one_at_a_time_in_order_each_followed_to_its_filesystem() {
     // 90 % of the 5 GiB asked for, exactly.
     let grown = Bytes::mib(9800).saturating_add(Bytes::gib(5).mul_div(90, 100));
     second(&mut world, &|m| {
-        m.observation = Some(figures(grown.saturating_sub(Bytes::new(1)), 5))
+        m.observation = Some(figures(grown.saturating_sub(Bytes::new(1)), 5));
     });
     assert_eq!(
         phases(&step(&mut event, context(&world, 5))),
@@ -240,7 +240,7 @@ fn without_figures_the_pvcs_own_word_counts_and_is_recorded_as_such() {
     );
     let pending = |m: &mut Member| {
         m.pod_running = false;
-        m.resize = resize(ResizeStage::NodePending);
+        m.resize = Some(resize(ResizeStage::NodePending));
     };
     assert_eq!(by(done(&pending), 1), None, "the node is not done");
 }
@@ -312,9 +312,9 @@ fn infeasible_fails_with_the_drivers_words_and_others_are_not_begun() {
 #[test]
 fn a_partial_failure_waits_for_those_that_grow() {
     let mut bad = member(2, Bytes::gib(15), Bytes::gib(10));
-    bad.resize = resize(ResizeStage::NodeInfeasible);
+    bad.resize = Some(resize(ResizeStage::NodeInfeasible));
     let mut growing = member(1, Bytes::gib(15), Bytes::gib(10));
-    growing.resize = resize(ResizeStage::Controller);
+    growing.resize = Some(resize(ResizeStage::Controller));
     let mut event = event(2);
     assert!(
         step(&mut event, context(&volume(vec![growing.clone(), bad.clone()]), 1))
@@ -332,7 +332,7 @@ fn a_partial_failure_waits_for_those_that_grow() {
 #[test]
 fn a_newer_intent_stops_it_where_it_is() {
     let mut growing = member(2, Bytes::gib(15), Bytes::gib(10));
-    growing.resize = resize(ResizeStage::Controller);
+    growing.resize = Some(resize(ResizeStage::Controller));
     let waiting = member(1, Bytes::gib(10), Bytes::gib(10));
     let mut event = event(1);
     let paused = |world| Context {
@@ -360,7 +360,7 @@ fn a_newer_intent_stops_it_where_it_is() {
 fn a_request_that_somebody_lowered_is_a_failure() {
     let mut event = event(1);
     let mut growing = member(2, Bytes::gib(15), Bytes::gib(10));
-    growing.resize = resize(ResizeStage::Controller);
+    growing.resize = Some(resize(ResizeStage::Controller));
     step(
         &mut event,
         context(&volume(vec![member(1, Bytes::gib(10), Bytes::gib(10)), growing]), 1),
