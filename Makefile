@@ -8,7 +8,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job on a light control plane, in this terminal: no root, no cluster needed
-	@$(CARGO) xtask demo
+	@$(CARGO) run --package xtask -- demo
 
 test: ## unit and property tests, and behaviour tests against a real API server
 	@$(CARGO) xtask test

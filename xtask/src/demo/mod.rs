@@ -32,13 +32,12 @@ use tokio::time::MissedTickBehavior;
 
 use self::interrupt::Interrupt;
 use self::scene::{News, Scene};
-use self::stage::Stage;
-use self::story::{Cue, Story};
+use self::stage::Simulated;
+use self::story::{Cue, Play, SIMULATED, Story};
 use self::terminal::Terminal;
 use self::text::{Line, Tone};
+use self::timeline::Write;
 
-/// How often the world is looked at: the error of every time that is not in the audit log.
-const LOOK: Duration = Duration::from_millis(200);
 /// How often a line about all clusters is written where nothing can be drawn.
 const STATUS: Duration = Duration::from_secs(5);
 
@@ -66,20 +65,53 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         &mut terminal,
         "starting etcd, kube-apiserver, the simulated nodes, three clusters, the manager …",
     );
-    let mut stage = Stage::set(&binary).await?;
-    let shown = show(&mut stage, &mut terminal, &mut interrupt).await;
+    let stage = Simulated::set(&binary).await?;
+    perform(&SIMULATED, stage, &mut terminal, &mut interrupt, start).await
+}
+
+/// Where a play is performed.
+trait Stage {
+    /// What there is to see now; an error if something has died.
+    async fn look(&mut self) -> Result<Scene>;
+    /// Lets the volumes fill, each at its cluster's rate.
+    async fn fill(&mut self) -> Result<()>;
+    /// Ends the manager and returns what it wrote.
+    async fn end(&mut self) -> Result<Vec<Write>>;
+    /// The end of the manager's log.
+    async fn manager_log(&self) -> String;
+    /// Leaves nothing behind.
+    async fn close(self) -> Result<()>;
+}
+
+/// Shows a play on a stage that is set, says what was seen, and clears the stage, however it went.
+async fn perform(
+    play: &'static Play,
+    mut stage: impl Stage,
+    terminal: &mut Terminal,
+    interrupt: &mut Interrupt,
+    start: Instant,
+) -> Result<ExitCode> {
+    let outcome = show(play, &mut stage, terminal, interrupt).await;
     terminal.end_drawing();
-    if let Some(status) = interrupt.status() {
-        say(&mut terminal, "interrupted; everything that was started is ended");
-        return Ok(ExitCode::from(status));
-    }
-    let scenes = shown.with_context(|| format!("the end of the manager's log:\n{}\n", stage.manager_log()))?;
+    let outcome = match (interrupt.status(), outcome) {
+        (Some(status), _) => {
+            say(terminal, "interrupted; everything that was started is ended");
+            Ok(ExitCode::from(status))
+        }
+        (None, Err(error)) => Err(error.context(format!("the end of the manager's log:\n{}\n", stage.manager_log().await))),
+        (None, Ok(scenes)) => conclude(play, &mut stage, terminal, &scenes, start).await,
+    };
+    stage.close().await?;
+    outcome
+}
+
+/// Says what was seen, and whether that is what the play promises.
+async fn conclude(play: &Play, stage: &mut impl Stage, terminal: &mut Terminal, scenes: &[Scene], start: Instant) -> Result<ExitCode> {
     let writes = stage.end().await?;
-    let checks = verdict::checks(&scenes, &writes);
-    terminal.print(&summary::draw_summary(&scenes, &writes, &checks, terminal.size().0));
-    let kept = checks.iter().all(|check| check.kept);
+    let checks = verdict::checks(play, scenes, &writes);
+    terminal.print(&summary::draw_summary(play, scenes, &writes, &checks, terminal.size().0));
     let took = start.elapsed().as_secs();
-    if kept {
+    if checks.iter().all(|check| check.kept) {
         terminal.print(&[Line::of(Tone::Good, format!("The demo showed all that it promises, in {took} s."))]);
         return Ok(ExitCode::SUCCESS);
     }
@@ -87,18 +119,18 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         Tone::Bad,
         format!("The demo FAILED after {took} s. The end of the manager's log:"),
     )]);
-    terminal.print(&[Line::of(Tone::Plain, stage.manager_log())]);
+    terminal.print(&[Line::of(Tone::Plain, stage.manager_log().await)]);
     Ok(ExitCode::FAILURE)
 }
 
 /// Plays the story to its end, or to an interrupt, and returns all that was seen.
-async fn show(stage: &mut Stage, terminal: &mut Terminal, interrupt: &mut Interrupt) -> Result<Vec<Scene>> {
+async fn show(play: &'static Play, stage: &mut impl Stage, terminal: &mut Terminal, interrupt: &mut Interrupt) -> Result<Vec<Scene>> {
     let start = Timestamp::now();
-    let mut story = Story::begin(start);
+    let mut story = Story::begin(play, start);
     let mut scenes: Vec<Scene> = Vec::new();
     let mut news: Vec<News> = Vec::new();
     let mut status_due = Instant::now();
-    let mut looks = tokio::time::interval(LOOK);
+    let mut looks = tokio::time::interval(play.look);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let scene = tokio::select! {
@@ -108,7 +140,7 @@ async fn show(stage: &mut Stage, terminal: &mut Terminal, interrupt: &mut Interr
         let latest = scene::news(scenes.last(), &scene);
         if terminal.is_live() {
             news.extend(latest);
-            terminal.draw(&screen::draw(&scene, &news, start, terminal.size()));
+            terminal.draw(&screen::draw(play, &scene, &news, start, terminal.size()));
         } else {
             let columns = terminal.size().0;
             terminal.print(
@@ -126,7 +158,7 @@ async fn show(stage: &mut Stage, terminal: &mut Terminal, interrupt: &mut Interr
         scenes.push(scene);
         match cue.map_err(|stalled| anyhow!(stalled))? {
             None => {}
-            Some(Cue::Fill) => stage.fill()?,
+            Some(Cue::Fill) => stage.fill().await?,
             Some(Cue::End) => return Ok(scenes),
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use csm_api::{Phase, PostgresStorage, StorageEvent};
 use csm_cnpg::label;
 use csm_testkit::controlplane::AuditEntry;
-use csm_units::{Bytes, Percent};
+use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -14,6 +14,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::scene::{Cluster, Instance, Measured, Member, Operation, Scene, Told};
+use super::story::Play;
 use super::timeline::{Deed, Write};
 
 /// The API server's condition of a PVC whose volume has grown, and whose filesystem has not (core/v1).
@@ -44,8 +45,8 @@ impl Observer {
         }
     }
 
-    /// The clusters of these names as they are now; `disk` tells of the disk of a PVC.
-    pub async fn look(&self, names: &[&str], threshold: Percent, disk: impl Fn(&str) -> Result<Disk>) -> Result<Scene> {
+    /// The clusters of a play as they are now; `disk` tells of the disk of a PVC.
+    pub async fn look(&self, play: &Play, disk: impl Fn(&str) -> Result<Disk>) -> Result<Scene> {
         let all = ListParams::default();
         let listed = tokio::try_join!(self.claims.list(&all), self.storages.list(&all), self.events.list(&all));
         let (claims, storages, events) = listed.context("look at the clusters")?;
@@ -58,16 +59,17 @@ impl Observer {
                 instances.entry(cluster.clone()).or_default().push(seen);
             }
         }
-        let clusters = names.iter().map(|name| {
-            let told = storages.iter().find(|storage| storage.name_any() == *name).and_then(told);
-            let mut operations: Vec<_> = events.iter().filter(|event| event.spec.cluster_ref.name == *name).collect();
+        let clusters = play.cast.iter().map(|part| {
+            let name = part.name;
+            let told = storages.iter().find(|storage| storage.name_any() == name).and_then(told);
+            let mut operations: Vec<_> = events.iter().filter(|event| event.spec.cluster_ref.name == name).collect();
             operations.sort_by_key(|event| event.metadata.creation_timestamp.clone());
-            let mut instances = instances.remove(*name).unwrap_or_default();
+            let mut instances = instances.remove(name).unwrap_or_default();
             instances.sort_by(|a, b| a.name.cmp(&b.name));
             Cluster {
-                name: (*name).to_owned(),
+                name: name.to_owned(),
                 instances,
-                threshold,
+                threshold: play.threshold,
                 told,
                 operations: operations.into_iter().map(operation).collect(),
             }

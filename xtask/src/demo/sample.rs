@@ -6,7 +6,7 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::scene::{Cluster, Instance, Measured, Member, Operation, Scene, Told};
-use super::story::{CAST, Part, THRESHOLD};
+use super::story::{Part, SIMULATED};
 use super::timeline::{Deed, Write};
 
 const EVENT: &str = "orders-expansion-20260301-120017-a1b2c3";
@@ -85,7 +85,7 @@ pub fn writes() -> Vec<Write> {
 fn scene(second: i64) -> Scene {
     Scene {
         at: at(second),
-        clusters: CAST.iter().map(|part| cluster(part, second)).collect(),
+        clusters: SIMULATED.cast.iter().map(|part| cluster(part, second)).collect(),
     }
 }
 
@@ -93,7 +93,7 @@ fn cluster(part: &Part, second: i64) -> Cluster {
     Cluster {
         name: part.name.to_owned(),
         instances: (1..=part.instances).map(|serial| instance(part, serial, second)).collect(),
-        threshold: THRESHOLD,
+        threshold: SIMULATED.threshold,
         told: Some(told(part, second)),
         operations: operation(second).filter(|_| part.name == "orders").into_iter().collect(),
     }

@@ -6,7 +6,7 @@ use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
 use super::scene::{Cluster, Instance, News, Operation, Scene, decision};
-use super::story::{CAST, Part};
+use super::story::{Part, Play};
 use super::text::{Line, Tone, clock, gib, paragraph};
 
 /// Below this a volume looks well, from the threshold on it is in danger.
@@ -25,10 +25,10 @@ const ROOMY: usize = 32;
 const FEW: usize = 3;
 
 /// The whole picture, in `columns` and at most `rows`; of the news, the newest that fit.
-pub fn draw(scene: &Scene, news: &[News], start: Timestamp, (columns, rows): (usize, usize)) -> Vec<Line> {
-    let mut lines = heading(scene, start, columns);
+pub fn draw(play: &Play, scene: &Scene, news: &[News], start: Timestamp, (columns, rows): (usize, usize)) -> Vec<Line> {
+    let mut lines = heading(play, scene, start, columns);
     let words = if rows < ROOMY { FEW } else { usize::MAX };
-    for part in &CAST {
+    for part in play.cast {
         if let Some(cluster) = scene.cluster(part.name) {
             if rows >= ROOMY {
                 lines.push(Line::new());
@@ -46,12 +46,11 @@ pub fn draw(scene: &Scene, news: &[News], start: Timestamp, (columns, rows): (us
     lines
 }
 
-fn heading(scene: &Scene, start: Timestamp, columns: usize) -> Vec<Line> {
+fn heading(play: &Play, scene: &Scene, start: Timestamp, columns: usize) -> Vec<Line> {
     let time = clock(scene.at.duration_since(start));
     let title = Line::of(Tone::Strong, "CNPG Storage Manager keeps PostgreSQL from running out of disk");
     let title = title.pad_to(columns.saturating_sub(time.len())).plain(time);
-    let what = "real: API server, CRDs, manager · simulated: kubelets, disks, PostgreSQL";
-    vec![title, Line::of(Tone::Faint, what).cut(columns)]
+    vec![title, Line::of(Tone::Faint, play.about).cut(columns)]
 }
 
 /// One cluster: a line an instance, then what the manager says.
@@ -206,6 +205,7 @@ pub fn status_line(scene: &Scene, start: Timestamp) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::story::SIMULATED;
     use super::super::text::page;
     use super::super::{sample, scene};
     use super::*;
@@ -220,13 +220,13 @@ mod tests {
 
     #[test]
     fn in_the_middle_of_the_growth() {
-        let picture = draw(&sample::growing(27), &all_news(27), sample::at(0), (100, 40));
+        let picture = draw(&SIMULATED, &sample::growing(27), &all_news(27), sample::at(0), (100, 40));
         insta::assert_snapshot!(page(&picture));
     }
 
     #[test]
     fn the_smallest_usual_terminal() {
-        let picture = draw(&sample::growing(27), &all_news(27), sample::at(0), (80, 24));
+        let picture = draw(&SIMULATED, &sample::growing(27), &all_news(27), sample::at(0), (80, 24));
         assert!(picture.len() <= 24);
         assert!(picture.iter().all(|line| line.width() <= 80), "{}", page(&picture));
         insta::assert_snapshot!(page(&picture));
@@ -237,13 +237,13 @@ mod tests {
         let mut scene = sample::unseen(1);
         scene.clusters.truncate(1);
         scene.clusters[0].instances[0].measured = None;
-        insta::assert_snapshot!(page(&draw(&scene, &[], sample::at(0), (80, 24))));
+        insta::assert_snapshot!(page(&draw(&SIMULATED, &scene, &[], sample::at(0), (80, 24))));
     }
 
     #[test]
     fn no_size_is_too_small() {
         for rows in 0..24 {
-            assert!(draw(&sample::grown(44), &all_news(44), sample::at(0), (60, rows)).len() <= rows);
+            assert!(draw(&SIMULATED, &sample::grown(44), &all_news(44), sample::at(0), (60, rows)).len() <= rows);
         }
     }
 

@@ -1,21 +1,25 @@
-//! The world in which the demo plays, and the manager in it.
+//! The simulated world, and the manager in it.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use csm_testkit::controlplane::AuditMark;
+use csm_testkit::manifest;
 use csm_testkit::nodesim::VolumeKey;
 use csm_testkit::resizer::Speed;
 use csm_testkit::scenario::{Sim, SimCluster, SimOptions};
 use csm_units::Bytes;
 
+use super::Stage;
 use super::manager::{Manager, USER};
 use super::observe::{self, Disk, Observer};
 use super::scene::{Measured, Scene};
-use super::story::{CAST, NAMESPACE, POLICIES, Part, THRESHOLD};
+use super::story::{Part, SIMULATED};
 use super::timeline::Write;
 
+/// The namespace of all clusters.
+const NAMESPACE: &str = "shop";
 /// Slow enough that a person sees each step. A real driver takes seconds as well; a real kubelet, up to two minutes.
 const RESIZE: Speed = Speed {
     notice: Duration::from_millis(200),
@@ -31,7 +35,7 @@ const RESIZE: Speed = Speed {
 const REPLICA_LESS: f64 = 0.008;
 
 /// Everything that runs. Dropping it ends all processes and removes their folder.
-pub struct Stage {
+pub struct Simulated {
     // Dropped first: it would only complain about an API server that is gone.
     manager: Manager,
     observer: Observer,
@@ -41,7 +45,7 @@ pub struct Stage {
     sim: Sim,
 }
 
-impl Stage {
+impl Simulated {
     /// Starts an API server with nodes, the clusters of the cast with their policies, and the manager.
     pub async fn set(manager: &Path) -> Result<Self> {
         let options = SimOptions {
@@ -50,7 +54,7 @@ impl Stage {
         };
         let sim = Sim::with(options).await.context("start the simulated world")?;
         let mut clusters = Vec::new();
-        for part in &CAST {
+        for part in SIMULATED.cast {
             let cluster = sim
                 .cluster(NAMESPACE, part.name)
                 .instances(part.instances)
@@ -64,7 +68,10 @@ impl Stage {
             }
             clusters.push((part, cluster));
         }
-        sim.plane().apply_yaml(POLICIES).await.context("apply the policies")?;
+        let policies = manifest::documents(SIMULATED.policies)?;
+        manifest::apply(&sim.client(), policies, NAMESPACE)
+            .await
+            .context("apply the policies")?;
         sim.kubelets().measure_now();
         let mark = sim.plane().audit_mark().await?;
         let manager = Manager::start(&sim, manager, NAMESPACE).await?;
@@ -75,14 +82,6 @@ impl Stage {
             mark,
             sim,
         })
-    }
-
-    /// What there is to see now; an error if something has died.
-    pub async fn look(&mut self) -> Result<Scene> {
-        self.manager.check()?;
-        self.sim.plane().check()?;
-        let names = CAST.map(|part| part.name);
-        self.observer.look(&names, THRESHOLD, |claim| self.disk(claim)).await
     }
 
     fn disk(&self, claim: &str) -> Result<Disk> {
@@ -96,9 +95,16 @@ impl Stage {
         });
         Ok(Disk { measured, filesystem })
     }
+}
 
-    /// Lets the volumes fill, each at its cluster's rate.
-    pub fn fill(&self) -> Result<()> {
+impl Stage for Simulated {
+    async fn look(&mut self) -> Result<Scene> {
+        self.manager.check()?;
+        self.sim.plane().check()?;
+        self.observer.look(&SIMULATED, |claim| self.disk(claim)).await
+    }
+
+    async fn fill(&mut self) -> Result<()> {
         for (part, cluster) in &self.clusters {
             let rate = i64::try_from(part.rate.get()).context("a rate of more than 2^63 bytes a second")?;
             for volume in cluster.volumes() {
@@ -108,15 +114,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Ends the manager and returns what it wrote.
-    pub async fn end(&mut self) -> Result<Vec<Write>> {
+    async fn end(&mut self) -> Result<Vec<Write>> {
         self.manager.stop()?;
         let audit = self.sim.plane().audit_since(self.mark).await?;
         Ok(observe::writes(&audit, USER, NAMESPACE))
     }
 
-    /// The end of the manager's log.
-    pub fn manager_log(&self) -> String {
+    async fn manager_log(&self) -> String {
         self.manager.tail()
+    }
+
+    async fn close(self) -> Result<()> {
+        // Everything ends with its owner.
+        Ok(())
     }
 }

@@ -1,39 +1,61 @@
 //! Who appears, what they are up to, and when the curtain falls. Pure.
 
+use std::time::Duration;
+
 use csm_api::{Phase, Reason, State, Verdict};
 use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
 use super::scene::{Cluster, Scene};
 
-/// The namespace of all clusters.
-pub const NAMESPACE: &str = "shop";
+/// What is played: on simulated disks, or on real ones.
+#[derive(Debug)]
+pub struct Play {
+    /// What is real and what is not, for people.
+    pub about: &'static str,
+    /// Who appears.
+    pub cast: &'static [Part],
+    /// The policies, as a person would write them, for the namespace of the clusters.
+    pub policies: &'static str,
+    /// `thresholds.expansion` of the policies.
+    pub threshold: Percent,
+    /// How long the clusters may take to be at rest under the manager's eyes.
+    pub rest: SignedDuration,
+    /// How long the growth may take, with the filling before it.
+    pub growth: SignedDuration,
+    /// How often the world is looked at: the error of every time that is not in the audit log.
+    pub look: Duration,
+}
 
-/// The policies, as a person would write them. The second is more specific, and says nothing but the ceiling: the rest
-/// is inherited.
-pub const POLICIES: &str = r"
+/// The play on simulated disks. Rates are such that a threshold is passed after about ten seconds, and that no volume is
+/// full when the last member has grown: three PVCs, one after the other, each waiting for fresh figures, take 10 to 15 s.
+pub const SIMULATED: Play = Play {
+    about: "real: API server, CRDs, manager · simulated: kubelets, disks, PostgreSQL",
+    cast: &CAST,
+    policies: POLICIES,
+    threshold: Percent::of(85),
+    rest: SignedDuration::from_secs(60),
+    growth: SignedDuration::from_secs(120),
+    look: Duration::from_millis(200),
+};
+
+/// The second policy is more specific than the first, and says nothing but the ceiling: the rest is inherited.
+const POLICIES: &str = "
 apiVersion: cnpg.supporttools.io/v1alpha1
 kind: StoragePolicy
-metadata: {name: default, namespace: shop}
+metadata: {name: default}
 spec:
   thresholds: {expansion: 85}
   expansion: {percentage: 50, minIncrementGi: 5, maxSize: 100Gi, cooldownMinutes: 30}
 ---
 apiVersion: cnpg.supporttools.io/v1alpha1
 kind: StoragePolicy
-metadata: {name: reports, namespace: shop}
+metadata: {name: reports}
 spec:
   selector: {matchLabels: {cnpg.io/cluster: reports}}
   expansion: {maxSize: 20Gi}
 ";
 
-/// `thresholds.expansion` of [`POLICIES`].
-pub const THRESHOLD: Percent = Percent::of(85);
-
-/// How long the clusters may take to be at rest under the manager's eyes: its start, and two rounds of figures.
-const REST: SignedDuration = SignedDuration::from_secs(60);
-/// How long the growth may take: 15 s of filling, then three PVCs one after the other, each waiting for fresh figures.
-const GROWTH: SignedDuration = SignedDuration::from_secs(120);
 /// What is shown after the growth, so that a plot has something on its right.
 const AFTERWARDS: SignedDuration = SignedDuration::from_secs(4);
 
@@ -67,9 +89,7 @@ pub struct Part {
     pub about: &'static str,
 }
 
-/// The cast. Rates are such that a threshold is passed after about ten seconds, and that no volume is full when the last
-/// member has grown: [`GROWTH`] is far more than the growth takes.
-pub const CAST: [Part; 3] = [
+const CAST: [Part; 3] = [
     Part {
         name: "orders",
         instances: 3,
@@ -118,14 +138,16 @@ enum Act {
 /// Where the story is.
 #[derive(Debug)]
 pub struct Story {
+    play: &'static Play,
     act: Act,
     since: Timestamp,
 }
 
 impl Story {
     /// From the moment at which the manager was started.
-    pub fn begin(now: Timestamp) -> Self {
+    pub fn begin(play: &'static Play, now: Timestamp) -> Self {
         Self {
+            play,
             act: Act::Rest,
             since: now,
         }
@@ -134,8 +156,8 @@ impl Story {
     /// What is to be done next, if something is; an error says what did not happen in time.
     pub fn next(&mut self, scene: &Scene) -> Result<Option<Cue>, String> {
         let (waits_for, patience) = match self.act {
-            Act::Rest => (not_at_rest(scene), REST),
-            Act::Growth => (not_settled(scene), GROWTH),
+            Act::Rest => (self.not_at_rest(scene), self.play.rest),
+            Act::Growth => (self.not_settled(scene), self.play.growth),
             Act::Afterwards => {
                 let over = scene.at.duration_since(self.since) >= AFTERWARDS;
                 return Ok(over.then_some(Cue::End));
@@ -156,42 +178,42 @@ impl Story {
             Some(_) => Ok(None),
         }
     }
-}
 
-fn parts(scene: &Scene) -> impl Iterator<Item = (&'static Part, Option<&Cluster>)> {
-    CAST.iter().map(|part| (part, scene.cluster(part.name)))
-}
+    fn parts<'a>(&self, scene: &'a Scene) -> impl Iterator<Item = (&'static Part, Option<&'a Cluster>)> {
+        self.play.cast.iter().map(|part| (part, scene.cluster(part.name)))
+    }
 
-fn not_at_rest(scene: &Scene) -> Option<String> {
-    let balanced = |cluster: &Cluster| cluster.told.as_ref().is_some_and(|told| told.state == State::Balanced);
-    let (part, _) = parts(scene).find(|(_, cluster)| !cluster.is_some_and(balanced))?;
-    Some(format!(
-        "the manager has seen the volumes of {}, and found nothing to do",
-        part.name
-    ))
-}
+    fn not_at_rest(&self, scene: &Scene) -> Option<String> {
+        let balanced = |cluster: &Cluster| cluster.told.as_ref().is_some_and(|told| told.state == State::Balanced);
+        let (part, _) = self.parts(scene).find(|(_, cluster)| !cluster.is_some_and(balanced))?;
+        Some(format!(
+            "the manager has seen the volumes of {}, and found nothing to do",
+            part.name
+        ))
+    }
 
-fn not_settled(scene: &Scene) -> Option<String> {
-    parts(scene).find_map(|(part, cluster)| {
-        let told = cluster.and_then(|cluster| cluster.told.as_ref());
-        match part.fate {
-            Fate::Grows => {
-                let operation = cluster.and_then(|cluster| cluster.operations.last());
-                let ended = match operation.map(|operation| operation.phase) {
-                    // No use in waiting: the verdict will say so.
-                    Some(Phase::Failed) => true,
-                    Some(Phase::Completed) => told.is_some_and(|told| told.state == State::Balanced),
-                    Some(Phase::Pending | Phase::InProgress) | None => false,
-                };
-                (!ended).then(|| format!("{} has grown, and its status says so", part.name))
+    fn not_settled(&self, scene: &Scene) -> Option<String> {
+        self.parts(scene).find_map(|(part, cluster)| {
+            let told = cluster.and_then(|cluster| cluster.told.as_ref());
+            match part.fate {
+                Fate::Grows => {
+                    let operation = cluster.and_then(|cluster| cluster.operations.last());
+                    let ended = match operation.map(|operation| operation.phase) {
+                        // No use in waiting: the verdict will say so.
+                        Some(Phase::Failed) => true,
+                        Some(Phase::Completed) => told.is_some_and(|told| told.state == State::Balanced),
+                        Some(Phase::Pending | Phase::InProgress) | None => false,
+                    };
+                    (!ended).then(|| format!("{} has grown, and its status says so", part.name))
+                }
+                Fate::Held(reason) => {
+                    let held = told.is_some_and(|told| told.verdict == Verdict::Hold && told.reason == reason);
+                    (!held).then(|| format!("{} is held by {reason}", part.name))
+                }
+                Fate::Calm => None,
             }
-            Fate::Held(reason) => {
-                let held = told.is_some_and(|told| told.verdict == Verdict::Hold && told.reason == reason);
-                (!held).then(|| format!("{} is held by {reason}", part.name))
-            }
-            Fate::Calm => None,
-        }
-    })
+        })
+    }
 }
 
 #[cfg(test)]
@@ -201,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_story_waits_for_rest_then_for_growth_then_a_moment() {
-        let mut story = Story::begin(sample::at(0));
+        let mut story = Story::begin(&SIMULATED, sample::at(0));
         assert_eq!(story.next(&sample::unseen(1)), Ok(None));
         assert_eq!(story.next(&sample::at_rest(5)), Ok(Some(Cue::Fill)));
         assert_eq!(story.next(&sample::at_rest(6)), Ok(None));
@@ -213,13 +235,13 @@ mod tests {
 
     #[test]
     fn a_story_that_stalls_says_what_it_waited_for() {
-        let mut story = Story::begin(sample::at(0));
+        let mut story = Story::begin(&SIMULATED, sample::at(0));
         let stalled = story.next(&sample::unseen(61)).unwrap_err();
         assert_eq!(
             stalled,
             "not within 60 s: the manager has seen the volumes of orders, and found nothing to do"
         );
-        let mut story = Story::begin(sample::at(0));
+        let mut story = Story::begin(&SIMULATED, sample::at(0));
         assert_eq!(story.next(&sample::at_rest(0)), Ok(Some(Cue::Fill)));
         let stalled = story.next(&sample::growing(121)).unwrap_err();
         assert_eq!(stalled, "not within 120 s: orders has grown, and its status says so");
@@ -231,7 +253,7 @@ mod tests {
         for operation in failed.clusters.iter_mut().flat_map(|cluster| &mut cluster.operations) {
             operation.phase = Phase::Failed;
         }
-        let mut story = Story::begin(sample::at(0));
+        let mut story = Story::begin(&SIMULATED, sample::at(0));
         assert_eq!(story.next(&sample::at_rest(0)), Ok(Some(Cue::Fill)));
         assert_eq!(story.next(&failed), Ok(None));
         failed.at = sample::at(44);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::plot::{Mark, Plot, Series, Stroke, draw};
 use super::scene::{Cluster, Instance, Scene, decision, spaced};
-use super::story::CAST;
+use super::story::Play;
 use super::text::{Line, Tone, gib, paragraph, seconds};
 use super::timeline::{Deed, Step, Timeline, Write};
 use super::verdict::Check;
@@ -21,9 +21,9 @@ const STEP: usize = 20;
 const TIME: usize = 11;
 
 /// All of it, in `columns`.
-pub fn draw_summary(scenes: &[Scene], writes: &[Write], checks: &[Check], columns: usize) -> Vec<Line> {
+pub fn draw_summary(play: &Play, scenes: &[Scene], writes: &[Write], checks: &[Check], columns: usize) -> Vec<Line> {
     let mut lines = Vec::new();
-    for part in &CAST {
+    for part in play.cast {
         let last = scenes.last().and_then(|scene| scene.cluster(part.name));
         let Some(last) = last else { continue };
         match Timeline::of(part.name, scenes, writes) {
@@ -206,6 +206,7 @@ fn check_line(check: &Check) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::story::SIMULATED;
     use super::super::text::page;
     use super::super::{sample, verdict};
     use super::*;
@@ -213,8 +214,8 @@ mod tests {
     #[test]
     fn a_demo_that_went_well() {
         let (scenes, writes) = (sample::scenes(), sample::writes());
-        let checks = verdict::checks(&scenes, &writes);
-        let lines = draw_summary(&scenes, &writes, &checks, 80);
+        let checks = verdict::checks(&SIMULATED, &scenes, &writes);
+        let lines = draw_summary(&SIMULATED, &scenes, &writes, &checks, 80);
         assert!(lines.iter().all(|line| line.width() <= 80), "{}", page(&lines));
         insta::assert_snapshot!(page(&lines));
     }
@@ -223,12 +224,12 @@ mod tests {
     fn one_that_ended_before_the_growth() {
         let scenes: Vec<_> = sample::scenes().into_iter().take(24).collect();
         let writes: Vec<_> = sample::writes().into_iter().take(2).collect();
-        let checks = verdict::checks(&scenes, &writes);
-        insta::assert_snapshot!(page(&draw_summary(&scenes, &writes, &checks, 100)));
+        let checks = verdict::checks(&SIMULATED, &scenes, &writes);
+        insta::assert_snapshot!(page(&draw_summary(&SIMULATED, &scenes, &writes, &checks, 100)));
     }
 
     #[test]
     fn one_that_never_began() {
-        assert_eq!(page(&draw_summary(&[], &[], &[], 80)), "PVCs patched (audit log): none");
+        assert_eq!(page(&draw_summary(&SIMULATED, &[], &[], &[], 80)), "PVCs patched (audit log): none");
     }
 }

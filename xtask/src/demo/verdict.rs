@@ -5,7 +5,7 @@ use csm_api::{Phase, Reason, Verdict, VerifiedBy};
 use csm_units::Bytes;
 
 use super::scene::{Cluster, Instance, Scene, spaced};
-use super::story::{CAST, Fate, Part};
+use super::story::{Fate, Part, Play};
 use super::timeline::{Deed, Write};
 
 /// How much of what was asked for a filesystem must have grown by, in percent: the rest is its own bookkeeping.
@@ -29,9 +29,9 @@ fn check(promise: impl Into<String>, broken: Option<String>) -> Check {
 }
 
 /// All promises.
-pub fn checks(scenes: &[Scene], writes: &[Write]) -> Vec<Check> {
+pub fn checks(play: &Play, scenes: &[Scene], writes: &[Write]) -> Vec<Check> {
     let mut checks = Vec::new();
-    for part in &CAST {
+    for part in play.cast {
         let mut seen = scenes.iter().filter_map(|scene| scene.cluster(part.name));
         let first = seen.next();
         let (Some(first), Some(last)) = (first, seen.next_back().or(first)) else {
@@ -142,10 +142,15 @@ fn patches(claim: &str, writes: &[Write]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::sample;
+    use super::super::story::SIMULATED;
     use super::*;
 
     fn broken(scenes: &[Scene], writes: &[Write]) -> Vec<String> {
-        checks(scenes, writes).into_iter().filter(|c| !c.kept).map(|c| c.text).collect()
+        checks(&SIMULATED, scenes, writes)
+            .into_iter()
+            .filter(|c| !c.kept)
+            .map(|c| c.text)
+            .collect()
     }
 
     /// The usual scenes, with a change of the last one.
@@ -241,6 +246,6 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_nothing_shown() {
-        assert_eq!(broken(&[], &[]).len(), CAST.len());
+        assert_eq!(broken(&[], &[]).len(), SIMULATED.cast.len());
     }
 }
