@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::Instant;
 
-/// How long anything in a simulated world may take: several sampling intervals of the manager.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything in a simulated world may take: many sampling intervals of the manager, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -18,7 +18,8 @@ const COVERAGE: u32 = 85;
 
 /// Runs a command of this repository's root; prints it first.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
-    let shown = format!("{command:?}").replace('"', "");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     eprintln!("+ {shown}");
     let start = Instant::now();
     let status = command
