@@ -41,7 +41,8 @@ impl Writer {
         }
         let event = Event {
             metadata: ObjectMeta {
-                name: Some(format!("{}.{:x}", key.name, now.as_nanosecond())),
+                // Several volumes are told of at one moment.
+                name: Some(format!("{}.{:x}{:04x}", key.name, now.as_nanosecond(), rand::random::<u16>())),
                 namespace: Some(key.namespace.to_string()),
                 ..ObjectMeta::default()
             },
