@@ -383,6 +383,12 @@ impl Index {
         wake
     }
 
+    /// The Cluster that a PVC belongs to.
+    #[must_use]
+    pub fn cluster_of(&self, namespace: &str, pvc: &str) -> Option<ClusterKey> {
+        self.pvc(namespace, pvc).map(|(key, ..)| key)
+    }
+
     /// The Cluster that an object of this name belongs to. CloudNativePG names pods and PVCs after their Cluster
     /// (`CLUSTER-N…`), and we name StorageEvents so: one of the prefixes is the Cluster.
     fn owner(&self, namespace: &str, name: &str, has: impl Fn(&Slot) -> bool) -> Option<ClusterKey> {

@@ -174,10 +174,18 @@ fn put(shared: &Shared, figures: &[Figure<'_>]) {
             observation.at = observation.at.min(now);
             ((figure.namespace.as_ref(), figure.name.as_ref()), Sample { observation, twin })
         });
-        index.put_samples(
+        let wake = index.put_samples(
             samples,
             SignedDuration::try_from(stale_after).unwrap_or(SignedDuration::from_mins(5)),
-        )
+        );
+        let shown = figures.iter().filter_map(|figure| {
+            let key = index.cluster_of(&figure.namespace, &figure.name)?;
+            let mut observation = figure.observation;
+            observation.at = observation.at.min(now);
+            Some((key, &figure.name, observation))
+        });
+        shared.metrics.observed(shown);
+        wake
     };
     shared.wake(wake);
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_api::{Role, State};
-use csm_core::world::{ClusterKey, VolumeKey};
+use csm_core::world::{ClusterKey, Observation, VolumeKey};
 use csm_units::Percent;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -103,6 +103,21 @@ impl Metrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(report.key.clone(), report);
+    }
+
+    /// Newer figures of PVCs: they are shown at once, whether or not anything is decided anew.
+    pub fn observed(&self, figures: impl Iterator<Item = (ClusterKey, impl AsRef<str>, Observation)>) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, pvc, observation) in figures {
+            let members = reports
+                .get_mut(&key)
+                .into_iter()
+                .flat_map(|r| &mut r.volumes)
+                .flat_map(|v| &mut v.members);
+            for member in members.filter(|m| *m.pvc == *pvc.as_ref()) {
+                member.observation = Some(observation);
+            }
+        }
     }
 
     /// A Cluster is gone: so are its series.
