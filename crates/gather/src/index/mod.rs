@@ -3,11 +3,14 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod policies;
+mod samples;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy, VerifiedBy};
-use csm_core::resolve::{self, Identity, Origin, Policy, Resolution};
+use csm_api::{PostgresStorage, Settings, StorageEvent, VerifiedBy};
+use csm_core::resolve::{Policy, Resolution};
 use csm_core::world::{ClusterKey, Observation};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -259,66 +262,6 @@ impl Index {
         self.touched(&key)
     }
 
-    /// A StoragePolicy is like this now.
-    pub fn put_policy(&mut self, policy: &StoragePolicy) -> Wake {
-        let id = PolicyId {
-            namespace: Arc::from(policy.namespace().unwrap_or_default()),
-            name: Arc::from(policy.name_any()),
-        };
-        let entry = PolicyEntry {
-            policy: Arc::new(Policy::from_storage_policy(policy)),
-            generation: policy.metadata.generation,
-            status: policy.status.clone().unwrap_or_default(),
-        };
-        self.put_policy_entry(id, entry)
-    }
-
-    /// A ClusterStoragePolicy is like this now.
-    pub fn put_cluster_policy(&mut self, policy: &ClusterStoragePolicy) -> Wake {
-        let id = PolicyId {
-            namespace: Arc::from(""),
-            name: Arc::from(policy.name_any()),
-        };
-        let entry = PolicyEntry {
-            policy: Arc::new(Policy::from_cluster_storage_policy(policy)),
-            generation: policy.metadata.generation,
-            status: policy.status.clone().unwrap_or_default(),
-        };
-        self.put_policy_entry(id, entry)
-    }
-
-    fn put_policy_entry(&mut self, id: PolicyId, entry: PolicyEntry) -> Wake {
-        let unchanged = self
-            .policies
-            .get(&id)
-            .is_some_and(|before| before.generation.is_some() && before.generation == entry.generation);
-        let namespace = id.namespace.clone();
-        self.policies.insert(id, entry);
-        self.matches_changed |= !unchanged;
-        if unchanged { Wake::new() } else { self.unresolve(&namespace) }
-    }
-
-    /// A policy is gone; the namespace is empty for a ClusterStoragePolicy.
-    pub fn remove_policy(&mut self, namespace: &str, name: &str) -> Wake {
-        let id = PolicyId {
-            namespace: Arc::from(namespace),
-            name: Arc::from(name),
-        };
-        if self.policies.remove(&id).is_none() {
-            return Wake::new();
-        }
-        self.unresolve(namespace)
-    }
-
-    /// The labels of a namespace, or that it is gone.
-    pub fn put_namespace(&mut self, name: &str, labels: Option<Labels>) -> Wake {
-        let changed = match labels {
-            Some(labels) => self.namespaces.insert(Arc::from(name), labels.clone()).as_ref() != Some(&labels),
-            None => self.namespaces.remove(name).is_some(),
-        };
-        if changed { self.unresolve(name) } else { Wake::new() }
-    }
-
     /// A storage class is like this now, or gone.
     pub fn put_class(&mut self, name: &str, class: Option<ClassView>) -> Wake {
         let name: Arc<str> = Arc::from(name);
@@ -345,50 +288,6 @@ impl Index {
         };
     }
 
-    /// New figures of PVCs, by namespace and name. A Cluster is woken where they cross something that the planner cares
-    /// about: another percentage point, another size, a volume that had no figures or old ones, a volume that is followed.
-    pub fn put_samples<'a>(
-        &mut self,
-        samples: impl Iterator<Item = ((&'a str, &'a str), Sample)>,
-        stale_after: jiff::SignedDuration,
-    ) -> Wake {
-        let mut wake = Wake::new();
-        for ((namespace, name), sample) in samples {
-            let Some((key, slot, pvc)) = self.pvc(namespace, name) else {
-                continue;
-            };
-            let followed = pvc.resize.is_some() || slot.events.values().any(|event| !is_done(event));
-            let uid = pvc.uid.clone();
-            let crossed = match self.samples.get(&uid) {
-                None => true,
-                // Figures from before the last resize are not fresh, however young they are.
-                Some(before)
-                    if last_resize_at(slot.events.values(), &slot.resized, &uid).is_some_and(|end| before.observation.at <= end) =>
-                {
-                    true
-                }
-                Some(before) => {
-                    let percent = |s: &Sample| csm_units::Percent::used(s.observation.used, s.observation.available);
-                    percent(before) != percent(&sample)
-                        || before.observation.capacity != sample.observation.capacity
-                        || before.twin != sample.twin
-                        || sample.observation.at.duration_since(before.observation.at) > stale_after
-                }
-            };
-            if crossed || followed {
-                wake.insert(key);
-            }
-            self.samples.insert(uid, sample);
-        }
-        wake
-    }
-
-    /// The Cluster that a PVC belongs to.
-    #[must_use]
-    pub fn cluster_of(&self, namespace: &str, pvc: &str) -> Option<ClusterKey> {
-        self.pvc(namespace, pvc).map(|(key, ..)| key)
-    }
-
     /// The Cluster that an object of this name belongs to. CloudNativePG names pods and PVCs after their Cluster
     /// (`CLUSTER-N…`), and we name StorageEvents so: one of the prefixes is the Cluster.
     fn owner(&self, namespace: &str, name: &str, has: impl Fn(&Slot) -> bool) -> Option<ClusterKey> {
@@ -408,29 +307,6 @@ impl Index {
         let key = self.owner(namespace, name, |slot| slot.pvcs.contains_key(name))?;
         let slot = self.slots.get(&key)?;
         Some((key, slot, slot.pvcs.get(name)?))
-    }
-
-    /// The nodes that run instances, with where their kubelets are, and whether a resize is followed there.
-    #[must_use]
-    pub fn nodes_to_sample(&self) -> BTreeMap<Arc<str>, (Option<NodeView>, bool)> {
-        let mut nodes: BTreeMap<Arc<str>, (Option<NodeView>, bool)> = BTreeMap::new();
-        for slot in self.slots.values().filter(|slot| slot.cluster.is_some()) {
-            let followed = slot.events.values().any(|event| !is_done(event));
-            for node in slot.pods.values().filter_map(|pod| pod.node.as_ref()) {
-                nodes
-                    .entry(node.clone())
-                    .or_insert_with(|| (self.nodes.get(node).cloned(), false))
-                    .1 |= followed;
-            }
-        }
-        nodes
-    }
-
-    /// Request and capacity of a PVC, by namespace and name: to tell volumes that share a filesystem.
-    #[must_use]
-    pub fn pvc_size(&self, namespace: &str, name: &str) -> Option<(csm_units::Bytes, csm_units::Bytes)> {
-        let (_, _, pvc) = self.pvc(namespace, name)?;
-        Some((pvc.request, pvc.capacity))
     }
 
     /// The version of a PVC that we know.
@@ -476,36 +352,6 @@ impl Index {
         })
     }
 
-    /// The settings of a Cluster, from the cache where nothing that they rest on has changed.
-    fn resolution(&mut self, key: &ClusterKey) -> Option<Arc<Resolution>> {
-        let slot = self.slots.get(key)?;
-        let cluster = slot.cluster.as_ref()?;
-        if let Some(known) = &slot.resolution {
-            return Some(known.clone());
-        }
-        let empty = Labels::new();
-        let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
-        let identity = Identity {
-            key,
-            labels: &cluster.labels,
-            namespace_labels,
-        };
-        let matching = resolve::matching(&identity, self.policies.values().map(|entry| entry.policy.as_ref()));
-        let own = slot
-            .storage
-            .as_ref()
-            .map(|storage| (Origin::postgres_storage(&key.namespace, &key.name), &storage.spec.settings));
-        let resolution = Arc::new(resolve::resolve(
-            &matching,
-            own.as_ref().map(|(origin, settings)| (origin, *settings)),
-            &self.defaults,
-        ));
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.resolution = Some(resolution.clone());
-        }
-        Some(resolution)
-    }
-
     /// Every Cluster that exists.
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterKey> {
@@ -514,51 +360,6 @@ impl Index {
             .filter(|(_, slot)| slot.cluster.is_some())
             .map(|(key, _)| key.clone())
             .collect()
-    }
-
-    /// Every policy, each with the Clusters that it applies to and those for which it conflicts.
-    pub fn policies(&mut self) -> Vec<(PolicyId, PolicyEntry, Matched)> {
-        let empty = Labels::new();
-        let mut report: BTreeMap<PolicyId, (PolicyEntry, Matched)> = self
-            .policies
-            .iter()
-            .map(|(id, entry)| (id.clone(), (entry.clone(), Vec::new())))
-            .collect();
-        let mut keys = self.clusters();
-        keys.sort();
-        for key in keys {
-            let Some(resolution) = self.resolution(&key) else { continue };
-            let Some(cluster) = self.slots.get(&key).and_then(|slot| slot.cluster.clone()) else {
-                continue;
-            };
-            let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
-            let identity = Identity {
-                key: &key,
-                labels: &cluster.labels,
-                namespace_labels,
-            };
-            for (entry, clusters) in report.values_mut() {
-                if !resolve::matching(&identity, std::iter::once(entry.policy.as_ref())).is_empty() {
-                    clusters.push((key.clone(), resolution.clone()));
-                }
-            }
-        }
-        report.into_iter().map(|(id, (entry, clusters))| (id, entry, clusters)).collect()
-    }
-
-    /// Forgets the cached settings of a namespace's Clusters, of all for the empty name.
-    fn unresolve(&mut self, namespace: &str) -> Wake {
-        self.matches_changed = true;
-        let mut wake = Wake::new();
-        for (key, slot) in &mut self.slots {
-            if namespace.is_empty() || &*key.namespace == namespace {
-                slot.resolution = None;
-                if slot.cluster.is_some() {
-                    wake.insert(key.clone());
-                }
-            }
-        }
-        wake
     }
 
     fn touched(&mut self, key: &ClusterKey) -> Wake {

@@ -1,0 +1,149 @@
+//! Policies, and which settings come of them for each Cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use csm_api::{ClusterStoragePolicy, StoragePolicy};
+use csm_core::resolve::{self, Identity, Origin, Policy, Resolution};
+use csm_core::world::ClusterKey;
+use kube::ResourceExt;
+
+use super::{Index, Matched, PolicyEntry, PolicyId, Wake};
+use crate::views::Labels;
+
+impl Index {
+    /// A StoragePolicy is like this now.
+    pub fn put_policy(&mut self, policy: &StoragePolicy) -> Wake {
+        let id = PolicyId {
+            namespace: Arc::from(policy.namespace().unwrap_or_default()),
+            name: Arc::from(policy.name_any()),
+        };
+        let entry = PolicyEntry {
+            policy: Arc::new(Policy::from_storage_policy(policy)),
+            generation: policy.metadata.generation,
+            status: policy.status.clone().unwrap_or_default(),
+        };
+        self.put_policy_entry(id, entry)
+    }
+
+    /// A ClusterStoragePolicy is like this now.
+    pub fn put_cluster_policy(&mut self, policy: &ClusterStoragePolicy) -> Wake {
+        let id = PolicyId {
+            namespace: Arc::from(""),
+            name: Arc::from(policy.name_any()),
+        };
+        let entry = PolicyEntry {
+            policy: Arc::new(Policy::from_cluster_storage_policy(policy)),
+            generation: policy.metadata.generation,
+            status: policy.status.clone().unwrap_or_default(),
+        };
+        self.put_policy_entry(id, entry)
+    }
+
+    fn put_policy_entry(&mut self, id: PolicyId, entry: PolicyEntry) -> Wake {
+        let unchanged = self
+            .policies
+            .get(&id)
+            .is_some_and(|before| before.generation.is_some() && before.generation == entry.generation);
+        let namespace = id.namespace.clone();
+        self.policies.insert(id, entry);
+        self.matches_changed |= !unchanged;
+        if unchanged { Wake::new() } else { self.unresolve(&namespace) }
+    }
+
+    /// A policy is gone; the namespace is empty for a ClusterStoragePolicy.
+    pub fn remove_policy(&mut self, namespace: &str, name: &str) -> Wake {
+        let id = PolicyId {
+            namespace: Arc::from(namespace),
+            name: Arc::from(name),
+        };
+        if self.policies.remove(&id).is_none() {
+            return Wake::new();
+        }
+        self.unresolve(namespace)
+    }
+
+    /// The labels of a namespace, or that it is gone.
+    pub fn put_namespace(&mut self, name: &str, labels: Option<Labels>) -> Wake {
+        let changed = match labels {
+            Some(labels) => self.namespaces.insert(Arc::from(name), labels.clone()).as_ref() != Some(&labels),
+            None => self.namespaces.remove(name).is_some(),
+        };
+        if changed { self.unresolve(name) } else { Wake::new() }
+    }
+
+    /// Every policy, each with the Clusters that it applies to and those for which it conflicts.
+    pub fn policies(&mut self) -> Vec<(PolicyId, PolicyEntry, Matched)> {
+        let empty = Labels::new();
+        let mut report: BTreeMap<PolicyId, (PolicyEntry, Matched)> = self
+            .policies
+            .iter()
+            .map(|(id, entry)| (id.clone(), (entry.clone(), Vec::new())))
+            .collect();
+        let mut keys = self.clusters();
+        keys.sort();
+        for key in keys {
+            let Some(resolution) = self.resolution(&key) else { continue };
+            let Some(cluster) = self.slots.get(&key).and_then(|slot| slot.cluster.clone()) else {
+                continue;
+            };
+            let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
+            let identity = Identity {
+                key: &key,
+                labels: &cluster.labels,
+                namespace_labels,
+            };
+            for (entry, clusters) in report.values_mut() {
+                if !resolve::matching(&identity, std::iter::once(entry.policy.as_ref())).is_empty() {
+                    clusters.push((key.clone(), resolution.clone()));
+                }
+            }
+        }
+        report.into_iter().map(|(id, (entry, clusters))| (id, entry, clusters)).collect()
+    }
+
+    /// The settings of a Cluster, from the cache where nothing that they rest on has changed.
+    pub(super) fn resolution(&mut self, key: &ClusterKey) -> Option<Arc<Resolution>> {
+        let slot = self.slots.get(key)?;
+        let cluster = slot.cluster.as_ref()?;
+        if let Some(known) = &slot.resolution {
+            return Some(known.clone());
+        }
+        let empty = Labels::new();
+        let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
+        let identity = Identity {
+            key,
+            labels: &cluster.labels,
+            namespace_labels,
+        };
+        let matching = resolve::matching(&identity, self.policies.values().map(|entry| entry.policy.as_ref()));
+        let own = slot
+            .storage
+            .as_ref()
+            .map(|storage| (Origin::postgres_storage(&key.namespace, &key.name), &storage.spec.settings));
+        let resolution = Arc::new(resolve::resolve(
+            &matching,
+            own.as_ref().map(|(origin, settings)| (origin, *settings)),
+            &self.defaults,
+        ));
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.resolution = Some(resolution.clone());
+        }
+        Some(resolution)
+    }
+
+    /// Forgets the cached settings of a namespace's Clusters, of all for the empty name.
+    fn unresolve(&mut self, namespace: &str) -> Wake {
+        self.matches_changed = true;
+        let mut wake = Wake::new();
+        for (key, slot) in &mut self.slots {
+            if namespace.is_empty() || &*key.namespace == namespace {
+                slot.resolution = None;
+                if slot.cluster.is_some() {
+                    wake.insert(key.clone());
+                }
+            }
+        }
+        wake
+    }
+}

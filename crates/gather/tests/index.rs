@@ -1,0 +1,236 @@
+//! The index, without a cluster: what it keeps, what it forgets, and whom it wakes.
+
+use std::sync::Arc;
+
+use csm_api::{Expansion, Settings, StoragePolicy, StoragePolicySpec};
+use csm_core::resolve::Resolution;
+use csm_core::world::{ClusterKey, Observation};
+use csm_gather::index::{Index, Sample};
+use csm_gather::views::{ClassView, ClusterView, NodeView, PodObject, PodView};
+use csm_gather::world::{VolumeSettings, world};
+use csm_units::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use serde_json::{Value, json};
+
+const STALE: SignedDuration = SignedDuration::from_mins(5);
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).expect("a time")
+}
+
+fn key() -> ClusterKey {
+    ClusterKey::new("db", "my-pg")
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("an object")
+}
+
+fn cluster(version: u64, labels: &Value) -> ClusterView {
+    ClusterView::of(&read(json!({
+        "metadata": {"name": "my-pg", "namespace": "db", "uid": "c1", "resourceVersion": version.to_string(), "labels": labels},
+        "spec": {"instances": 1, "storage": {"size": "10Gi"}},
+        "status": {"currentPrimary": "my-pg-1"},
+    })))
+}
+
+fn pvc(uid: &str, version: u64, request: &str, capacity: &str) -> PersistentVolumeClaim {
+    read(json!({
+        "metadata": {"name": "my-pg-1", "namespace": "db", "uid": uid, "resourceVersion": version.to_string(),
+            "labels": {"cnpg.io/cluster": "my-pg", "cnpg.io/instanceName": "my-pg-1", "cnpg.io/pvcRole": "PG_DATA"}},
+        "spec": {"storageClassName": "fast", "resources": {"requests": {"storage": request}}},
+        "status": {"phase": "Bound", "capacity": {"storage": capacity}},
+    }))
+}
+
+fn pod(version: u64, running: bool) -> PodView {
+    let state = if running { json!({"running": {}}) } else { json!({"waiting": {}}) };
+    let pod: PodObject = read(json!({
+        "metadata": {"name": "my-pg-1", "namespace": "db", "uid": "p1", "resourceVersion": version.to_string(),
+            "labels": {"cnpg.io/cluster": "my-pg", "cnpg.io/instanceName": "my-pg-1"}},
+        "spec": {"nodeName": "node-a"},
+        "status": {"containerStatuses": [{"state": state}]},
+    }));
+    PodView::of(&pod).expect("an instance's pod")
+}
+
+fn sample(used: u64, seconds: i64) -> Sample {
+    let observation = Observation {
+        used: Bytes::mib(used),
+        available: Bytes::mib(10_000 - used),
+        capacity: Bytes::mib(10_000),
+        inodes: None,
+        at: at(seconds),
+    };
+    Sample { observation, twin: false }
+}
+
+/// An index with one Cluster of one instance.
+fn index() -> Index {
+    let mut index = Index::new(Settings::default());
+    index.put_cluster(&key(), Some(cluster(1, &json!({}))));
+    index.put_pvc(&pvc("u1", 1, "10Gi", "10Gi"), at(0));
+    index.put_pod("db", "my-pg-1", pod(1, true));
+    index.put_class(
+        "fast",
+        Some(ClassView {
+            provisioner: Arc::from("csi.example.com"),
+            expandable: true,
+        }),
+    );
+    index
+}
+
+fn sampled(index: &mut Index, sample: Sample) -> bool {
+    !index.put_samples(std::iter::once((("db", "my-pg-1"), sample)), STALE).is_empty()
+}
+
+#[test]
+fn an_older_version_never_replaces_a_newer_one() {
+    let mut index = index();
+    assert!(!index.put_pvc(&pvc("u1", 7, "15Gi", "10Gi"), at(1)).is_empty());
+    assert!(index.put_pvc(&pvc("u1", 6, "10Gi", "10Gi"), at(2)).is_empty());
+    let snapshot = index.snapshot(&key()).expect("a snapshot");
+    assert_eq!(snapshot.pvcs.first().map(|(_, p)| p.request), Some(Bytes::gib(15)));
+    // Another PVC of the same name starts anew, whatever its version.
+    assert!(!index.put_pvc(&pvc("u2", 3, "10Gi", "10Gi"), at(3)).is_empty());
+    assert!(index.put_cluster(&key(), Some(cluster(0, &json!({})))).is_empty());
+}
+
+#[test]
+fn samples_wake_only_where_something_is_crossed() {
+    let mut index = index();
+    assert!(sampled(&mut index, sample(5000, 0)), "the first figures");
+    assert!(!sampled(&mut index, sample(5040, 30)), "within the percentage point");
+    assert!(sampled(&mut index, sample(5100, 60)), "another percentage point");
+    assert!(sampled(&mut index, sample(5100, 60 + 301)), "figures after a gap");
+    let larger = Sample {
+        observation: Observation {
+            capacity: Bytes::mib(20_000),
+            ..sample(5100, 400).observation
+        },
+        twin: false,
+    };
+    assert!(sampled(&mut index, larger.clone()), "another size of the filesystem");
+    assert!(sampled(&mut index, Sample { twin: true, ..larger }), "a twin");
+    assert!(
+        index
+            .put_samples(std::iter::once((("db", "stranger-1"), sample(1, 0))), STALE)
+            .is_empty()
+    );
+}
+
+#[test]
+fn figures_from_before_a_resize_are_replaced_by_the_next_ones() {
+    let mut index = index();
+    assert!(sampled(&mut index, sample(5000, 0)));
+    index.put_pvc(&pvc("u1", 2, "15Gi", "15Gi"), at(10));
+    let last = world(&index.snapshot(&key()).expect("a snapshot"), &settings())
+        .volumes
+        .remove(0)
+        .members
+        .remove(0);
+    assert_eq!(last.last_resize_at, Some(at(10)));
+    assert!(
+        sampled(&mut index, sample(5000, 20)),
+        "the same percentage, but the first after the resize"
+    );
+    assert!(!sampled(&mut index, sample(5000, 30)));
+}
+
+#[test]
+fn a_resize_that_is_seen_follows_every_sample() {
+    let mut index = index();
+    let mut growing = pvc("u1", 2, "15Gi", "10Gi");
+    growing.status.as_mut().expect("a status").conditions = Some(vec![read(json!({"type": "Resizing", "status": "True"}))]);
+    assert!(sampled(&mut index, sample(5000, 0)));
+    index.put_pvc(&growing, at(1));
+    assert!(sampled(&mut index, sample(5000, 5)));
+    assert!(sampled(&mut index, sample(5000, 10)));
+}
+
+#[test]
+fn settings_are_resolved_anew_when_what_they_rest_on_changes() {
+    let mut index = index();
+    let resolved = |index: &mut Index| index.snapshot(&key()).expect("a snapshot").resolution;
+    assert_eq!(*resolved(&mut index), Resolution::NoPolicy);
+    index.take_matches_changed();
+    let mut policy = StoragePolicy::new(
+        "prod",
+        StoragePolicySpec {
+            selector: Some(read(json!({"matchLabels": {"tier": "prod"}}))),
+            settings: Settings {
+                expansion: Some(Expansion {
+                    percentage: Some(30),
+                    ..Expansion::default()
+                }),
+                ..Settings::default()
+            },
+            ..StoragePolicySpec::default()
+        },
+    );
+    policy.metadata.namespace = Some("db".into());
+    policy.metadata.generation = Some(1);
+    assert_eq!(index.put_policy(&policy).into_iter().collect::<Vec<_>>(), [key()]);
+    assert!(index.take_matches_changed());
+    assert_eq!(*resolved(&mut index), Resolution::NoPolicy, "its label is missing");
+    index.put_cluster(&key(), Some(cluster(2, &json!({"tier": "prod"}))));
+    assert!(index.take_matches_changed());
+    assert!(matches!(&*resolved(&mut index), Resolution::Settings(s) if s.expansion.percentage.value.get() == 30));
+    // Our own status comes back with the same generation: nothing is decided anew.
+    assert!(index.put_policy(&policy).is_empty());
+    assert!(!index.take_matches_changed());
+    index.remove_policy("db", "prod");
+    assert_eq!(*resolved(&mut index), Resolution::NoPolicy);
+}
+
+#[test]
+fn what_is_gone_leaves_nothing_behind() {
+    let mut index = index();
+    sampled(&mut index, sample(5000, 0));
+    assert_eq!(index.nodes_to_sample().keys().map(AsRef::as_ref).collect::<Vec<_>>(), ["node-a"]);
+    index.put_node(
+        "node-a",
+        Some(NodeView {
+            addresses: Vec::new(),
+            port: Some(10250),
+        }),
+    );
+    index.put_cluster(&key(), None);
+    assert!(index.snapshot(&key()).is_none());
+    assert!(index.nodes_to_sample().is_empty(), "nobody asks for a Cluster that is gone");
+    assert_eq!(index.remove_pvc("db", "my-pg-1").len(), 1);
+    assert_eq!(index.remove_pod("db", "my-pg-1").len(), 1);
+    assert!(index.remove_pod("db", "my-pg-1").is_empty());
+    assert!(index.clusters().is_empty());
+}
+
+#[test]
+fn the_world_says_what_the_objects_say() {
+    let mut index = index();
+    sampled(&mut index, sample(5000, 0));
+    index.put_pod("db", "my-pg-1", pod(2, false));
+    let world = world(&index.snapshot(&key()).expect("a snapshot"), &settings());
+    let volume = world.volumes.first().expect("a volume");
+    assert_eq!(
+        volume.fallback_ceiling,
+        Some(Bytes::gib(100)),
+        "ten times what the Cluster asks for"
+    );
+    let member = volume.members.first().expect("a member");
+    assert_eq!(
+        (&*member.pvc, &*member.instance, member.node.as_deref()),
+        ("my-pg-1", "my-pg-1", Some("node-a"))
+    );
+    assert!(member.bound && !member.block && !member.pod_running && member.class.expandable);
+    assert_eq!(world.cluster.primary.as_deref(), Some("my-pg-1"));
+}
+
+fn settings() -> VolumeSettings {
+    VolumeSettings {
+        limits: csm_core::world::Limits::default(),
+        default_ceiling_factor: 10,
+        shared_classes: Vec::new(),
+    }
+}
