@@ -20,6 +20,8 @@ struct Args {
 enum Task {
     /// The main job in this terminal, on a light control plane with simulated nodes.
     Demo(demo::DemoArgs),
+    /// The same on the lab, with real PostgreSQL.
+    LabDemo,
     /// The CustomResourceDefinitions in deploy/crds.
     Crdgen(crdgen::CrdgenArgs),
     /// Unit, property and behaviour tests.
@@ -40,6 +42,7 @@ enum Task {
 async fn main() -> anyhow::Result<std::process::ExitCode> {
     match Args::parse().task {
         Task::Demo(args) => demo::run(args).await,
+        Task::LabDemo => demo::lab::run().await,
         Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),

@@ -6,6 +6,7 @@
 //! when, [`verdict`] judges.
 
 mod interrupt;
+pub mod lab;
 mod manager;
 mod observe;
 mod plot;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use csm_api::{Phase, PostgresStorage, StorageEvent};
 use csm_cnpg::label;
-use csm_testkit::controlplane::AuditEntry;
 use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -132,15 +131,35 @@ fn operation(event: &StorageEvent) -> Operation {
     }
 }
 
-/// What `user` did to storage in `namespace`, out of the audit log. What the API server refused did nothing.
-pub fn writes(audit: &[AuditEntry], user: &str, namespace: &str) -> Vec<Write> {
-    let done = audit.iter().filter(|entry| {
+/// A finished request, out of an audit log.
+pub struct Request<'a> {
+    /// When it came in.
+    pub at: Timestamp,
+    /// Who asked.
+    pub user: &'a str,
+    /// `get`, `create`, `patch`, …
+    pub verb: &'a str,
+    /// In the plural.
+    pub resource: &'a str,
+    /// Such as `status`, or empty.
+    pub subresource: &'a str,
+    /// Empty for objects without one.
+    pub namespace: &'a str,
+    /// Name of the object.
+    pub name: &'a str,
+    /// HTTP status of the answer.
+    pub code: u16,
+}
+
+/// What `user` did to storage in `namespace`. What the API server refused did nothing.
+pub fn writes<'a>(audit: impl Iterator<Item = Request<'a>>, user: &str, namespace: &str) -> Vec<Write> {
+    let done = audit.filter(|request| {
         // Volumes belong to no namespace.
-        let here = entry.namespace == namespace || entry.namespace.is_empty();
-        entry.user == user && here && entry.subresource.is_empty() && (200..300).contains(&entry.code)
+        let here = request.namespace == namespace || request.namespace.is_empty();
+        request.user == user && here && request.subresource.is_empty() && (200..300).contains(&request.code)
     });
-    done.filter_map(|entry| {
-        let deed = match (entry.verb.as_str(), entry.resource.as_str()) {
+    done.filter_map(|request| {
+        let deed = match (request.verb, request.resource) {
             ("create", "storageevents") => Deed::Recorded,
             ("patch" | "update", "persistentvolumeclaims") => Deed::Patched,
             ("get" | "list" | "watch", _) => return None,
@@ -148,9 +167,9 @@ pub fn writes(audit: &[AuditEntry], user: &str, namespace: &str) -> Vec<Write> {
             _ => return None,
         };
         Some(Write {
-            at: entry.received,
+            at: request.at,
             deed,
-            name: entry.name.clone(),
+            name: request.name.to_owned(),
         })
     })
     .collect()

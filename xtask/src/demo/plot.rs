@@ -154,10 +154,11 @@ pub fn draw(plot: &Plot) -> Vec<Line> {
     ) else {
         return Vec::new();
     };
-    // Room above and below, to whole units.
+    // A little room below and above.
+    let room = (y.to - y.from) / real(plot.rows);
     let y = Scale {
-        from: (y.from - 1.0).floor().max(0.0),
-        to: (y.to + 0.5).ceil(),
+        from: (y.from - room).max(0.0),
+        to: y.to + room / 2.0,
     };
     let right = plot.series.iter().map(|series| series.label.chars().count() + 1).max().unwrap_or(0);
     let columns = plot.columns.saturating_sub(MARGIN + right).max(10);
@@ -249,14 +250,15 @@ fn curve(grid: &mut Grid, series: &Series, x: Scale, y: Scale) {
 /// What is written left of each row, from the bottom: round values, and the unit at the top.
 fn labels(plot: &Plot, y: Scale) -> Vec<String> {
     let mut labels = vec![String::new(); plot.rows];
-    let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
+    let step = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
         .into_iter()
         .find(|step| (y.to - y.from) / step * 2.0 <= real(plot.rows))
         .unwrap_or(y.to - y.from);
+    let decimals = usize::from(step < 1.0);
     let mut value = (y.from / step).ceil() * step;
     while value <= y.to {
         if let Some(label) = labels.get_mut(y.place(value, plot.rows)) {
-            *label = format!("{value:.0}");
+            *label = format!("{value:.decimals$}");
         }
         value += step;
     }

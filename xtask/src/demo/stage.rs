@@ -117,7 +117,17 @@ impl Stage for Simulated {
     async fn end(&mut self) -> Result<Vec<Write>> {
         self.manager.stop()?;
         let audit = self.sim.plane().audit_since(self.mark).await?;
-        Ok(observe::writes(&audit, USER, NAMESPACE))
+        let requests = audit.iter().map(|entry| observe::Request {
+            at: entry.received,
+            user: &entry.user,
+            verb: &entry.verb,
+            resource: &entry.resource,
+            subresource: &entry.subresource,
+            namespace: &entry.namespace,
+            name: &entry.name,
+            code: entry.code,
+        });
+        Ok(observe::writes(requests, USER, NAMESPACE))
     }
 
     async fn manager_log(&self) -> String {

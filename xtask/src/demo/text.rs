@@ -169,8 +169,12 @@ pub fn paragraph(label: Line, tone: Tone, text: &str, width: usize) -> Vec<Line>
         .collect()
 }
 
-/// A size in GiB with one decimal, rounded down: `9.9`.
+/// A size in GiB, rounded down: with one decimal, `9.9`, or with two where one says too little, `0.93`.
 pub fn gib(size: Bytes) -> String {
+    if size < Bytes::gib(4) {
+        let hundredths = size.mul_div(100, Bytes::GIB.get()).get();
+        return format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    }
     let tenths = size.mul_div(10, Bytes::GIB.get()).get();
     format!("{}.{}", tenths / 10, tenths % 10)
 }
@@ -229,6 +233,7 @@ mod tests {
     #[test]
     fn figures_are_rounded_down() {
         assert_eq!(gib(Bytes::mib(10_239)), "9.9");
+        assert_eq!(gib(Bytes::mib(960)), "0.93");
         assert_eq!(seconds(SignedDuration::from_millis(12_390)), "12.3 s");
         assert_eq!(seconds(SignedDuration::from_millis(-250)), "-0.2 s");
         assert_eq!(clock(SignedDuration::from_secs(67)), "1:07");
