@@ -6,7 +6,6 @@ mod cluster;
 mod filling;
 mod growth;
 mod invariants;
-mod journal;
 mod manager;
 mod metrics;
 mod permissions;

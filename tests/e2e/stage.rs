@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{PostgresStorage, StorageEvent};
+use csm_api::{PostgresStorage, StorageEvent, Verdict};
 use csm_testkit::lab::Lab;
 use csm_testkit::lab::audit::Entry;
 use csm_units::Bytes;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Builder, Cluster};
 use crate::filling::Breach;
-use crate::journal::Journal;
 use crate::manager::{Manager, USER};
 use crate::timeline::Timeline;
 use crate::wait::within;
+use csm_tests::journal::Journal;
 
 /// The label of all that these tests make; what an earlier run left is found by it.
 pub const MARK: &str = "csm-e2e";
@@ -190,13 +190,37 @@ impl Stage {
         .await
     }
 
-    /// Waits until a scrape of the manager's metrics says that the data volume is held for this reason, on figures that are
-    /// newer than the breach; then through two more samples, in which no PVC may be patched.
+    /// Waits until the status tells of a decision, made after the breach, to hold the data volume for this reason; then
+    /// through two more samples, in which no PVC may be patched.
     pub async fn held(&self, cluster: &Cluster, reason: &str, breach: &Breach) -> Result<()> {
+        let status = self
+            .status(
+                cluster,
+                &format!("{} is held by {reason}, decided after {}", cluster.name, breach.at),
+                |status| {
+                    let decision = status
+                        .storage_sizing
+                        .as_ref()
+                        .and_then(|s| s.data.as_ref())
+                        .map(|d| &d.last_decision);
+                    decision.is_some_and(|d| d.verdict == Verdict::Hold && d.reason.as_str() == reason && d.at.0 > breach.at)
+                },
+            )
+            .await?;
+        let decision = status.storage_sizing.and_then(|s| s.data).map(|d| d.last_decision);
+        ensure!(
+            decision.as_ref().is_some_and(|d| d.wanted.is_some()),
+            "nothing is wanted: {decision:?}"
+        );
+        self.no_patch(cluster, "Hold", reason, breach).await
+    }
+
+    /// Through two samples newer than the breach the decision stays the same, and no PVC is patched.
+    pub async fn no_patch(&self, cluster: &Cluster, verdict: &str, reason: &str, breach: &Breach) -> Result<()> {
         let patches_before = self.patches()?.len();
-        let decided = self.decision_after(cluster, "Hold", reason, breach.at).await?;
+        let decided = self.decision_after(cluster, verdict, reason, breach.at).await?;
         let longer = decided.checked_add(jiff::SignedDuration::from_secs(10))?;
-        self.decision_after(cluster, "Hold", reason, longer).await?;
+        self.decision_after(cluster, verdict, reason, longer).await?;
         let patches = self.patches()?;
         ensure!(
             patches.len() == patches_before,

@@ -1,6 +1,8 @@
 //! What the behaviour tests share: the manager as a real process, with the permissions that it ships with, in a simulated
 //! world of its own namespace.
 
+pub mod contract;
+pub mod journal;
 pub mod manager;
 pub mod proxy;
 pub mod wait;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
-use csm_api::{Reason, Trigger};
+use anyhow::{Context as _, Result, ensure};
+use csm_api::{Reason, State, Trigger};
 use csm_units::Bytes;
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::growth::{GrowthWatch, filesystem_of};
-use crate::invariants::{self, Expect};
+use crate::invariants::{self, Expect, is};
 use crate::stage::Stage;
 
 /// The claim at the heart of it all.
@@ -51,6 +52,73 @@ pub async fn grows(stage: Arc<Stage>) -> Result<()> {
         &Expect {
             ceiling: Bytes::gib(4),
             ..Expect::grown(Bytes::gib(2), 1)
+        },
+    )
+    .await
+}
+
+/// One growth after the other: the first by percentage, the second after the cooldown, the third not at all.
+pub async fn cooldown_and_limit(stage: Arc<Stage>) -> Result<()> {
+    // 150 % of 1 GiB is more than minIncrementGi; 150 % of 2.5 GiB is more than maxSize leaves.
+    let cooldown = SignedDuration::from_mins(3);
+    let expansion = json!({"percentage": 150, "minIncrementGi": 1, "maxSize": "3Gi", "cooldownMinutes": cooldown.as_mins()});
+    stage
+        .policy("default", json!({"thresholds": {"expansion": 85}, "expansion": expansion}))
+        .await?;
+    let orders = Arc::new(stage.cluster("orders").create().await?);
+
+    let watch = GrowthWatch::start(&orders, Bytes::mib(2560)).await?;
+    let breach = orders.fill(85).await?;
+    let (_, first) = watch.finish(&breach).await?;
+    let first = first.decided.context("no decision")?;
+
+    // The second breach comes within the cooldown, and waits for its end, which the status tells.
+    let watch = GrowthWatch::start(&orders, Bytes::gib(3)).await?;
+    let breach = orders.fill(85).await?;
+    stage.held(&orders, "Cooldown", &breach).await?;
+    let ends = first.checked_add(cooldown)?;
+    let told = |data: &csm_api::VolumeSizing| {
+        data.next_action_at
+            .as_ref()
+            .is_some_and(|at| at.0.duration_since(ends).abs() < SignedDuration::from_secs(2))
+    };
+    let what = format!("nextActionAt is the end of the cooldown, {ends}");
+    stage
+        .status(&orders, &what, |s| {
+            s.storage_sizing.as_ref().and_then(|s| s.data.as_ref()).is_some_and(told)
+        })
+        .await?;
+    let (_, second) = watch.finish(&breach).await?;
+    let second = second.decided.context("no decision")?;
+    ensure!(
+        second.duration_since(first) >= cooldown,
+        "grown again after {}",
+        second.duration_since(first)
+    );
+
+    // It has landed on maxSize exactly, and stays there.
+    let breach = orders.fill(85).await?;
+    stage.held(&orders, "AtLimit", &breach).await?;
+    let labels = [
+        ("namespace", stage.namespace.as_str()),
+        ("cluster", "orders"),
+        ("volume_type", "data"),
+    ];
+    ensure!(
+        is(stage.manager.metrics().await?.value("cnpg_disk_at_limit", &labels), 1),
+        "cnpg_disk_at_limit is not 1"
+    );
+    let notes = stage.notes("orders").await?;
+    for (reason, count) in [("AutoResizeSuccess", 2), ("AutoResizeBlocked", 1), ("AutoResizeAtLimit", 1)] {
+        let told = notes.iter().filter(|(r, _)| r == reason).count();
+        ensure!(told == count, "{told} events {reason} instead of {count}: {notes:?}");
+    }
+    invariants::hold(
+        &orders,
+        &Expect {
+            state: State::AtLimit,
+            conditions: &[("Blocked", true), ("Healthy", false)],
+            ..Expect::grown(Bytes::gib(3), 2)
         },
     )
     .await

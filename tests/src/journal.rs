@@ -32,6 +32,7 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What a PVC says at a moment.
     pub fn of(pvc: &PersistentVolumeClaim, at: Timestamp) -> Self {
         let quantity = |map: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
             map.and_then(|map| map.get("storage")).and_then(|quantity| quantity.0.parse().ok())
