@@ -149,20 +149,20 @@ fn volume_sizing(snapshot: &Snapshot, volume: &Volume, decision: &Decision, befo
         state: decision.state,
         last_action: last.map(|event| last_action(event)),
         next_action_at: decision.next_action_at.map(Time),
-        last_decision: last_decision(decision, before.map(|b| &b.last_decision), now),
+        last_decision: last_decision(decision, before, now),
     }
 }
 
-/// The decision as it was first made: it is written when it changes, not when its figures do.
-fn last_decision(decision: &Decision, before: Option<&LastDecision>, now: Timestamp) -> LastDecision {
+/// The decision as it was first made: it is written when it changes, not when its figures do. Where only the state of the
+/// volume changed, such as a resize that has ended, it is put into words anew and keeps its time.
+fn last_decision(decision: &Decision, before: Option<&VolumeSizing>, now: Timestamp) -> LastDecision {
     let wanted = decision.wanted.as_ref().and_then(|w| w.to);
-    if let Some(before) = before
-        && before.verdict == decision.verdict
-        && before.reason == decision.reason
-        && before.urgency == decision.urgency
-        && before.wanted == wanted
-    {
-        return before.clone();
+    let same = before.filter(|before| {
+        let told = &before.last_decision;
+        told.verdict == decision.verdict && told.reason == decision.reason && told.urgency == decision.urgency && told.wanted == wanted
+    });
+    if let Some(same) = same.filter(|same| same.state == decision.state) {
+        return same.last_decision.clone();
     }
     LastDecision {
         verdict: decision.verdict,
@@ -171,7 +171,7 @@ fn last_decision(decision: &Decision, before: Option<&LastDecision>, now: Timest
         wanted,
         inputs: explain::inputs(decision),
         message: explain::sentence(decision),
-        at: Time(now),
+        at: same.map_or(Time(now), |same| same.last_decision.at.clone()),
     }
 }
 
