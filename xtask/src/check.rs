@@ -49,7 +49,7 @@ pub fn test() -> anyhow::Result<()> {
     tools::ensure(tools::Set::Light, &mut |line| eprintln!("{line}"))?;
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     // Behaviour tests mostly wait: more of them at a time than there are cores.
-    run(cargo().args(["test", "--workspace"]).env("RUST_TEST_THREADS", "8"))
+    run(cargo().args(["test", "--workspace"]).env("RUST_TEST_THREADS", "4"))
 }
 
 /// Formatting, clippy, documentation, dependencies.

@@ -12,12 +12,11 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 #[tokio::test]
-async fn starts_fast_and_leaves_nothing() {
+async fn starts_and_leaves_nothing() {
     let began = Instant::now();
     let plane = ControlPlane::start(Options::default()).await.unwrap();
-    let took = began.elapsed();
-    println!("control plane ready after {took:?}");
-    assert!(took.as_secs() < 10, "the budget for a warm start is 10 s, this took {took:?}");
+    // Said, not asserted: how long it takes depends on what else the machine does.
+    println!("control plane ready after {:?}", began.elapsed());
 
     let client = plane.client().await.unwrap();
     let version = client.apiserver_version().await.unwrap();
