@@ -39,6 +39,14 @@ pub struct Rows {
     pub checksum: String,
 }
 
+/// Inserts the rows after `from`, up to `to`.
+pub fn rows_sql(from: u64, to: u64) -> String {
+    format!(
+        "INSERT INTO e2e_rows SELECT i, repeat(md5(i::text), 240) FROM generate_series({}, {to}) i",
+        from + 1
+    )
+}
+
 /// A cluster.
 pub struct Cluster {
     pub stage: Arc<Stage>,
@@ -98,6 +106,7 @@ impl Builder {
                 "imagePullPolicy": "IfNotPresent",
                 "storage": {"size": self.size, "storageClass": self.class},
                 "walStorage": {"size": "1Gi", "storageClass": self.class},
+                "enableSuperuserAccess": true,
                 "smartShutdownTimeout": 1, "stopDelay": 30,
                 "affinity": self.affinity,
                 "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
@@ -227,6 +236,14 @@ impl Cluster {
             count: count.parse()?,
             checksum: checksum.to_owned(),
         })
+    }
+
+    /// Writes a few rows.
+    pub async fn insert(&self, count: u64) -> Result<()> {
+        let from = self.rows().count;
+        self.sql(&rows_sql(from, from + count)).await?;
+        self.set_rows(self.rows_of(&self.primary().await?).await?);
+        Ok(())
     }
 
     /// The rows that were committed last.

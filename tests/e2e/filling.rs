@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use csm_testkit::lab::Df;
 use jiff::Timestamp;
 
-use crate::cluster::Cluster;
-use crate::timeline::seconds;
+use crate::cluster::{Cluster, rows_sql};
+use crate::timeline::{Timeline, seconds};
 
 const MIB: u64 = 1 << 20;
 /// A row takes a page.
@@ -33,9 +33,29 @@ impl Breach {
     }
 }
 
+impl Breach {
+    /// A breach that was held.
+    pub fn held(&self, what: &str, by: &str) -> Timeline {
+        Timeline {
+            what: what.to_owned(),
+            breach: self.at,
+            uncertainty_seconds: self.uncertainty(),
+            decided: None,
+            members: Vec::new(),
+            held_by: Some(by.to_owned()),
+        }
+    }
+}
+
 /// Percent used, as the manager counts it, in hundredths.
 pub fn percent(df: &Df) -> u64 {
     df.used() * 10_000 / (df.used() + df.available).max(1)
+}
+
+/// How many rows fill a volume to so many percent.
+pub fn rows_to(df: &Df, percent: u64) -> u64 {
+    let usable = df.used() + df.available;
+    (usable * percent / 100).saturating_sub(df.used()) / ROW
 }
 
 impl Cluster {
@@ -66,10 +86,7 @@ impl Cluster {
             let missing = (usable * target / 100).saturating_sub(df.used());
             let step = (missing / 2).clamp(SMALLEST_STEP, LARGEST_STEP);
             let last = next + step / ROW;
-            let sql = format!(
-                "INSERT INTO e2e_rows SELECT i, repeat(md5(i::text), 240) FROM generate_series({}, {last}) i",
-                next + 1
-            );
+            let sql = rows_sql(next, last);
             self.sql_on(&primary, &sql).await?;
             next = last;
         }

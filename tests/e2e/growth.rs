@@ -60,6 +60,11 @@ impl GrowthWatch {
 
     /// Waits until the operation has ended and every pod's `df` shows the growth. Keeps and returns its timeline.
     pub async fn finish(self, breach: &Breach) -> Result<(StorageEvent, Timeline)> {
+        self.finish_after(breach, None).await
+    }
+
+    /// The same for a breach that something held at first.
+    pub async fn finish_after(self, breach: &Breach, held_by: Option<&str>) -> Result<(StorageEvent, Timeline)> {
         let (stage, cluster) = (&self.cluster.stage, &self.cluster);
         let event = within(GROWTH, &format!("{} has grown to {}", cluster.name, self.to), async || {
             let events = stage.events(&cluster.name).await?;
@@ -83,7 +88,10 @@ impl GrowthWatch {
             Ok((grown == cluster.instances()).then_some(()))
         })
         .await?;
-        let timeline = self.timeline(&event, breach)?;
+        let timeline = Timeline {
+            held_by: held_by.map(str::to_owned),
+            ..self.timeline(&event, breach)?
+        };
         stage.keep(timeline.clone());
         Ok((event, timeline))
     }

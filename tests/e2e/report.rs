@@ -49,7 +49,7 @@ pub struct Run {
     pub seconds: f64,
     pub tests: Vec<TestReport>,
     pub difference: Difference,
-    /// Mean seconds from a breach to its verified end, over those that were remediated.
+    /// Mean seconds from a breach to its verified end, over those that nothing held.
     pub mean_breach_to_verified: Option<f64>,
     /// Verified growths among those that were expected, in percent.
     pub remediated_percent: Option<f64>,
@@ -86,8 +86,9 @@ impl Run {
             }
         }
         std::fs::write(&file, serde_json::to_vec_pretty(&before)?).with_context(|| file.display().to_string())?;
-        let grown = tests.iter().flat_map(|t| &t.timelines).filter(|t| t.held_by.is_none());
-        let times: Vec<f64> = grown.filter_map(Timeline::to_verified).collect();
+        let verified = tests.iter().flat_map(|t| &t.timelines).filter(|t| t.to_verified().is_some());
+        let remediated = verified.clone().count();
+        let times: Vec<f64> = verified.filter(|t| t.held_by.is_none()).filter_map(Timeline::to_verified).collect();
         let expected: usize = tests.iter().map(|t| t.expected).sum();
         let count = |n: usize| double(n as u64);
         Ok(Self {
@@ -97,7 +98,7 @@ impl Run {
             nodes,
             difference,
             mean_breach_to_verified: (!times.is_empty()).then(|| times.iter().sum::<f64>() / count(times.len())),
-            remediated_percent: (expected > 0).then(|| 100.0 * count(times.len()) / count(expected)),
+            remediated_percent: (expected > 0).then(|| 100.0 * count(remediated) / count(expected)),
             tests,
         })
     }

@@ -193,6 +193,7 @@ impl Stage {
     /// Waits until the status tells of a decision, made after the breach, to hold the data volume for this reason; then
     /// through two more samples, in which no PVC may be patched.
     pub async fn held(&self, cluster: &Cluster, reason: &str, breach: &Breach) -> Result<()> {
+        // Times in a status have whole seconds; the samples that are waited for below are newer to the millisecond.
         let status = self
             .status(
                 cluster,
@@ -203,7 +204,9 @@ impl Stage {
                         .as_ref()
                         .and_then(|s| s.data.as_ref())
                         .map(|d| &d.last_decision);
-                    decision.is_some_and(|d| d.verdict == Verdict::Hold && d.reason.as_str() == reason && d.at.0 > breach.at)
+                    decision.is_some_and(|d| {
+                        d.verdict == Verdict::Hold && d.reason.as_str() == reason && d.at.0.as_second() >= breach.at.as_second()
+                    })
                 },
             )
             .await?;
@@ -217,24 +220,20 @@ impl Stage {
 
     /// Through two samples newer than the breach the decision stays the same, and no PVC is patched.
     pub async fn no_patch(&self, cluster: &Cluster, verdict: &str, reason: &str, breach: &Breach) -> Result<()> {
-        let patches_before = self.patches()?.len();
         let decided = self.decision_after(cluster, verdict, reason, breach.at).await?;
         let longer = decided.checked_add(jiff::SignedDuration::from_secs(10))?;
         self.decision_after(cluster, verdict, reason, longer).await?;
-        let patches = self.patches()?;
+        let of_this = |pvc: &str| pvc.strip_prefix(&cluster.name).is_some_and(|rest| rest.starts_with('-'));
+        let patches = self.patches()?.into_iter().filter(|p| of_this(&p.pvc) && p.at > breach.at);
+        let patches: Vec<_> = patches.collect();
         ensure!(
-            patches.len() == patches_before,
+            patches.is_empty(),
             "{reason} should hold {}, but a PVC was patched: {patches:?}",
             cluster.name
         );
-        self.keep(Timeline {
-            what: format!("{} data", cluster.name),
-            breach: breach.at,
-            uncertainty_seconds: breach.uncertainty(),
-            decided: None,
-            members: Vec::new(),
-            held_by: Some(reason.to_owned()),
-        });
+        if verdict == "Hold" {
+            self.keep(breach.held(&format!("{} data", cluster.name), reason));
+        }
         Ok(())
     }
 

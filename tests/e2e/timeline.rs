@@ -35,7 +35,7 @@ pub struct Timeline {
     pub decided: Option<Timestamp>,
     /// The PVCs, in the order of their patches.
     pub members: Vec<Member>,
-    /// What held it, where it was held.
+    /// What held it, for a while or to the end.
     pub held_by: Option<String>,
 }
 
@@ -47,6 +47,9 @@ pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 impl Timeline {
     /// From the breach until the last member was verified; none where it was not.
     pub fn to_verified(&self) -> Option<f64> {
+        if self.members.is_empty() {
+            return None;
+        }
         let verified: Option<Vec<Timestamp>> = self.members.iter().map(|member| member.verified).collect();
         let last = verified?.into_iter().max()?;
         Some(seconds(self.breach, last))
@@ -57,13 +60,11 @@ impl Timeline {
         let clock = self.breach.strftime("%H:%M:%S%.3f");
         let since = |at: Option<Timestamp>| at.map_or_else(|| "–".to_owned(), |at| format!("{:+.1} s", seconds(self.breach, at)));
         let mut text = format!("{}: breach {clock} (at most {:.1} s earlier)", self.what, self.uncertainty_seconds);
-        match &self.held_by {
-            Some(reason) => {
-                let _ = write!(text, ", held by {reason}");
-            }
-            None => {
-                let _ = write!(text, ", decision {}", since(self.decided));
-            }
+        if let Some(reason) = &self.held_by {
+            let _ = write!(text, ", held by {reason}");
+        }
+        if self.decided.is_some() {
+            let _ = write!(text, ", decision {}", since(self.decided));
         }
         for member in &self.members {
             let _ = write!(

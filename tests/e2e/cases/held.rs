@@ -40,11 +40,6 @@ pub async fn class_without_expansion(stage: Arc<Stage>) -> Result<()> {
 /// C14: directories of the node's disk, as local-path and hostpath provisioners give them. A threshold that the node's disk
 /// is over shows that it would be acted on, were it not for that.
 pub async fn directory_of_the_node(stage: Arc<Stage>) -> Result<()> {
-    let expansion = json!({"minIncrementGi": 1, "maxSize": "4Gi", "cooldownMinutes": 0});
-    let thresholds = json!({"warning": 1, "critical": 2, "expansion": 3});
-    stage
-        .policy("default", json!({"thresholds": thresholds, "expansion": expansion}))
-        .await?;
     let local = stage.cluster("local").class("hostdir").create().await?;
     let df = local.df("local-1").await?;
     ensure!(df.total > 2 * Bytes::gib(1).get(), "the pod should see the node's disk: {df:?}");

@@ -1,7 +1,10 @@
 //! The tests. Each is named by its id in the list of what must be shown on a real cluster.
 
 mod b10;
+mod c01;
 mod c02;
+mod c04;
+mod c10;
 mod contract;
 mod held;
 mod rbac;
@@ -22,6 +25,33 @@ pub fn all() -> Vec<Case> {
             nodes: 1,
             limit: minutes(8),
             body: |stage| Box::pin(c02::grows(stage)),
+        },
+        Case {
+            id: "C01",
+            title: "clusters appear, change and go: discovered, followed, series and objects removed",
+            left_out: "",
+            smoke: false,
+            nodes: 1,
+            limit: minutes(8),
+            body: |stage| Box::pin(c01::come_and_go(stage)),
+        },
+        Case {
+            id: "C04",
+            title: "settings of four ranks, field by field; excluded; dry run changes nothing; pause, and its end by itself",
+            left_out: "",
+            smoke: false,
+            nodes: 1,
+            limit: minutes(12),
+            body: |stage| Box::pin(c04::ranks_pause_and_dry_run(stage)),
+        },
+        Case {
+            id: "C10",
+            title: "a node's kubelet stopped: its volumes go stale and say so, nothing is done on old figures, all others go on",
+            left_out: "the alert metrics-lost",
+            smoke: false,
+            nodes: 2,
+            limit: minutes(14),
+            body: |stage| Box::pin(c10::a_silent_kubelet(stage)),
         },
         Case {
             id: "C02b",
