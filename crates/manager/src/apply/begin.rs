@@ -35,7 +35,9 @@ impl Writer {
     ) -> Result<Begun, Failure> {
         let api = self.api::<StorageEvent>(&key.namespace);
         let of_cluster = ListParams::default().labels(&format!("{}={}", label::CLUSTER, key.name));
-        let there = csm_runtime::error::call(api.list(&of_cluster)).await?.items;
+        let mut there = csm_runtime::error::call(api.list(&of_cluster)).await?.items;
+        // The label is for finding; what an event is about stands in its spec.
+        there.retain(|event| *event.spec.cluster_ref.name == *key.name);
         if there.iter().any(|event| !known(event.metadata.name.as_deref().unwrap_or_default())) {
             return Ok(Begun::Outdated(there));
         }
