@@ -106,7 +106,10 @@ impl GrowthWatch {
         let made = made.with_context(|| format!("the audit log does not tell of the creation of {name}"))?;
         let grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let statuses = event.status.as_ref().map(|s| s.pvc_statuses.clone()).unwrap_or_default();
-        let patches = stage.patches()?.into_iter().filter(|p| p.code == 200 && p.to == Some(self.to));
+        let patches = stage.patches()?.into_iter().filter(|p| {
+            let of_this = event.spec.expansion.affected_pvcs.iter().any(|affected| affected.name == p.pvc);
+            of_this && p.code == 200 && p.to == Some(self.to)
+        });
         let members = patches.map(|patch| {
             let status = statuses.iter().find(|s| s.name == patch.pvc);
             Member {

@@ -67,7 +67,9 @@ impl Stamps {
 
     /// Remembers the outcome of a test, where the tree is clean.
     pub fn put(&mut self, test: &str, passed: bool, seconds: f64) -> Result<()> {
-        match (&self.commit, passed) {
+        // What was changed while the test ran may be in it.
+        let same = self.commit.as_ref().is_some_and(|commit| *commit == described());
+        match (&self.commit, passed && same) {
             (Some(commit), true) => {
                 let stamp = Stamp {
                     commit: commit.clone(),
