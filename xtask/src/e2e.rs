@@ -17,7 +17,10 @@ pub fn e2e() -> Result<ExitCode> {
     run(cargo().args(["build", "--package", "cnpg-storage-manager", "--bins"]))?;
     let tests = tests()?;
     let mut command = Command::new(&tests);
-    let status = command.current_dir(root()).status().with_context(|| format!("start {}", tests.display()))?;
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("start {}", tests.display()))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -30,7 +33,16 @@ struct Artifact {
 /// Builds the tests. They are run without cargo, which would have a last word of its own.
 fn tests() -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["test", "--package", "csm-tests", "--test", "e2e", "--no-run", "--message-format", "json-render-diagnostics"]);
+    build.args([
+        "test",
+        "--package",
+        "csm-tests",
+        "--test",
+        "e2e",
+        "--no-run",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     build.current_dir(root()).stderr(std::process::Stdio::inherit());
     let output = build.output().context("run cargo")?;
     ensure!(output.status.success(), "the tests could not be built");
