@@ -1,7 +1,7 @@
 //! `bench`: decisions a second, and what the manager costs for simulated fleets. Figures of one run are compared with each
 //! other: machines differ, and this one may be busy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -11,49 +11,69 @@ use csm_testkit::scenario::{Sim, SimOptions};
 use crate::check::{cargo, run};
 use crate::crdgen::root;
 
-/// Clusters of the fleets; each has 3 instances with 2 volumes.
-const FLEETS: [usize; 2] = [100, 1000];
+/// What to measure.
+#[derive(clap::Args)]
+pub struct BenchArgs {
+    /// Clusters of the fleets, one fleet after the other; each Cluster has 3 instances with 2 volumes.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    clusters: Vec<usize>,
+    /// How many seconds the manager is watched at rest.
+    #[arg(long, default_value_t = 120)]
+    rest: u64,
+    /// Measures this manager, and builds none.
+    #[arg(long)]
+    manager: Option<PathBuf>,
+}
+
 /// Clusters on a simulated node, so that a kubelet's answer has a realistic size: 30 pods.
 const CLUSTERS_PER_NODE: usize = 10;
-/// How long the manager is watched at rest.
-const AT_REST: Duration = Duration::from_mins(2);
-/// Longest wait until every status is written.
-const SETTLE: Duration = Duration::from_mins(5);
+/// Longest wait until every status is written, for a Cluster: a busy machine may take long.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// What the manager cost for one fleet.
 struct Cost {
     clusters: usize,
     settled: Duration,
+    /// Resident at rest, of it anonymous (heap and stacks; the rest is the program itself), and the most so far.
     resident_kib: u64,
+    anonymous_kib: u64,
+    peak_kib: u64,
     cpu_percent: f64,
     requests_a_minute: f64,
     reads_a_minute: f64,
 }
 
 /// Prints all figures.
-pub async fn bench() -> anyhow::Result<()> {
-    run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", "decisions"]))?;
-    run(cargo().args(["build", "--release", "--package", "cnpg-storage-manager"]))?;
-    let binary = root().join("target/release/cnpg-storage-manager");
+pub async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
+    let binary = match &args.manager {
+        Some(binary) => binary.clone(),
+        None => {
+            run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", "decisions"]))?;
+            run(cargo().args(["build", "--release", "--package", "cnpg-storage-manager"]))?;
+            root().join("target/release/cnpg-storage-manager")
+        }
+    };
     let mut costs: Vec<Cost> = Vec::new();
-    for clusters in FLEETS {
+    for clusters in &args.clusters {
         costs.push(
-            fleet(&binary, clusters)
+            fleet(&binary, *clusters, Duration::from_secs(args.rest))
                 .await
                 .with_context(|| format!("the fleet of {clusters} clusters"))?,
         );
     }
     println!(
-        "\n{:>9} {:>7} {:>12} {:>13} {:>15} {:>15}",
-        "clusters", "PVCs", "settled in", "resident", "CPU at rest", "API requests"
+        "\n{:>9} {:>7} {:>12} {:>13} {:>13} {:>13} {:>15} {:>15}",
+        "clusters", "PVCs", "settled in", "resident", "anonymous", "peak", "CPU at rest", "API requests"
     );
     for cost in &costs {
         println!(
-            "{:>9} {:>7} {:>10.1} s {:>9.1} MiB {:>10.2} % core {:>8.1} /min ({:.1} of them reads)",
+            "{:>9} {:>7} {:>10.1} s {:>9.1} MiB {:>9.1} MiB {:>9.1} MiB {:>10.2} % core {:>8.1} /min ({:.1} of them reads)",
             cost.clusters,
             cost.clusters * 6,
             cost.settled.as_secs_f64(),
             to_mib(cost.resident_kib),
+            to_mib(cost.anonymous_kib),
+            to_mib(cost.peak_kib),
             cost.cpu_percent,
             cost.requests_a_minute,
             cost.reads_a_minute,
@@ -80,7 +100,7 @@ fn to_mib(kib: u64) -> f64 {
     f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
 }
 
-async fn fleet(binary: &PathBuf, clusters: usize) -> anyhow::Result<Cost> {
+async fn fleet(binary: &Path, clusters: usize, rest: Duration) -> anyhow::Result<Cost> {
     eprintln!("a fleet of {clusters} clusters: starting the API server and its nodes");
     let nodes = clusters.div_ceil(CLUSTERS_PER_NODE).max(3);
     let options = SimOptions {
@@ -128,10 +148,10 @@ async fn fleet(binary: &PathBuf, clusters: usize) -> anyhow::Result<Cost> {
     eprintln!(
         "  every status written after {:.1} s; watching it at rest for {} s",
         settled.as_secs_f64(),
-        AT_REST.as_secs()
+        rest.as_secs()
     );
     // Time itself is what is measured here.
-    tokio::time::sleep(AT_REST).await;
+    tokio::time::sleep(rest).await;
     manager.check()?;
     let elapsed = since.elapsed().as_secs_f64();
     let used = cpu_seconds(&manager)? - cpu;
@@ -150,7 +170,9 @@ async fn fleet(binary: &PathBuf, clusters: usize) -> anyhow::Result<Cost> {
     Ok(Cost {
         clusters,
         settled,
-        resident_kib: resident_kib(&manager)?,
+        resident_kib: memory_kib(&manager, "VmRSS")?,
+        anonymous_kib: memory_kib(&manager, "RssAnon")?,
+        peak_kib: memory_kib(&manager, "VmHWM")?,
         cpu_percent: 100.0 * used / elapsed,
         requests_a_minute: per_minute(requests.len()),
         reads_a_minute: per_minute(reads),
@@ -160,6 +182,7 @@ async fn fleet(binary: &PathBuf, clusters: usize) -> anyhow::Result<Cost> {
 /// Waits until every cluster has a status that says that it is balanced.
 async fn settle(sim: &Sim, manager: &mut Process, clusters: usize, started: Instant) -> anyhow::Result<Duration> {
     let api: kube::Api<csm_api::PostgresStorage> = kube::Api::all(sim.client());
+    let longest = SETTLE.saturating_mul(u32::try_from(clusters)?).max(Duration::from_mins(2));
     loop {
         manager.check()?;
         let there = api.list(&kube::api::ListParams::default()).await?.items;
@@ -171,9 +194,9 @@ async fn settle(sim: &Sim, manager: &mut Process, clusters: usize, started: Inst
             return Ok(started.elapsed());
         }
         ensure!(
-            started.elapsed() < SETTLE,
+            started.elapsed() < longest,
             "only {balanced} of {clusters} clusters have a status after {} s:\n{}",
-            SETTLE.as_secs(),
+            longest.as_secs(),
             manager.tail(20)
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -193,12 +216,13 @@ fn cpu_seconds(process: &Process) -> anyhow::Result<f64> {
     Ok(f64::from(ticks(11)? + ticks(12)?) / 100.0)
 }
 
-/// Resident memory: proc(5), VmRSS of status.
-fn resident_kib(process: &Process) -> anyhow::Result<u64> {
+/// A figure of proc(5), status: `VmRSS` (resident), `RssAnon` (of it anonymous), `VmHWM` (most resident so far).
+fn memory_kib(process: &Process, figure: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("/proc/PID/status has no VmRSS")?;
-    line.trim().trim_end_matches(" kB").trim().parse().context("VmRSS is no number")
+        .find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))
+        .with_context(|| format!("/proc/PID/status has no {figure}"))?;
+    let number = line.trim().trim_end_matches(" kB").trim().parse();
+    number.with_context(|| format!("{figure} is no number"))
 }

@@ -29,7 +29,7 @@ enum Task {
     /// Formatting, clippy, documentation, dependencies.
     Lint,
     /// Decisions a second, and what the manager costs for simulated fleets.
-    Bench,
+    Bench(bench::BenchArgs),
     /// Line coverage of the pure crates.
     Coverage,
     /// What must be shown on a real cluster, on the lab.
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
-        Task::Bench => bench::bench().await.map(|()| std::process::ExitCode::SUCCESS),
+        Task::Bench(args) => bench::bench(&args).await.map(|()| std::process::ExitCode::SUCCESS),
         Task::Coverage => check::coverage().map(|()| std::process::ExitCode::SUCCESS),
         Task::E2e => e2e::e2e(),
         Task::Lab(args) => lab::run(args).await,
