@@ -17,6 +17,7 @@ pub mod explain;
 pub mod operation;
 pub mod plan;
 pub mod resolve;
+pub mod schedule;
 pub mod validate;
 pub mod world;
 
