@@ -4,6 +4,7 @@
 //! the same decisions.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod compact;
 pub mod index;
 pub mod summary;
 pub mod views;

@@ -18,6 +18,8 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::compact::{Packed, SmallMap};
+
 /// Labels, sorted by name.
 pub type Labels = BTreeMap<String, String>;
 
@@ -123,7 +125,8 @@ narrow!(NamespaceObject, "Namespace", "namespaces", ClusterResourceScope);
 pub struct ClusterView {
     pub uid: Arc<str>,
     pub resource_version: ResourceVersion,
-    pub labels: Labels,
+    /// Read where its settings are resolved.
+    pub labels: Packed<Labels>,
     pub deleting: bool,
     pub hibernated: bool,
     pub pause: Pause,
@@ -132,9 +135,9 @@ pub struct ClusterView {
     pub resize_in_use_volumes: bool,
     pub primary: Option<Arc<str>>,
     /// The sizes that its spec asks for.
-    pub spec_sizes: BTreeMap<VolumeKey, Bytes>,
+    pub spec_sizes: SmallMap<VolumeKey, Bytes>,
     /// Our own annotations, as they stand.
-    pub written: BTreeMap<&'static str, String>,
+    pub written: SmallMap<&'static str, String>,
 }
 
 /// A PVC of an instance.
@@ -203,7 +206,7 @@ impl ClusterView {
     pub fn of(cluster: &csm_cnpg::Cluster) -> Self {
         let meta = &cluster.metadata;
         let get = |name: &str| meta.annotations.as_ref().and_then(|a| a.get(name)).map(String::as_str);
-        let mut spec_sizes = BTreeMap::new();
+        let mut spec_sizes = SmallMap::default();
         let mut add = |key: VolumeKey, storage: Option<&csm_cnpg::StorageConfiguration>| {
             if let Some(size) = storage.and_then(|s| s.requested_size()).and_then(|s| s.parse::<Bytes>().ok()) {
                 spec_sizes.insert(key, size);
@@ -239,7 +242,7 @@ impl ClusterView {
         Self {
             uid: text(meta.uid.as_ref()),
             resource_version: ResourceVersion::of(meta),
-            labels: meta.labels.clone().unwrap_or_default(),
+            labels: Packed::new(meta.labels.clone().unwrap_or_default()),
             deleting: meta.deletion_timestamp.is_some(),
             hibernated: get(annotation::HIBERNATION) == Some("on"),
             pause: Pause::read(get(csm_api::annotation::PAUSED), get(csm_api::annotation::PAUSE_UNTIL)),

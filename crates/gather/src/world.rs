@@ -8,7 +8,7 @@ use csm_core::world::{Class, Cluster, Limits, Member, Operation, Volume, VolumeK
 use csm_units::Bytes;
 use jiff::Timestamp;
 
-use crate::index::{Snapshot, is_done, last_resize_at};
+use crate::index::{PvcNow, Snapshot, is_done};
 use crate::views::{ClassView, started_at, volume_of};
 
 /// What the manager's own settings say about volumes.
@@ -37,7 +37,13 @@ const DIRECTORY_PROVISIONERS: [&str; 6] = [
 pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
     let cluster = &snapshot.cluster;
     let mut volumes: BTreeMap<VolumeKey, Volume> = BTreeMap::new();
-    for (name, pvc) in &snapshot.pvcs {
+    for PvcNow {
+        name,
+        view: pvc,
+        sample,
+        last_resize_at,
+    } in &snapshot.pvcs
+    {
         let class = match &pvc.class {
             Some(class) => class_of(class, snapshot.classes.get(class), settings),
             None => Class {
@@ -47,7 +53,6 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             },
         };
         let pod = snapshot.pods.get(&pvc.instance);
-        let sample = snapshot.samples.get(&pvc.uid);
         let member = Member {
             pvc: name.clone(),
             uid: pvc.uid.clone(),
@@ -59,7 +64,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             block: pvc.block,
             class,
             observation: sample.map(|s| s.observation),
-            last_resize_at: last_resize_at(snapshot.events.iter(), &snapshot.resized, &pvc.uid),
+            last_resize_at: *last_resize_at,
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
@@ -136,7 +141,7 @@ fn operation(event: &StorageEvent, snapshot: &Snapshot) -> Option<Operation> {
         snapshot
             .pvcs
             .iter()
-            .any(|(_, pvc)| *pvc.uid == *uid && pvc.request >= expansion.requested_size)
+            .any(|pvc| *pvc.view.uid == *uid && pvc.view.request >= expansion.requested_size)
     };
     let patched = status.is_some_and(|s| s.pvc_statuses.iter().any(|p| p.patched_at.is_some()));
     let done = is_done(event);

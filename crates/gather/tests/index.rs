@@ -92,7 +92,7 @@ fn an_older_version_never_replaces_a_newer_one() {
     assert!(!index.put_pvc(&pvc("u1", 7, "15Gi", "10Gi"), at(1)).is_empty());
     assert!(index.put_pvc(&pvc("u1", 6, "10Gi", "10Gi"), at(2)).is_empty());
     let snapshot = index.snapshot(&key()).expect("a snapshot");
-    assert_eq!(snapshot.pvcs.first().map(|(_, p)| p.request), Some(Bytes::gib(15)));
+    assert_eq!(snapshot.pvcs.first().map(|p| p.view.request), Some(Bytes::gib(15)));
     // Another PVC of the same name starts anew, whatever its version.
     assert!(!index.put_pvc(&pvc("u2", 3, "10Gi", "10Gi"), at(3)).is_empty());
     assert!(index.put_cluster(&key(), Some(cluster(0, &json!({})))).is_empty());

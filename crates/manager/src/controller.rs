@@ -128,7 +128,7 @@ impl Controller {
         }
 
         let plan = csm_core::plan::plan(&world, now);
-        self.shared.metrics.report(ClusterReport::new(&world, &plan));
+        self.shared.metrics.report(snapshot.key.clone(), ClusterReport::new(&plan));
         let begun = match check::check(&world, &plan, now) {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
             Err(violations) => {
@@ -375,11 +375,12 @@ impl Controller {
     async fn retention(&self) -> Result<Option<Duration>, Failure> {
         let keep = self.shared.settings.keep_storage_events;
         let now = Timestamp::now();
-        let ended = self.shared.index().ended_events();
-        for (at, event) in ended {
-            if now.duration_since(at) > keep {
-                self.writer.drop_event(&event).await?;
-            }
+        let Ok(before) = now.checked_sub(keep) else {
+            return Ok(Some(RETENTION_EVERY));
+        };
+        let ended = self.shared.index().events_ended_before(before);
+        for event in ended {
+            self.writer.drop_event(&event).await?;
         }
         Ok(Some(RETENTION_EVERY))
     }

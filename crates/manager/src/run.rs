@@ -45,7 +45,9 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     let shared = Arc::new(Shared::new(settings));
     let readiness = Readiness::default();
     let mut registry = Registry::default();
-    shared.metrics.register(&mut registry, shared.settings.disk_metrics);
+    shared
+        .metrics
+        .register(&mut registry, shared.index.clone(), shared.settings.disk_metrics);
     let listener = admin::bind(shared.settings.admin_address)
         .await
         .with_context(|| format!("cannot serve on {} (setting adminAddress)", shared.settings.admin_address))?;

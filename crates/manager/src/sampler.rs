@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const FOLLOW: Duration = Duration::from_secs(5);
 /// A buffer that grew beyond this is not kept.
 const KEEP_BUFFER: usize = 1 << 20;
+/// More buffers than this are not kept: at rest few kubelets answer at the same time.
+const KEEP_BUFFERS: usize = 4;
 
 /// The sampler.
 pub struct Sampler {
@@ -118,9 +120,11 @@ impl Sampler {
                 },
                 Err(error) => Err(error),
             };
-            if buffer.capacity() <= KEEP_BUFFER {
-                buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            let mut kept = buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            if buffer.capacity() <= KEEP_BUFFER && kept.len() < KEEP_BUFFERS {
+                kept.push(buffer);
             }
+            drop(kept);
             Outcome { node, result }
         }
     }
@@ -174,18 +178,10 @@ fn put(shared: &Shared, figures: &[Figure<'_>]) {
             observation.at = observation.at.min(now);
             ((figure.namespace.as_ref(), figure.name.as_ref()), Sample { observation, twin })
         });
-        let wake = index.put_samples(
+        index.put_samples(
             samples,
             SignedDuration::try_from(stale_after).unwrap_or(SignedDuration::from_mins(5)),
-        );
-        let shown = figures.iter().filter_map(|figure| {
-            let key = index.cluster_of(&figure.namespace, &figure.name)?;
-            let mut observation = figure.observation;
-            observation.at = observation.at.min(now);
-            Some((key, &figure.name, observation))
-        });
-        shared.metrics.observed(shown);
-        wake
+        )
     };
     shared.wake(wake);
 }

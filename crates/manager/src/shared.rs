@@ -1,6 +1,6 @@
 //! What the parts of the manager share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use csm_core::world::ClusterKey;
 use csm_runtime::queue::Queue;
@@ -22,7 +22,8 @@ pub enum Key {
 
 /// Shared state. No lock is held across an await: `index()` is for short, synchronous work.
 pub struct Shared {
-    index: Mutex<Index>,
+    /// Behind [`index()`](Self::index); the metrics read it too.
+    pub index: Arc<Mutex<Index>>,
     /// What is to be looked at.
     pub queue: Queue<Key>,
     /// The metrics.
@@ -35,7 +36,7 @@ impl Shared {
     /// With an empty index.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let index = Mutex::new(Index::new(settings.defaults.clone()));
+        let index = Arc::new(Mutex::new(Index::new(settings.defaults.clone())));
         Self {
             index,
             queue: Queue::default(),

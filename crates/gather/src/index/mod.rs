@@ -3,19 +3,24 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod kept;
 mod policies;
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use csm_api::{PostgresStorage, Settings, StorageEvent, VerifiedBy};
+use csm_api::{PostgresStorage, Settings, StorageEvent};
 use csm_core::resolve::{Policy, Resolution};
 use csm_core::world::{ClusterKey, Observation};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
+pub use self::samples::Figures;
+
+use self::kept::{Claim, Instance, Record};
+use crate::compact::{Packed, SmallMap, Strings};
 use crate::views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
 
 /// Clusters to look at again.
@@ -40,7 +45,7 @@ pub struct PolicyEntry {
 pub type Matched = Vec<(ClusterKey, Arc<Resolution>)>;
 
 /// The newest figures of a PVC's filesystem.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     pub observation: Observation,
     /// Another PVC of different size on its node reports the same figures.
@@ -51,18 +56,28 @@ pub struct Sample {
 #[derive(Debug, Default)]
 struct Slot {
     cluster: Option<Arc<ClusterView>>,
-    storage: Option<Arc<PostgresStorage>>,
-    pvcs: BTreeMap<Arc<str>, Arc<PvcView>>,
-    pods: BTreeMap<Arc<str>, Arc<PodView>>,
-    events: BTreeMap<Arc<str>, Arc<StorageEvent>>,
-    /// When a PVC's capacity was seen to rise, by UID.
-    resized: HashMap<Arc<str>, Timestamp>,
+    /// Looked at when the Cluster is, and otherwise only in the way.
+    storage: Option<Packed<PostgresStorage>>,
+    pvcs: SmallMap<Arc<str>, Claim>,
+    pods: SmallMap<Arc<str>, Instance>,
+    events: SmallMap<Arc<str>, Record>,
     resolution: Option<Arc<Resolution>>,
 }
 
 impl Slot {
     fn is_empty(&self) -> bool {
         self.cluster.is_none() && self.storage.is_none() && self.pvcs.is_empty() && self.pods.is_empty() && self.events.is_empty()
+    }
+
+    /// Whether an operation is under way.
+    fn followed(&self) -> bool {
+        self.events.values().any(Record::is_open)
+    }
+
+    /// When the last resize of a PVC ended: as our record says, or as its capacity was seen to rise.
+    fn last_resize_at(&self, claim: &Claim) -> Option<Timestamp> {
+        let recorded = self.events.values().filter_map(|record| record.resized_at(&claim.uid));
+        recorded.chain(claim.resized).max()
     }
 }
 
@@ -72,13 +87,21 @@ pub struct Snapshot {
     pub key: ClusterKey,
     pub cluster: Arc<ClusterView>,
     pub storage: Option<Arc<PostgresStorage>>,
-    pub pvcs: Vec<(Arc<str>, Arc<PvcView>)>,
-    pub pods: BTreeMap<Arc<str>, Arc<PodView>>,
+    pub pvcs: Vec<PvcNow>,
+    pub pods: BTreeMap<Arc<str>, PodView>,
     pub events: Vec<Arc<StorageEvent>>,
-    pub resized: HashMap<Arc<str>, Timestamp>,
     pub resolution: Arc<Resolution>,
     pub classes: HashMap<Arc<str>, ClassView>,
-    pub samples: HashMap<Arc<str>, Sample>,
+}
+
+/// A PVC at one moment.
+#[derive(Clone, Debug)]
+pub struct PvcNow {
+    pub name: Arc<str>,
+    pub view: PvcView,
+    pub sample: Option<Sample>,
+    /// When its last resize ended: as our record says, or as its capacity was seen to rise.
+    pub last_resize_at: Option<Timestamp>,
 }
 
 /// The index.
@@ -90,7 +113,9 @@ pub struct Index {
     classes: HashMap<Arc<str>, ClassView>,
     namespaces: HashMap<Arc<str>, Labels>,
     policies: BTreeMap<PolicyId, PolicyEntry>,
-    samples: HashMap<Arc<str>, Sample>,
+    /// Settings that Clusters have in common.
+    resolutions: Vec<Arc<Resolution>>,
+    strings: Strings,
     /// Which Clusters a policy matches may have changed.
     matches_changed: bool,
 }
@@ -106,7 +131,8 @@ impl Index {
             classes: HashMap::new(),
             namespaces: HashMap::new(),
             policies: BTreeMap::new(),
-            samples: HashMap::new(),
+            resolutions: Vec::new(),
+            strings: Strings::default(),
             matches_changed: false,
         }
     }
@@ -118,6 +144,7 @@ impl Index {
 
     /// A Cluster is like this now, or gone.
     pub fn put_cluster(&mut self, key: &ClusterKey, cluster: Option<ClusterView>) -> Wake {
+        let key = self.key(&key.namespace, &key.name);
         let slot = self.slots.entry(key.clone()).or_default();
         if let Some(cluster) = cluster {
             if slot
@@ -137,29 +164,26 @@ impl Index {
             slot.resolution = None;
             self.matches_changed = true;
         }
-        self.touched(key)
+        self.touched(&key)
     }
 
     /// A PVC is like this now; `now` is when that was learnt.
     pub fn put_pvc(&mut self, pvc: &PersistentVolumeClaim, now: Timestamp) -> Wake {
         let (namespace, name) = (pvc.namespace().unwrap_or_default(), pvc.name_any());
         let Some(view) = PvcView::of(pvc) else { return Wake::new() };
-        let key = cluster_key(&namespace, &view.cluster);
+        let key = self.key(&namespace, &view.cluster);
+        let name = self.strings.share(&name);
+        let mut claim = Claim::new(view, &mut self.strings);
         let slot = self.slots.entry(key.clone()).or_default();
-        let name: Arc<str> = Arc::from(name);
-        if let Some(before) = slot.pvcs.get(&name) {
-            if before.uid == view.uid && before.resource_version > view.resource_version {
+        if let Some(before) = slot.pvcs.get(&name).filter(|before| before.uid == claim.uid) {
+            if before.resource_version > claim.resource_version {
                 return Wake::new();
             }
-            if before.uid != view.uid {
-                let uid = before.uid.clone();
-                slot.resized.remove(&uid);
-                self.samples.remove(&uid);
-            } else if view.capacity > before.capacity && !before.capacity.is_zero() {
-                slot.resized.insert(view.uid.clone(), now);
-            }
+            let grown = claim.capacity > before.capacity && !before.capacity.is_zero();
+            claim.resized = if grown { Some(now) } else { before.resized };
+            claim.sample = before.sample;
         }
-        slot.pvcs.insert(name, Arc::new(view));
+        slot.pvcs.insert(name, claim);
         self.touched(&key)
     }
 
@@ -168,29 +192,28 @@ impl Index {
         let Some(key) = self.owner(namespace, name, |slot| slot.pvcs.contains_key(name)) else {
             return Wake::new();
         };
-        if let Some(slot) = self.slots.get_mut(&key)
-            && let Some(view) = slot.pvcs.remove(name)
-        {
-            slot.resized.remove(&view.uid);
-            self.samples.remove(&view.uid);
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.pvcs.remove(name);
         }
         self.touched(&key)
     }
 
     /// A pod is like this now.
     pub fn put_pod(&mut self, namespace: &str, name: &str, view: PodView) -> Wake {
-        let key = cluster_key(namespace, &view.cluster);
+        let key = self.key(namespace, &view.cluster);
+        let name = self.strings.share(name);
+        let pod = Instance::new(view, &mut self.strings);
         let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(before) = slot.pods.get(name) {
-            if before.uid == view.uid && before.resource_version > view.resource_version {
+        if let Some(before) = slot.pods.get(&name).filter(|before| before.uid == pod.uid) {
+            if before.resource_version > pod.resource_version {
                 return Wake::new();
             }
-            if before.node == view.node && before.running == view.running && before.uid == view.uid {
-                slot.pods.insert(Arc::from(name), Arc::new(view));
+            if before.node == pod.node && before.running == pod.running {
+                slot.pods.insert(name, pod);
                 return Wake::new();
             }
         }
-        slot.pods.insert(Arc::from(name), Arc::new(view));
+        slot.pods.insert(name, pod);
         self.touched(&key)
     }
 
@@ -207,16 +230,16 @@ impl Index {
 
     /// A StorageEvent is like this now.
     pub fn put_event(&mut self, mut event: StorageEvent) -> Wake {
-        let key = cluster_key(&event.namespace().unwrap_or_default(), &event.spec.cluster_ref.name);
+        let key = self.key(&event.namespace().unwrap_or_default(), &event.spec.cluster_ref.name);
         let name: Arc<str> = Arc::from(event.name_any());
         event.metadata.managed_fields = None;
         let slot = self.slots.entry(key.clone()).or_default();
         if let Some(before) = slot.events.get(&name)
-            && ResourceVersion::of(&before.metadata) > ResourceVersion::of(&event.metadata)
+            && before.resource_version() > ResourceVersion::of(&event.metadata)
         {
             return Wake::new();
         }
-        slot.events.insert(name, Arc::new(event));
+        slot.events.insert(name, Record::new(event));
         self.touched(&key)
     }
 
@@ -233,21 +256,24 @@ impl Index {
 
     /// A PostgresStorage is like this now.
     pub fn put_storage(&mut self, mut storage: PostgresStorage) -> Wake {
-        let key = cluster_key(&storage.namespace().unwrap_or_default(), &storage.name_any());
+        let key = self.key(&storage.namespace().unwrap_or_default(), &storage.name_any());
         storage.metadata.managed_fields = None;
         let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(before) = &slot.storage {
-            if before.metadata.uid == storage.metadata.uid && ResourceVersion::of(&before.metadata) > ResourceVersion::of(&storage.metadata)
-            {
+        if let Some(before) = slot.storage.as_ref().and_then(Packed::open)
+            && before.metadata.uid == storage.metadata.uid
+        {
+            if ResourceVersion::of(&before.metadata) > ResourceVersion::of(&storage.metadata) {
                 return Wake::new();
             }
-            if before.spec == storage.spec && before.metadata.uid == storage.metadata.uid {
+            if before.spec == storage.spec {
                 // Our own status comes back: nothing to decide anew.
-                slot.storage = Some(Arc::new(storage));
+                if *before != storage {
+                    slot.storage = Some(Packed::new(storage));
+                }
                 return Wake::new();
             }
         }
-        slot.storage = Some(Arc::new(storage));
+        slot.storage = Some(Packed::new(storage));
         slot.resolution = None;
         self.touched(&key)
     }
@@ -288,14 +314,25 @@ impl Index {
         };
     }
 
+    /// The name of a Cluster; one copy of it, whoever holds it.
+    fn key(&mut self, namespace: &str, name: &str) -> ClusterKey {
+        ClusterKey {
+            namespace: self.strings.share(namespace),
+            name: self.strings.share(name),
+        }
+    }
+
     /// The Cluster that an object of this name belongs to. CloudNativePG names pods and PVCs after their Cluster
     /// (`CLUSTER-N…`), and we name StorageEvents so: one of the prefixes is the Cluster.
     fn owner(&self, namespace: &str, name: &str, has: impl Fn(&Slot) -> bool) -> Option<ClusterKey> {
         let mut prefix = name;
         while let Some((shorter, _)) = prefix.rsplit_once('-') {
-            let key = cluster_key(namespace, shorter);
-            if self.slots.get(&key).is_some_and(&has) {
-                return Some(key);
+            if let Some((key, _)) = self
+                .slots
+                .get_key_value(&cluster_key(namespace, shorter))
+                .filter(|(_, slot)| has(slot))
+            {
+                return Some(key.clone());
             }
             prefix = shorter;
         }
@@ -303,7 +340,7 @@ impl Index {
     }
 
     /// A PVC by its name.
-    fn pvc(&self, namespace: &str, name: &str) -> Option<(ClusterKey, &Slot, &Arc<PvcView>)> {
+    fn pvc(&self, namespace: &str, name: &str) -> Option<(ClusterKey, &Slot, &Claim)> {
         let key = self.owner(namespace, name, |slot| slot.pvcs.contains_key(name))?;
         let slot = self.slots.get(&key)?;
         Some((key, slot, slot.pvcs.get(name)?))
@@ -315,12 +352,12 @@ impl Index {
         self.pvc(namespace, name).map(|(_, _, pvc)| pvc.resource_version)
     }
 
-    /// StorageEvents that have ended, and when.
+    /// StorageEvents that ended before a moment.
     #[must_use]
-    pub fn ended_events(&self) -> Vec<(Timestamp, Arc<StorageEvent>)> {
-        let events = self.slots.values().flat_map(|slot| slot.events.values());
-        let ended = |event: &Arc<StorageEvent>| event.status.as_ref()?.completion_time.as_ref().map(|t| t.0);
-        events.filter_map(|event| Some((ended(event)?, event.clone()))).collect()
+    pub fn events_ended_before(&self, before: Timestamp) -> Vec<Arc<StorageEvent>> {
+        let records = self.slots.values().flat_map(|slot| slot.events.values());
+        let ended = records.filter_map(|record| Some((record.ended_at().filter(|at| *at < before)?, record.event()?)));
+        ended.map(|(_, event)| event).collect()
     }
 
     /// One Cluster as it is now; none where there is no such Cluster (any more).
@@ -328,27 +365,26 @@ impl Index {
         let resolution = self.resolution(key)?;
         let slot = self.slots.get(key)?;
         let cluster = slot.cluster.clone()?;
-        let mut classes = HashMap::new();
-        let mut samples = HashMap::new();
-        for pvc in slot.pvcs.values() {
-            if let Some((name, view)) = pvc.class.as_ref().and_then(|name| self.classes.get_key_value(name)) {
-                classes.insert(name.clone(), view.clone());
-            }
-            if let Some(sample) = self.samples.get(&pvc.uid) {
-                samples.insert(pvc.uid.clone(), sample.clone());
-            }
-        }
+        let (key, _) = self.slots.get_key_value(key)?;
+        let used = slot.pvcs.values().filter_map(|pvc| pvc.class.as_ref());
+        let classes = used
+            .filter_map(|name| Some((name.clone(), self.classes.get(name)?.clone())))
+            .collect();
+        let pvcs = slot.pvcs.iter().map(|(name, claim)| PvcNow {
+            name: name.clone(),
+            view: claim.view(&key.name),
+            sample: claim.sample,
+            last_resize_at: slot.last_resize_at(claim),
+        });
         Some(Snapshot {
             key: key.clone(),
             cluster,
-            storage: slot.storage.clone(),
-            pvcs: slot.pvcs.iter().map(|(name, view)| (name.clone(), view.clone())).collect(),
-            pods: slot.pods.clone(),
-            events: slot.events.values().cloned().collect(),
-            resized: slot.resized.clone(),
+            storage: slot.storage.as_ref().and_then(Packed::open),
+            pvcs: pvcs.collect(),
+            pods: slot.pods.iter().map(|(name, pod)| (name.clone(), pod.view(&key.name))).collect(),
+            events: slot.events.values().filter_map(Record::event).collect(),
             resolution,
             classes,
-            samples,
         })
     }
 
@@ -375,26 +411,6 @@ impl Index {
             }
         }
     }
-}
-
-/// When the last resize of a PVC ended: as our record says, or as its capacity was seen to rise.
-pub(crate) fn last_resize_at<'a>(
-    events: impl Iterator<Item = &'a Arc<StorageEvent>>,
-    resized: &HashMap<Arc<str>, Timestamp>,
-    uid: &str,
-) -> Option<Timestamp> {
-    let recorded = events.filter_map(|event| {
-        let statuses = &event.status.as_ref()?.pvc_statuses;
-        let status = statuses.iter().find(|s| s.uid == uid)?;
-        // Where only the node's word showed the growth, figures from before that moment may still be those of the small one.
-        let end = if status.verified_by == Some(VerifiedBy::PvcStatus) {
-            &status.filesystem_resized
-        } else {
-            &status.controller_done_at
-        };
-        end.as_ref().map(|t| t.0)
-    });
-    recorded.chain(resized.get(uid).copied()).max()
 }
 
 /// Whether an operation has ended.

@@ -9,7 +9,11 @@ use csm_core::world::ClusterKey;
 use kube::ResourceExt;
 
 use super::{Index, Matched, PolicyEntry, PolicyId, Wake};
+use crate::compact::Packed;
 use crate::views::Labels;
+
+/// Different settings that are looked through for equal ones; Clusters with others keep their own copy.
+const SHARED_RESOLUTIONS: usize = 64;
 
 impl Index {
     /// A StoragePolicy is like this now.
@@ -84,13 +88,13 @@ impl Index {
         keys.sort();
         for key in keys {
             let Some(resolution) = self.resolution(&key) else { continue };
-            let Some(cluster) = self.slots.get(&key).and_then(|slot| slot.cluster.clone()) else {
+            let Some(labels) = self.slots.get(&key).and_then(|slot| slot.cluster.as_ref()?.labels.open()) else {
                 continue;
             };
             let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
             let identity = Identity {
                 key: &key,
-                labels: &cluster.labels,
+                labels: &labels,
                 namespace_labels,
             };
             for (entry, clusters) in report.values_mut() {
@@ -110,26 +114,41 @@ impl Index {
             return Some(known.clone());
         }
         let empty = Labels::new();
+        let labels = cluster.labels.open()?;
         let namespace_labels = self.namespaces.get(&key.namespace).unwrap_or(&empty);
         let identity = Identity {
             key,
-            labels: &cluster.labels,
+            labels: &labels,
             namespace_labels,
         };
         let matching = resolve::matching(&identity, self.policies.values().map(|entry| entry.policy.as_ref()));
-        let own = slot
-            .storage
+        let storage = slot.storage.as_ref().and_then(Packed::open);
+        let own = storage
             .as_ref()
             .map(|storage| (Origin::postgres_storage(&key.namespace, &key.name), &storage.spec.settings));
-        let resolution = Arc::new(resolve::resolve(
+        let resolution = resolve::resolve(
             &matching,
             own.as_ref().map(|(origin, settings)| (origin, *settings)),
             &self.defaults,
-        ));
+        );
+        let resolution = self.shared_resolution(resolution);
         if let Some(slot) = self.slots.get_mut(key) {
             slot.resolution = Some(resolution.clone());
         }
         Some(resolution)
+    }
+
+    /// One copy of the same settings: most Clusters have those of a few policies, and nothing of their own.
+    fn shared_resolution(&mut self, resolution: Resolution) -> Arc<Resolution> {
+        if let Some(known) = self.resolutions.iter().find(|known| ***known == resolution) {
+            return known.clone();
+        }
+        self.resolutions.retain(|known| Arc::strong_count(known) > 1);
+        let resolution = Arc::new(resolution);
+        if self.resolutions.len() < SHARED_RESOLUTIONS {
+            self.resolutions.push(resolution.clone());
+        }
+        resolution
     }
 
     /// Forgets the cached settings of a namespace's Clusters, of all for the empty name.

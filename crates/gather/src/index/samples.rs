@@ -3,10 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_core::world::ClusterKey;
+use csm_core::world::{ClusterKey, Observation, VolumeKey};
+use csm_units::Bytes;
 
-use super::{Index, Sample, Wake, is_done, last_resize_at};
+use super::{Index, Sample, Wake};
 use crate::views::NodeView;
+
+/// A PVC's figures as they are now.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub pvc: Arc<str>,
+    pub instance: Arc<str>,
+    pub size: Bytes,
+    pub observation: Option<Observation>,
+}
 
 impl Index {
     /// New figures of PVCs, by namespace and name. A Cluster is woken where they cross something that the planner cares
@@ -18,19 +28,14 @@ impl Index {
     ) -> Wake {
         let mut wake = Wake::new();
         for ((namespace, name), sample) in samples {
-            let Some((key, slot, pvc)) = self.pvc(namespace, name) else {
+            let Some((key, slot, claim)) = self.pvc(namespace, name) else {
                 continue;
             };
-            let followed = pvc.resize.is_some() || slot.events.values().any(|event| !is_done(event));
-            let uid = pvc.uid.clone();
-            let crossed = match self.samples.get(&uid) {
+            let followed = claim.resize.is_some() || slot.followed();
+            let crossed = match &claim.sample {
                 None => true,
                 // Figures from before the last resize are not fresh, however young they are.
-                Some(before)
-                    if last_resize_at(slot.events.values(), &slot.resized, &uid).is_some_and(|end| before.observation.at <= end) =>
-                {
-                    true
-                }
+                Some(before) if slot.last_resize_at(claim).is_some_and(|end| before.observation.at <= end) => true,
                 Some(before) => {
                     let percent = |s: &Sample| csm_units::Percent::used(s.observation.used, s.observation.available);
                     percent(before) != percent(&sample)
@@ -39,10 +44,12 @@ impl Index {
                         || sample.observation.at.duration_since(before.observation.at) > stale_after
                 }
             };
+            if let Some(claim) = self.slots.get_mut(&key).and_then(|slot| slot.pvcs.get_mut(name)) {
+                claim.sample = Some(sample);
+            }
             if crossed || followed {
                 wake.insert(key);
             }
-            self.samples.insert(uid, sample);
         }
         wake
     }
@@ -52,7 +59,7 @@ impl Index {
     pub fn nodes_to_sample(&self) -> BTreeMap<Arc<str>, (Option<NodeView>, bool)> {
         let mut nodes: BTreeMap<Arc<str>, (Option<NodeView>, bool)> = BTreeMap::new();
         for slot in self.slots.values().filter(|slot| slot.cluster.is_some()) {
-            let followed = slot.events.values().any(|event| !is_done(event));
+            let followed = slot.followed();
             for node in slot.pods.values().filter_map(|pod| pod.node.as_ref()) {
                 nodes
                     .entry(node.clone())
@@ -65,14 +72,22 @@ impl Index {
 
     /// Request and capacity of a PVC, by namespace and name: to tell volumes that share a filesystem.
     #[must_use]
-    pub fn pvc_size(&self, namespace: &str, name: &str) -> Option<(csm_units::Bytes, csm_units::Bytes)> {
+    pub fn pvc_size(&self, namespace: &str, name: &str) -> Option<(Bytes, Bytes)> {
         let (_, _, pvc) = self.pvc(namespace, name)?;
         Some((pvc.request, pvc.capacity))
     }
 
-    /// The Cluster that a PVC belongs to.
+    /// The PVCs of a Cluster's volume, by name, with their newest figures.
     #[must_use]
-    pub fn cluster_of(&self, namespace: &str, pvc: &str) -> Option<ClusterKey> {
-        self.pvc(namespace, pvc).map(|(key, ..)| key)
+    pub fn figures(&self, key: &ClusterKey, volume: &VolumeKey) -> Vec<Figures> {
+        let claims = self.slots.get(key).into_iter().flat_map(|slot| slot.pvcs.iter());
+        let of_volume = claims.filter(|(_, claim)| claim.volume == *volume);
+        let figures = of_volume.map(|(name, claim)| Figures {
+            pvc: name.clone(),
+            instance: claim.instance.clone(),
+            size: claim.capacity,
+            observation: claim.sample.map(|sample| sample.observation),
+        });
+        figures.collect()
     }
 }

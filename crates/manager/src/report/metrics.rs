@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_api::{Role, State};
-use csm_core::world::{ClusterKey, Observation, VolumeKey};
+use csm_core::world::{ClusterKey, VolumeKey};
 use csm_units::Percent;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -20,7 +20,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::{ClusterReport, MemberReport, VolumeReport};
+use super::{ClusterReport, VolumeReport};
+use csm_gather::index::{Figures, Index};
 
 type Labels = Vec<(&'static str, String)>;
 type Reports = Arc<Mutex<HashMap<ClusterKey, ClusterReport>>>;
@@ -70,7 +71,8 @@ fn with(mut labels: Labels, name: &'static str, value: impl Into<String>) -> Lab
 
 impl Metrics {
     /// Puts all metrics into a registry; `disk_metrics` says whether `cnpg_disk_*` are among them.
-    pub fn register(&self, registry: &mut Registry, disk_metrics: bool) {
+    /// What stands beside a decision is read from `index` at each scrape.
+    pub fn register(&self, registry: &mut Registry, index: Arc<Mutex<Index>>, disk_metrics: bool) {
         let own = registry.sub_registry_with_prefix("cnpg_storage_manager");
         own.register("expansion", "Expansions that ended, by result", self.expansions.clone());
         own.register("expansion_bytes", "Bytes by which PVCs were grown", self.expansion_bytes.clone());
@@ -93,31 +95,14 @@ impl Metrics {
         );
         registry.register_collector(Box::new(Objects {
             metrics: self.clone(),
+            index,
             disk_metrics,
         }));
     }
 
-    /// One Cluster as it is now.
-    pub fn report(&self, report: ClusterReport) {
-        self.reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(report.key.clone(), report);
-    }
-
-    /// Newer figures of PVCs: they are shown at once, whether or not anything is decided anew.
-    pub fn observed(&self, figures: impl Iterator<Item = (ClusterKey, impl AsRef<str>, Observation)>) {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, pvc, observation) in figures {
-            let members = reports
-                .get_mut(&key)
-                .into_iter()
-                .flat_map(|r| &mut r.volumes)
-                .flat_map(|v| &mut v.members);
-            for member in members.filter(|m| *m.pvc == *pvc.as_ref()) {
-                member.observation = Some(observation);
-            }
-        }
+    /// The newest decisions on a Cluster.
+    pub fn report(&self, key: ClusterKey, report: ClusterReport) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(key, report);
     }
 
     /// A Cluster is gone: so are its series.
@@ -204,6 +189,7 @@ fn error_labels(key: &ClusterKey, type_: &str) -> Labels {
 /// Gauges about objects, made at the scrape.
 struct Objects {
     metrics: Metrics,
+    index: Arc<Mutex<Index>>,
     disk_metrics: bool,
 }
 
@@ -214,7 +200,7 @@ impl fmt::Debug for Objects {
 }
 
 /// A gauge of each PVC: name, help, value.
-type PvcGauge = (&'static str, &'static str, fn(&MemberReport, Timestamp) -> Option<f64>);
+type PvcGauge = (&'static str, &'static str, fn(&Figures, Timestamp) -> Option<f64>);
 
 /// Metrics are doubles: sizes beyond 2^53 bytes (8 PiB) lose their last bytes here, and nowhere else.
 #[allow(clippy::cast_precision_loss)]
@@ -271,15 +257,7 @@ fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f6
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = Timestamp::now();
-        let mut reports: Vec<ClusterReport> = self
-            .metrics
-            .reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
-        reports.sort_by(|a, b| a.key.cmp(&b.key));
+        let reports = self.shown();
         let gauge = |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, series: &mut dyn Iterator<Item = (Labels, f64)>| {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (labels, value) in series {
@@ -295,7 +273,7 @@ impl Collector for Objects {
             });
             gauge(&mut encoder, &own(name), help, &mut series)?;
         }
-        let of_volume = |report: &ClusterReport, volume: &VolumeKey| with(of_cluster(&report.key), "volume", volume.to_string());
+        let of_volume = |report: &Shown, volume: &VolumeKey| with(of_cluster(&report.key), "volume", volume.to_string());
         gauge(
             &mut encoder,
             &own("decision"),
@@ -358,9 +336,36 @@ impl Collector for Objects {
     }
 }
 
+/// A Cluster at the moment of a scrape.
+struct Shown {
+    key: ClusterKey,
+    managed: bool,
+    volumes: Vec<(VolumeReport, Vec<Figures>)>,
+}
+
 impl Objects {
-    fn encode_disks(encoder: &mut DescriptorEncoder<'_>, reports: &[ClusterReport], now: Timestamp) -> fmt::Result {
-        let labels = |report: &ClusterReport, volume: &VolumeKey, member: &MemberReport| {
+    /// All Clusters that were decided on, by name, with what is known of their PVCs now.
+    fn shown(&self) -> Vec<Shown> {
+        let reports = self.metrics.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports: Vec<_> = reports.iter().map(|(key, report)| (key.clone(), report.clone())).collect();
+        reports.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = reports.into_iter().map(|(key, report)| {
+            let volumes = report.volumes.into_iter().map(|volume| {
+                let figures = index.figures(&key, &volume.volume);
+                (volume, figures)
+            });
+            Shown {
+                volumes: volumes.collect(),
+                managed: report.managed,
+                key,
+            }
+        });
+        shown.collect()
+    }
+
+    fn encode_disks(encoder: &mut DescriptorEncoder<'_>, reports: &[Shown], now: Timestamp) -> fmt::Result {
+        let labels = |report: &Shown, volume: &VolumeKey, member: &Figures| {
             let (type_, tablespace) = match volume.role {
                 Role::Data | Role::Wal => (volume.role.as_str(), String::new()),
                 Role::Tablespace => (volume.role.as_str(), volume.tablespace.as_deref().unwrap_or_default().to_owned()),
@@ -409,12 +414,15 @@ impl Objects {
     }
 }
 
-fn volumes(reports: &[ClusterReport]) -> impl Iterator<Item = (&ClusterReport, &VolumeReport)> {
+fn volumes(reports: &[Shown]) -> impl Iterator<Item = (&Shown, &VolumeReport)> {
     reports
         .iter()
-        .flat_map(|report| report.volumes.iter().map(move |volume| (report, volume)))
+        .flat_map(|report| report.volumes.iter().map(move |(volume, _)| (report, volume)))
 }
 
-fn members(reports: &[ClusterReport]) -> impl Iterator<Item = (&ClusterReport, &VolumeReport, &MemberReport)> {
-    volumes(reports).flat_map(|(report, volume)| volume.members.iter().map(move |member| (report, volume, member)))
+fn members(reports: &[Shown]) -> impl Iterator<Item = (&Shown, &VolumeReport, &Figures)> {
+    let volumes = reports
+        .iter()
+        .flat_map(|report| report.volumes.iter().map(move |volume| (report, volume)));
+    volumes.flat_map(|(report, (volume, figures))| figures.iter().map(move |figures| (report, volume, figures)))
 }
