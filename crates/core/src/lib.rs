@@ -14,6 +14,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod forecast;
 pub mod operation;
 pub mod plan;
 pub mod resolve;
