@@ -5,7 +5,7 @@ use std::sync::Arc;
 use csm_api::{Expansion, Settings, StoragePolicy, StoragePolicySpec};
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, Observation};
-use csm_gather::index::{Index, Sample};
+use csm_gather::index::{Index, Kind, Sample};
 use csm_gather::views::{ClassView, ClusterView, NodeView, PodObject, PodView};
 use csm_gather::world::{VolumeSettings, world};
 use csm_units::Bytes;
@@ -197,6 +197,13 @@ fn what_is_gone_leaves_nothing_behind() {
             port: Some(10250),
         }),
     );
+    let known = |index: &Index, kind| index.names(kind).iter().map(|(n, name)| format!("{n}/{name}")).collect::<Vec<_>>();
+    assert_eq!(known(&index, Kind::Cluster), ["db/my-pg"]);
+    assert_eq!(known(&index, Kind::Pvc), ["db/my-pg-1"]);
+    assert_eq!(known(&index, Kind::Pod), ["db/my-pg-1"]);
+    assert_eq!(known(&index, Kind::Node), ["/node-a"]);
+    assert_eq!(known(&index, Kind::StorageClass), ["/fast"]);
+    assert!(known(&index, Kind::PostgresStorage).is_empty());
     index.put_cluster(&key(), None);
     assert!(index.snapshot(&key()).is_none());
     assert!(index.nodes_to_sample().is_empty(), "nobody asks for a Cluster that is gone");

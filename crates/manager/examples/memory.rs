@@ -14,6 +14,10 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+/// As in the manager.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Instances of a Cluster, each with a data and a WAL volume.
 const INSTANCES: usize = 3;
 

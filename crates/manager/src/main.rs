@@ -6,6 +6,10 @@ use clap::Parser;
 use cnpg_storage_manager::run;
 use cnpg_storage_manager::settings::{Args, Command};
 
+/// It gives memory back: the C library's keeps what the lists at the start needed for as long as the process lives.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     // Another provider cannot have been installed before.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::{Key, Shared};
-use csm_gather::index::{Index, Wake};
+use csm_gather::index::{Index, Kind, ObjectName, Wake};
 use csm_gather::views::{ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels};
 
 /// Changes of many objects within this time are told to their policies once.
@@ -33,10 +33,14 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
         set: JoinSet::new(),
     };
 
-    tasks.namespaced::<csm_cnpg::Cluster>("clusters.postgresql.cnpg.io", None, |index, namespace, name, cluster| {
-        index.put_cluster(&cluster_key(namespace, name), cluster.as_ref().map(ClusterView::of))
-    });
+    tasks.namespaced::<csm_cnpg::Cluster>(
+        Kind::Cluster,
+        "clusters.postgresql.cnpg.io",
+        None,
+        |index, namespace, name, cluster| index.put_cluster(&cluster_key(namespace, name), cluster.as_ref().map(ClusterView::of)),
+    );
     tasks.namespaced::<PersistentVolumeClaim>(
+        Kind::Pvc,
         "persistentvolumeclaims",
         Some(OF_CLUSTERS),
         |index, namespace, name, pvc| match pvc {
@@ -44,11 +48,12 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_pvc(namespace, name),
         },
     );
-    tasks.namespaced::<PodObject>("pods", Some(OF_CLUSTERS), |index, namespace, name, pod| match pod {
+    tasks.namespaced::<PodObject>(Kind::Pod, "pods", Some(OF_CLUSTERS), |index, namespace, name, pod| match pod {
         Some(pod) => PodView::of(&pod).map_or_else(Wake::new, |view| index.put_pod(namespace, name, view)),
         None => index.remove_pod(namespace, name),
     });
     tasks.namespaced::<StorageEvent>(
+        Kind::StorageEvent,
         "storageevents.cnpg.supporttools.io",
         None,
         |index, namespace, name, event| match event {
@@ -57,6 +62,7 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
         },
     );
     tasks.namespaced::<PostgresStorage>(
+        Kind::PostgresStorage,
         "postgresstorages.cnpg.supporttools.io",
         None,
         |index, namespace, name, storage| match storage {
@@ -65,6 +71,7 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
         },
     );
     tasks.namespaced::<StoragePolicy>(
+        Kind::StoragePolicy,
         "storagepolicies.cnpg.supporttools.io",
         None,
         |index, namespace, name, policy| match policy {
@@ -73,19 +80,20 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
         },
     );
     tasks.cluster_wide::<ClusterStoragePolicy>(
+        Kind::ClusterStoragePolicy,
         "clusterstoragepolicies.cnpg.supporttools.io",
         |index, _, name, policy| match policy {
             Some(policy) => index.put_cluster_policy(&policy),
             None => index.remove_policy("", name),
         },
     );
-    tasks.cluster_wide::<NamespaceObject>("namespaces", |index, _, name, namespace| {
+    tasks.cluster_wide::<NamespaceObject>(Kind::Namespace, "namespaces", |index, _, name, namespace| {
         index.put_namespace(name, namespace.as_ref().map(namespace_labels))
     });
-    tasks.cluster_wide::<StorageClass>("storageclasses.storage.k8s.io", |index, _, name, class| {
+    tasks.cluster_wide::<StorageClass>(Kind::StorageClass, "storageclasses.storage.k8s.io", |index, _, name, class| {
         index.put_class(name, class.as_ref().map(ClassView::of))
     });
-    tasks.cluster_wide::<NodeObject>("nodes", |index, _, name, node| {
+    tasks.cluster_wide::<NodeObject>(Kind::Node, "nodes", |index, _, name, node| {
         index.put_node(name, node.as_ref().map(NodeView::of));
         Wake::new()
     });
@@ -104,16 +112,17 @@ struct Tasks<'a> {
 type Put<K> = fn(&mut Index, &str, &str, Option<K>) -> Wake;
 
 impl Tasks<'_> {
-    fn namespaced<K>(&mut self, name: &str, labels: Option<&'static str>, put: Put<K>)
+    fn namespaced<K>(&mut self, kind: Kind, name: &str, labels: Option<&'static str>, put: Put<K>)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
         if self.shared.settings.watch_namespaces.is_empty() {
-            self.spawn(name.to_owned(), Api::all(self.client.clone()), labels, put);
+            self.spawn(kind, name.to_owned(), Api::all(self.client.clone()), labels, put);
             return;
         }
         for namespace in &self.shared.settings.watch_namespaces {
             self.spawn(
+                kind,
                 format!("{name} in {namespace}"),
                 Api::namespaced(self.client.clone(), namespace),
                 labels,
@@ -122,14 +131,14 @@ impl Tasks<'_> {
         }
     }
 
-    fn cluster_wide<K>(&mut self, name: &str, put: Put<K>)
+    fn cluster_wide<K>(&mut self, kind: Kind, name: &str, put: Put<K>)
     where
         K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        self.spawn(name.to_owned(), Api::all(self.client.clone()), None, put);
+        self.spawn(kind, name.to_owned(), Api::all(self.client.clone()), None, put);
     }
 
-    fn spawn<K>(&mut self, name: String, api: Api<K>, labels: Option<&'static str>, put: Put<K>)
+    fn spawn<K>(&mut self, kind: Kind, name: String, api: Api<K>, labels: Option<&'static str>, put: Put<K>)
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
@@ -137,8 +146,9 @@ impl Tasks<'_> {
         // Known to readiness before the task runs, so that nothing is ready too soon.
         readiness.wait_for(&name, "first list not complete");
         self.set.spawn(async move {
-            let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
-            let sink = |change: Change<(String, String), K>| {
+            let key = |object: &K| -> ObjectName { (object.namespace().unwrap_or_default().into(), object.name_any().into()) };
+            let keys = || shared.index().names(kind);
+            let sink = |change: Change<ObjectName, K>| {
                 let (wake, matches_changed) = {
                     let mut index = shared.index();
                     let wake = match change {
@@ -155,7 +165,7 @@ impl Tasks<'_> {
                 }
                 shared.wake(wake);
             };
-            watch::run(&name, api, labels, readiness, stop, key, sink).await;
+            watch::run(&name, api, labels, readiness, stop, key, keys, sink).await;
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
 
-/// Objects a page of a list: bounds what is decoded at a time.
-const PAGE: u32 = 500;
+/// Objects a page of a list: bounds what is decoded at a time, about 10 KiB each for as long as it takes.
+const PAGE: u32 = 200;
 /// First pause after a failed watch.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after failed watches in a row.
@@ -29,7 +29,8 @@ pub enum Change<K, T> {
     Gone(K),
 }
 
-/// Watches `api` until `stop`, and tells `sink` of every change in order. `key` names an object.
+/// Watches `api` until `stop`, and tells `sink` of every change in order. `key` names an object, `keys` all that the sink
+/// knows: what this watch has told it and a new list lacks is gone.
 ///
 /// `name` is what readiness waits for: until the first list is complete, and with the reason while it fails.
 pub async fn run<K, T>(
@@ -39,9 +40,10 @@ pub async fn run<K, T>(
     readiness: Readiness,
     stop: CancellationToken,
     key: impl Fn(&T) -> K,
+    keys: impl Fn() -> Vec<K>,
     mut sink: impl FnMut(Change<K, T>),
 ) where
-    K: Clone + Eq + Hash,
+    K: Hash,
     T: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     readiness.wait_for(name, "first list not complete");
@@ -50,8 +52,12 @@ pub async fn run<K, T>(
         config = config.labels(labels);
     }
     let mut events = std::pin::pin!(watcher::watcher(api, config));
-    let mut known: HashSet<K> = HashSet::new();
-    let mut listed: HashSet<K> = HashSet::new();
+    // Names of thousands of objects would take more memory than what is kept of the objects. That two of a million names
+    // have one hash of 64 bits happens once in ten million lists; then one object is missed until the next.
+    let hasher = RandomState::new();
+    let hash = |key: &K| hasher.hash_one(key);
+    let mut known: HashSet<u64> = HashSet::new();
+    let mut listed: HashSet<u64> = HashSet::new();
     let mut pause = FIRST_PAUSE;
     let mut reported = String::new();
     let mut complete = false;
@@ -71,24 +77,27 @@ pub async fn run<K, T>(
                 match event {
                     Event::Init => listed.clear(),
                     Event::InitApply(object) => {
-                        listed.insert(key(&object));
+                        listed.insert(hash(&key(&object)));
                         sink(Change::Put(object));
                     }
                     Event::InitDone => {
-                        for gone in known.difference(&listed) {
-                            sink(Change::Gone(gone.clone()));
+                        let before = std::mem::replace(&mut known, std::mem::take(&mut listed));
+                        if before.iter().any(|hash| !known.contains(hash)) {
+                            let gone = |key: &K| before.contains(&hash(key)) && !known.contains(&hash(key));
+                            for key in keys().into_iter().filter(gone) {
+                                sink(Change::Gone(key));
+                            }
                         }
-                        known = std::mem::take(&mut listed);
                         complete = true;
                         readiness.done(name);
                     }
                     Event::Apply(object) => {
-                        known.insert(key(&object));
+                        known.insert(hash(&key(&object)));
                         sink(Change::Put(object));
                     }
                     Event::Delete(object) => {
                         let key = key(&object);
-                        known.remove(&key);
+                        known.remove(&hash(&key));
                         sink(Change::Gone(key));
                     }
                 }

@@ -4,6 +4,7 @@
 //! that change something return the Clusters that are to be looked at again.
 
 mod kept;
+mod names;
 mod policies;
 mod samples;
 
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
+pub use self::names::{Kind, ObjectName};
 pub use self::samples::Figures;
 
 use self::kept::{Claim, Instance, Record};
