@@ -2,7 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterRef, PolicyStatus, Settings};
+use crate::{ClusterRef, PolicyStatus, QuantityText, Settings};
 
 /// Defaults of a platform team for the Clusters of many namespaces.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -37,7 +37,23 @@ pub struct ClusterStoragePolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024))]
     pub exclude_clusters: Vec<ClusterRef>,
+    /// What no more specific policy can exceed: the tightest of all that match a Cluster holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
     /// The settings.
     #[serde(flatten)]
     pub settings: Settings,
+}
+
+/// What no more specific policy can exceed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bounds {
+    /// The size that no volume passes, such as "2Ti".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<QuantityText>,
+    /// Growths of a volume in a rolling 24 hours, 1 to 50. Catch-ups and rescues do not count against it.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 50").message("bounds.maxActionsPerDay must be between 1 and 50"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_actions_per_day: Option<i32>,
 }

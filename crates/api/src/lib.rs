@@ -14,8 +14,9 @@ mod settings;
 mod storage_event;
 mod storage_policy;
 mod vocabulary;
+mod volume_settings;
 
-pub use cluster_storage_policy::{ClusterStoragePolicy, ClusterStoragePolicySpec};
+pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePolicySpec};
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
 pub use names::{FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, VERSION, annotation, label};
 pub use postgres_storage::{
@@ -30,7 +31,11 @@ pub use storage_event::{
     VerifiedBy, VolumeReference,
 };
 pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
-pub use vocabulary::{EventType, Model, Role, State, Trigger, Urgency, Verdict};
+pub use vocabulary::{EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
+pub use volume_settings::{
+    EmergencyGrow, MaintenanceWindow, Resize, ResizeExpansion, ResizeStrategy, ResizeTriggers, StepText, TablespaceSettings,
+    VolumeSettings, WalSafetyPolicy,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -70,13 +70,55 @@ impl JsonSchema for QuantityText {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "x-kubernetes-int-or-string": true,
-            "maxLength": 64,
-            "x-kubernetes-validations": [{
-                "rule": "type(self) == int ? self > 0 : isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
-                "messageExpression": "'\"' + string(self) + '\" is not a positive quantity; write for example \"100Gi\"'",
-            }],
-        })
+        let wrong = "is not a positive quantity; write for example \"100Gi\"";
+        schema(
+            "type(self) == int ? self > 0 : isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+            &format!("'\"' + string(self) + '\" {wrong}'"),
+            false,
+        )
     }
+}
+
+/// A whole number or a text that must satisfy a rule. A field that may be left out may also be null.
+fn schema(rule: &str, message: &str, nullable: bool) -> Schema {
+    let mut schema = json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 64,
+        "x-kubernetes-validations": [{"rule": rule, "messageExpression": message}],
+    });
+    if nullable {
+        schema.insert("nullable".to_owned(), true.into());
+    }
+    schema
+}
+
+/// The schema of a quantity of 1Mi or more: sizes are counted in MiB.
+pub(crate) fn at_least_one_mebibyte_or_null(_: &mut SchemaGenerator) -> Schema {
+    let wrong = "is not a quantity of 1Mi or more; write for example \"5Gi\"";
+    schema(
+        "type(self) == int ? self >= 1048576 : isQuantity(self) && quantity(self).compareTo(quantity('1Mi')) >= 0",
+        &format!("'\"' + string(self) + '\" {wrong}'"),
+        true,
+    )
+}
+
+/// The schema of a quantity that may be zero.
+pub(crate) fn zero_or_more_or_null(_: &mut SchemaGenerator) -> Schema {
+    let wrong = "is not a quantity of 0 or more; write for example \"10Gi\"";
+    schema(
+        "type(self) == int ? self >= 0 : isQuantity(self) && quantity(self).compareTo(quantity('0')) >= 0",
+        &format!("'\"' + string(self) + '\" {wrong}'"),
+        true,
+    )
+}
+
+/// The schema of a step: a percentage or a quantity, never a bare number.
+pub(crate) fn step_or_null(_: &mut SchemaGenerator) -> Schema {
+    let bare = "is a bare number; write \"20%\" or \"20Gi\"";
+    let wrong = "is neither a percentage from 1% to 1000% nor a quantity of 1Mi or more; write for example \"20%\" or \"20Gi\"";
+    schema(
+        "type(self) == int ? false : self.endsWith('%') ? self.matches('^0*([1-9][0-9]{0,2}|1000)%$') : isQuantity(self) && quantity(self).compareTo(quantity('1Mi')) >= 0",
+        &format!("'step: \"' + string(self) + (type(self) == int ? '\" {bare}' : '\" {wrong}')"),
+        true,
+    )
 }

@@ -1,12 +1,12 @@
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::QuantityText;
+use crate::{QuantityText, TablespaceSettings, VolumeSettings};
 
 /// The block of settings that all three policy kinds share. Every field is optional; a missing one is
 /// inherited from the next less specific object, in the end from the manager's defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// Decide, record and report; change nothing. Default false.
@@ -18,6 +18,33 @@ pub struct Settings {
     /// How a volume grows once it has reached `thresholds.expansion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expansion: Option<Expansion>,
+    /// A volume whose growth is held by a cooldown, a window, a limit of the fleet or a check of WAL is never left to
+    /// fill up: it grows by a small step. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency_runway: Option<bool>,
+    /// PGDATA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<VolumeSettings>,
+    /// The separate WAL volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_storage: Option<VolumeSettings>,
+    /// Tablespaces, by name. Of each object the entry of that name counts, else its entry "*".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "tablespaces")]
+    pub tablespaces: Option<Vec<TablespaceSettings>>,
+}
+
+/// A list that the API server merges by name.
+fn tablespaces(generator: &mut SchemaGenerator) -> Schema {
+    let entry = TablespaceSettings::json_schema(generator);
+    json_schema!({
+        "type": "array",
+        "nullable": true,
+        "maxItems": 64,
+        "items": entry,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+    })
 }
 
 impl Settings {
@@ -28,10 +55,17 @@ impl Settings {
             dry_run,
             thresholds,
             expansion,
+            emergency_runway,
+            storage,
+            wal_storage,
+            tablespaces,
         } = self;
         dry_run.is_none()
             && thresholds.as_ref().is_none_or(|t| *t == Thresholds::default())
             && expansion.as_ref().is_none_or(|e| *e == Expansion::default())
+            && emergency_runway.is_none()
+            && [storage, wal_storage].into_iter().flatten().all(|v| *v == VolumeSettings::default())
+            && tablespaces.iter().flatten().all(|t| t.storage == VolumeSettings::default())
     }
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::vocabulary;
-use crate::{Condition, EventType, Role, Trigger};
+use crate::{Condition, EventType, Role, Trigger, Urgency};
 
 /// One operation: its audit trail, its crash-safe journal and an entry of the budget's ledger in one.
 ///
@@ -44,6 +44,34 @@ pub struct StorageEventSpec {
     pub message: String,
     /// The growth.
     pub expansion: ExpansionSpec,
+}
+
+impl Trigger {
+    /// What a growth is recorded as; `windowed`: a planned one in a maintenance window.
+    #[must_use]
+    pub fn of(urgency: Urgency, reason: crate::Reason, windowed: bool) -> Self {
+        match urgency {
+            Urgency::Rescue | Urgency::Emergency | Urgency::Runway => Self::Emergency,
+            Urgency::CatchUp => Self::CatchUp,
+            Urgency::Planned if reason == crate::Reason::TimeToFull => Self::Forecast,
+            Urgency::Planned if windowed => Self::Scheduled,
+            Urgency::Planned => Self::ThresholdBreach,
+        }
+    }
+}
+
+impl StorageEventSpec {
+    /// How pressing the operation was. A catch-up of members whose disk is full is a catch-up here: it counts against no budget.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        match (self.trigger, self.reason) {
+            (Trigger::CatchUp, _) => Urgency::CatchUp,
+            (Trigger::Emergency, crate::Reason::DiskFull) => Urgency::Rescue,
+            (Trigger::Emergency, crate::Reason::Runway) => Urgency::Runway,
+            (Trigger::Emergency, _) => Urgency::Emergency,
+            (Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast, _) => Urgency::Planned,
+        }
+    }
 }
 
 /// Names a Cluster, by name and identity.

@@ -45,6 +45,19 @@ vocabulary! {
     Model {
         /// By a share of its size, once percent used reaches `thresholds.expansion`.
         Thresholds = "Thresholds",
+        /// In bounded steps, when a trigger fires.
+        Resize = "Resize",
+        /// Towards a share of free space, between a floor and a ceiling (`request`, `limit`).
+        Target = "Target",
+    }
+}
+vocabulary! {
+    /// What the triggers of the resize model look at.
+    Mode {
+        /// Figures as they are.
+        Standard = "Standard",
+        /// The forecast as well.
+        Predictive = "Predictive",
     }
 }
 vocabulary! {
@@ -56,6 +69,8 @@ vocabulary! {
         Grow = "Grow",
         /// Members smaller than the volume grow to its size.
         CatchUp = "CatchUp",
+        /// All members grow, so that an instance that is down because its disk is full can start again.
+        Rescue = "Rescue",
         /// Something is wanted, or could be, and a gate holds it.
         Hold = "Hold",
     }
@@ -63,6 +78,12 @@ vocabulary! {
 vocabulary! {
     /// How pressing a wanted growth is.
     Urgency {
+        /// An instance is down because the volume is full.
+        Rescue = "rescue",
+        /// The volume is about to fill: gates that only pace growth do not hold it.
+        Emergency = "emergency",
+        /// A planned growth is held, and the volume is about to fill in the meantime.
+        Runway = "runway",
         /// In the normal course of things.
         Planned = "planned",
         /// A member is smaller than its volume.
@@ -78,10 +99,14 @@ vocabulary! {
         Paused = "Paused",
         /// A growth is under way.
         Resizing = "Resizing",
+        /// An emergency, a runway or a rescue is decided, or held.
+        Emergency = "Emergency",
         /// It would grow, were it not a dry run.
         DryRun = "DryRun",
         /// It has reached its ceiling.
         AtLimit = "AtLimit",
+        /// A growth waits for the maintenance window.
+        PendingGrowth = "PendingGrowth",
         /// There are no figures to decide on.
         WaitingForDiskStatus = "WaitingForDiskStatus",
         /// A gate holds it, or a resize is stuck.
@@ -104,27 +129,13 @@ vocabulary! {
     Trigger {
         /// A threshold was passed (planned).
         ThresholdBreach = "threshold-breach",
+        /// Planned, in a maintenance window.
+        Scheduled = "scheduled",
+        /// The forecast said so (planned).
+        Forecast = "forecast",
+        /// An emergency, a runway or a rescue.
+        Emergency = "emergency",
         /// A member was smaller than its volume.
         CatchUp = "catch-up",
-    }
-}
-
-impl Trigger {
-    /// The trigger that an urgency is recorded as.
-    #[must_use]
-    pub const fn of(urgency: Urgency) -> Self {
-        match urgency {
-            Urgency::Planned => Self::ThresholdBreach,
-            Urgency::CatchUp => Self::CatchUp,
-        }
-    }
-
-    /// The urgency that a recorded trigger stands for.
-    #[must_use]
-    pub const fn urgency(self) -> Urgency {
-        match self {
-            Self::ThresholdBreach => Urgency::Planned,
-            Self::CatchUp => Urgency::CatchUp,
-        }
     }
 }

@@ -11,7 +11,7 @@ use csm_api::{Expansion, Settings, Urgency};
 use csm_core::check::check;
 use csm_core::plan::plan;
 use csm_core::resolve::{Origin, OriginKind, Policy, Selector, resolve};
-use csm_core::world::{Class, Cluster, ClusterKey, Fencing, Limits, Member, Observation, Operation, Pause, Volume, VolumeKey, World};
+use csm_core::world::{Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Volume, VolumeKey, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,6 +58,7 @@ fn world(now: Timestamp, percent: u64) -> World {
         namespace_selector: None,
         exclude: Vec::new(),
         settings: Arc::new(settings),
+        bounds: None,
         problems: Vec::new(),
     };
     World {
@@ -70,11 +71,15 @@ fn world(now: Timestamp, percent: u64) -> World {
             fencing: Fencing::None,
             resize_in_use_volumes: true,
             primary: Some("orders-1".into()),
+            breaker: Breaker::default(),
+            wal: None,
         },
         resolution: Arc::new(resolve(&[&policy], None, &Settings::default())),
         volumes: [VolumeKey::DATA, VolumeKey::WAL].map(|key| volume(key, now, percent)).to_vec(),
         operations: (0..10).map(|i| operation(now, i)).collect(),
         limits: Limits::default(),
+        fleet: Fleet::default(),
+        global_breaker: Breaker::default(),
     }
 }
 
@@ -94,6 +99,7 @@ fn volume(key: VolumeKey, now: Timestamp, percent: u64) -> Volume {
                 name: "fast".into(),
                 expandable: true,
                 shared_filesystem: false,
+                provider_limit: None,
             },
             observation: Some(Observation {
                 used,
@@ -106,6 +112,8 @@ fn volume(key: VolumeKey, now: Timestamp, percent: u64) -> Volume {
             resize: None,
             twin: false,
             pod_running: true,
+            disk_full: false,
+            history: Arc::default(),
         }
     };
     Volume {

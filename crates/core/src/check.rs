@@ -10,7 +10,7 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 
 use crate::decision::{Decision, MemberPlan, Plan};
-use crate::resolve::{Resolution, Resolved};
+use crate::resolve::{Resolution, Resolved, Sizing};
 use crate::world::{Fencing, Member, Pause, Volume, VolumeKey, World};
 
 /// What must never happen.
@@ -129,7 +129,7 @@ pub fn check(world: &World, plan: &Plan, now: Timestamp) -> Result<(), Vec<Viola
             report(Rule::Volume, "a second decision for this volume".to_owned());
         }
         match decision.verdict {
-            Verdict::Grow | Verdict::CatchUp => {
+            Verdict::Grow | Verdict::CatchUp | Verdict::Rescue => {
                 cluster(world, now, &mut report);
                 action(world, volume, decision, now, &mut report);
             }
@@ -219,11 +219,8 @@ fn action(world: &World, volume: &Volume, decision: &Decision, now: Timestamp, r
         report(Rule::SharedFilesystem, "the figures of a member are not its own".to_owned());
     }
     second_operation(world, decision, &patched, report);
-    if decision.verdict == Verdict::Grow
-        && decision.reason == Reason::UsageThreshold
-        && !volume.members.iter().any(|m| is_evidence(world, m, now))
-    {
-        report(Rule::NoEvidence, "no recent figures reach the threshold".to_owned());
+    if !needs_no_figures(decision) && !volume.members.iter().any(|m| is_evidence(world, volume, decision.reason, m, now)) {
+        report(Rule::NoEvidence, format!("no recent figures are a reason to grow ({})", decision.reason));
     }
 }
 
@@ -298,8 +295,13 @@ fn second_operation(world: &World, decision: &Decision, patched: &[&MemberPlan],
     }
 }
 
+/// What is wanted whatever is used: catching up, the floor that a person asked for, and a disk that is known to be full.
+fn needs_no_figures(decision: &Decision) -> bool {
+    decision.verdict == Verdict::CatchUp || matches!(decision.reason, Reason::RequestFloor | Reason::DiskFull)
+}
+
 /// Whether a member's figures are reason enough to grow.
-fn is_evidence(world: &World, member: &Member, now: Timestamp) -> bool {
+fn is_evidence(world: &World, volume: &Volume, reason: Reason, member: &Member, now: Timestamp) -> bool {
     let (Some(figures), Some(settings)) = (&member.observation, settings(world)) else {
         return false;
     };
@@ -307,7 +309,15 @@ fn is_evidence(world: &World, member: &Member, now: Timestamp) -> bool {
     let limit = interval.saturating_mul(3).max(300_000_000_000);
     let age = now.duration_since(figures.at).as_nanos();
     let after_resize = member.last_resize_at.is_none_or(|end| figures.at > end && now > end);
+    if age > limit || !after_resize {
+        return false;
+    }
     let total = figures.used.wide().saturating_add(figures.available.wide());
-    let threshold = i128::from(settings.thresholds.expansion.value.get());
-    age <= limit && after_resize && figures.used.wide().saturating_mul(100) >= threshold.saturating_mul(total)
+    let used = figures.used.wide().saturating_mul(100);
+    let share = |percent: i128| percent.saturating_mul(total);
+    match (reason, settings.volumes.of(&volume.key).map(|rules| &rules.sizing)) {
+        (Reason::UsageThreshold, Ok(Sizing::Thresholds)) => used >= share(i128::from(settings.thresholds.expansion.value.get())),
+        (Reason::UsageThreshold, Ok(Sizing::Resize(rules))) => used > share(i128::from(rules.usage_threshold.value.get())),
+        (_, rules) => total > 0 && rules.is_ok(),
+    }
 }

@@ -5,7 +5,8 @@ use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::resolve::Resolution;
-use crate::world::{ResizeStage, VolumeKey};
+use crate::validate::Problem;
+use crate::world::{ProviderLimit, ResizeStage, VolumeKey};
 
 /// What is to be done for one Cluster, and when to look again.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,8 +53,8 @@ pub struct Decision {
     pub percent_used: Option<Percent>,
     /// The earliest moment at which no gate that time alone opens holds what is wanted.
     pub next_action_at: Option<Timestamp>,
-    /// Operations that the API server accepted in the last 24 h, catch-ups aside.
-    pub actions_last_24h: u32,
+    /// The actions of the last 24 hours, and what they leave.
+    pub budget: Budget,
     /// What a person should know besides.
     pub warnings: Vec<Warning>,
     /// The few figures that the verdict rests on.
@@ -64,7 +65,7 @@ impl Decision {
     /// Whether something is to be done.
     #[must_use]
     pub const fn acts(&self) -> bool {
-        matches!(self.verdict, Verdict::Grow | Verdict::CatchUp)
+        matches!(self.verdict, Verdict::Grow | Verdict::CatchUp | Verdict::Rescue)
     }
 }
 
@@ -75,7 +76,8 @@ pub struct Wanted {
     pub reason: Reason,
     /// How pressing it is.
     pub urgency: Urgency,
-    /// To which size. Where the ceiling leaves no room for it, the size without that ceiling.
+    /// To which size. Where the ceiling leaves no room for it, the size without that ceiling; none where only a member
+    /// that is larger than the ceiling wants it.
     pub to: Option<Bytes>,
     /// The gate that holds it.
     pub held_by: Reason,
@@ -95,6 +97,10 @@ pub struct Ceiling {
 pub enum CeilingSource {
     /// `expansion.maxSize`.
     MaxSize,
+    /// The model's own `limit`.
+    Limit,
+    /// `bounds.maxSize` of a ClusterStoragePolicy.
+    Bound,
     /// The storage has refused more.
     Learned,
     /// The manager's own, where no other is set (`defaultCeilingFactor`).
@@ -107,6 +113,8 @@ impl CeilingSource {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MaxSize => "expansion.maxSize",
+            Self::Limit => "limit",
+            Self::Bound => "bounds.maxSize of a ClusterStoragePolicy",
             Self::Learned => "the largest size that the storage has allowed",
             Self::Fallback => "the manager's default ceiling",
         }
@@ -225,4 +233,79 @@ pub enum Cause {
         /// When the gate opens.
         at: Timestamp,
     },
+    /// The settings of this volume do not validate.
+    Invalid(Arc<[Problem]>),
+    /// A circuit breaker is open.
+    Breaker {
+        /// That of the whole fleet.
+        global: bool,
+    },
+    /// The budget is used up, or what is left of it is reserved.
+    Budget {
+        /// What counts against it.
+        actions: u32,
+        /// The most in 24 hours.
+        max: u32,
+        /// What planned growth leaves for emergencies.
+        reserved: u32,
+        /// When the gate opens.
+        at: Option<Timestamp>,
+    },
+    /// A PVC was changed as often as its provisioner allows.
+    Provider {
+        /// The PVC.
+        pvc: Arc<str>,
+        /// Its provisioner's limit.
+        limit: ProviderLimit,
+        /// When the gate opens.
+        at: Option<Timestamp>,
+    },
+    /// Too many resizes are under way.
+    Fleet {
+        /// How many.
+        in_progress: u32,
+        /// The most.
+        limit: u32,
+    },
+    /// The maintenance window is closed.
+    Window {
+        /// When it opens; none: never.
+        at: Option<Timestamp>,
+    },
+    /// WAL archiving fails.
+    Archive {
+        /// When a file was last archived.
+        last_archived: Option<Timestamp>,
+        /// When archiving last failed.
+        last_failed: Option<Timestamp>,
+    },
+    /// WAL files wait to be archived.
+    Pending {
+        /// How many.
+        files: u32,
+        /// The most.
+        max: u32,
+    },
+    /// Inactive slots hold back WAL.
+    Slots {
+        /// Their names.
+        names: Vec<Arc<str>>,
+        /// What they hold back.
+        retained: Bytes,
+        /// The most.
+        max: Bytes,
+    },
+}
+
+/// The actions of a volume in the last 24 hours, and what they leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Operations that the API server accepted in the last 24 h, catch-ups aside.
+    pub actions_last_24h: u32,
+    /// What planned growth may still do; none: no limit, or none of this kind.
+    pub available_for_planned: Option<u32>,
+    /// What emergencies may still do besides.
+    pub available_for_emergency: Option<u32>,
+    /// When the oldest of the actions drops out.
+    pub resets_at: Option<Timestamp>,
 }

@@ -141,6 +141,42 @@ fn cause_inputs(cause: &Cause) -> Vec<(&'static str, String)> {
             ("figuresMaxAge", format!("{limit:#}")),
         ],
         Cause::Until { at } => vec![("opensAt", at.to_string())],
+        Cause::Invalid(problems) => vec![("problems", gates::list(problems.iter().map(ToString::to_string)))],
+        Cause::Breaker { global } => vec![("circuitBreaker", if *global { "global" } else { "of the Cluster" }.to_owned())],
+        Cause::Budget {
+            actions,
+            max,
+            reserved,
+            at,
+        } => vec![
+            ("actionsLast24h", actions.to_string()),
+            ("maxActionsPerDay", max.to_string()),
+            ("reservedForEmergency", reserved.to_string()),
+            ("opensAt", gates::moment(*at, "never")),
+        ],
+        Cause::Provider { pvc, limit, at } => vec![
+            ("heldPvc", text(pvc)),
+            ("providerLimit", format!("{} in {:#}", limit.max_actions, limit.period)),
+            ("opensAt", gates::moment(*at, "unknown")),
+        ],
+        Cause::Fleet { in_progress, limit } => vec![
+            ("resizesInProgress", in_progress.to_string()),
+            ("fleetLimit", limit.to_string()),
+        ],
+        Cause::Window { at } => vec![("opensAt", gates::moment(*at, "never"))],
+        Cause::Archive {
+            last_archived,
+            last_failed,
+        } => vec![
+            ("lastArchived", gates::moment(*last_archived, "never")),
+            ("lastFailed", gates::moment(*last_failed, "never")),
+        ],
+        Cause::Pending { files, max } => vec![("pendingFiles", files.to_string()), ("maxPendingWALFiles", max.to_string())],
+        Cause::Slots { names, retained, max } => vec![
+            ("inactiveSlots", gates::list(names)),
+            ("retained", retained.to_string()),
+            ("maxSlotRetentionBytes", max.to_string()),
+        ],
     }
 }
 
@@ -166,7 +202,7 @@ pub fn sentence(decision: &Decision) -> String {
             }
             text
         }
-        Verdict::Grow => format!(
+        Verdict::Grow | Verdict::Rescue => format!(
             "{subject}: grows from {} to {}{}",
             decision.from,
             size_of(decision.to),
@@ -253,11 +289,8 @@ fn clause(reason: Reason, decision: &Decision) -> String {
                 conflicting(conflicts, " and ")
             );
         }
-        (Reason::PolicyInvalid, Cause::Settings(resolution)) => {
-            let problem = match &**resolution {
-                Resolution::Invalid(problems) => problems.first().map(ToString::to_string),
-                Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Settings(_) => None,
-            };
+        (Reason::PolicyInvalid, Cause::Invalid(problems)) => {
+            let problem = problems.first().map(ToString::to_string);
             return format!("its settings are not valid: {}", problem.unwrap_or_default());
         }
         (Reason::ClusterDeleting, _) => "the Cluster is being deleted",
@@ -389,6 +422,8 @@ fn limit_clause(decision: &Decision) -> String {
     };
     let remedy = match source {
         CeilingSource::MaxSize => "raise expansion.maxSize, or free space",
+        CeilingSource::Limit => "raise limit, or free space",
+        CeilingSource::Bound => "raise bounds.maxSize of the ClusterStoragePolicy, or free space",
         CeilingSource::Learned => "free space, or give the storage more room",
         CeilingSource::Fallback => "set expansion.maxSize to allow more, or free space",
     };

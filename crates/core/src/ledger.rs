@@ -1,38 +1,45 @@
 //! What the ledger says of one volume.
 
 use csm_api::Urgency;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::freshness::{DAY, after, before};
 use crate::view::MemberView;
 use crate::world::{Member, Operation, Volume, World};
 
 /// What the operations of a volume come to, in one pass over them.
-pub(crate) struct Ledger<'a> {
+pub(crate) struct Ledger {
     /// Accepted ones of the last 24 h, catch-ups aside.
-    pub actions_last_24h: u32,
-    /// When that number changes next.
-    pub count_changes_at: Option<Timestamp>,
+    pub actions: u32,
+    /// Of these, rescues.
+    pub rescues: u32,
+    /// Of these, emergencies.
+    pub emergencies: u32,
+    /// Start of the oldest of the actions.
+    pub oldest: Option<Timestamp>,
+    /// When these numbers change next.
+    pub changes_at: Option<Timestamp>,
     /// Start of the newest accepted growth; a catch-up is none.
     pub last_growth: Option<Timestamp>,
-    /// The newest unfinished operation.
-    pub unfinished: Option<&'a Operation>,
+    /// Whether an operation is unfinished.
+    pub unfinished: bool,
 }
 
-impl<'a> Ledger<'a> {
-    pub fn new(world: &'a World, volume: &Volume, now: Timestamp) -> Self {
+impl Ledger {
+    pub fn new(world: &World, volume: &Volume, now: Timestamp) -> Self {
         let day_ago = before(now, DAY);
         let mut ledger = Self {
-            actions_last_24h: 0,
-            count_changes_at: None,
+            actions: 0,
+            rescues: 0,
+            emergencies: 0,
+            oldest: None,
+            changes_at: None,
             last_growth: None,
-            unfinished: None,
+            unfinished: false,
         };
         for operation in world.operations.iter().filter(|o| o.volume == volume.key) {
-            if !operation.done {
-                ledger.unfinished = Some(newer(ledger.unfinished, operation));
-            }
-            if !operation.accepted || operation.urgency == Urgency::CatchUp {
+            ledger.unfinished |= !operation.done;
+            if !operation.counts() {
                 continue;
             }
             let start = operation.started_at;
@@ -40,15 +47,32 @@ impl<'a> Ledger<'a> {
             let change = if start > now {
                 Some(start)
             } else if start > day_ago {
-                ledger.actions_last_24h = ledger.actions_last_24h.saturating_add(1);
+                ledger.actions = ledger.actions.saturating_add(1);
+                match operation.urgency {
+                    Urgency::Rescue => ledger.rescues = ledger.rescues.saturating_add(1),
+                    Urgency::Emergency => ledger.emergencies = ledger.emergencies.saturating_add(1),
+                    Urgency::Planned | Urgency::Runway | Urgency::CatchUp => {}
+                }
+                ledger.oldest = earliest(ledger.oldest, Some(start));
                 Some(after(start, DAY))
             } else {
                 None
             };
-            ledger.count_changes_at = earliest(ledger.count_changes_at, change);
+            ledger.changes_at = earliest(ledger.changes_at, change);
         }
         ledger
     }
+}
+
+/// When, at or after `from`, no more than `allowed` of these actions are less than `period` old; none where that is
+/// so at `from`.
+pub(crate) fn drops_to(starts: impl Iterator<Item = Timestamp>, allowed: u32, period: SignedDuration, from: Timestamp) -> Option<Timestamp> {
+    let oldest = before(from, period);
+    let mut counted: Vec<Timestamp> = starts.filter(|start| *start > oldest && *start <= from).collect();
+    let excess = counted.len().checked_sub(usize::try_from(allowed).ok()?)?;
+    counted.sort_unstable();
+    let last = counted.get(excess.checked_sub(1)?)?;
+    Some(after(*last, period))
 }
 
 /// The earlier of two moments, where there is one.

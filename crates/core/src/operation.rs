@@ -6,14 +6,14 @@
 
 use csm_api::{
     AffectedPvc, ClusterReference, Condition, ConditionStatus, EventType, ExpansionSpec, Phase, PvcPhase, PvcStatus, Reason, StorageEvent,
-    StorageEventSpec, StorageEventStatus, Trigger, Urgency, VerifiedBy, VolumeReference, condition,
+    StorageEventSpec, StorageEventStatus, Trigger, Urgency, Verdict, VerifiedBy, VolumeReference, condition,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::plan::Decision;
-use crate::resolve::Resolution;
+use crate::resolve::{Resolution, Resolved, Sizing, VolumeRules};
 use crate::world::{Member, ResizeStage, Volume, World};
 
 /// How long after a refused or infeasible growth the next one is tried: planner.md, gate 12a.
@@ -54,7 +54,7 @@ pub fn record(world: &World, decision: &Decision, parallelism: i32, message: Str
             uid: world.cluster.uid.to_string(),
         },
         event_type: EventType::Expansion,
-        trigger: Trigger::of(decision.urgency.unwrap_or(Urgency::Planned)),
+        trigger: trigger(world, decision),
         volume: VolumeReference {
             role: decision.volume.role,
             tablespace: decision.volume.tablespace.as_deref().map(str::to_owned),
@@ -98,6 +98,27 @@ pub struct Patch {
     pub to: Bytes,
 }
 
+/// What a decision is recorded as. A catch-up is recorded as one, also where it brings a full disk back.
+fn trigger(world: &World, decision: &Decision) -> Trigger {
+    if decision.verdict == Verdict::CatchUp {
+        return Trigger::CatchUp;
+    }
+    let windowed = match &*world.resolution {
+        Resolution::Settings(settings) => settings.volumes.of(&decision.volume).is_ok_and(|rules| rules.window.is_some()),
+        Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_) => false,
+    };
+    Trigger::of(decision.urgency.unwrap_or(Urgency::Planned), decision.reason, windowed)
+}
+
+/// Whether growth is switched on for a volume of this model.
+fn is_enabled(settings: &Resolved, rules: &VolumeRules) -> bool {
+    match &rules.sizing {
+        Sizing::Thresholds => settings.expansion.enabled.value,
+        Sizing::Resize(resize) => resize.enabled.value,
+        Sizing::Target(_) => true,
+    }
+}
+
 /// Whether a growth of `volume` to `to` that was decided before may go on to its next PVC, or what stands against it.
 ///
 /// # Errors
@@ -109,12 +130,11 @@ pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> 
         Resolution::Invalid(_) => return Err(Reason::PolicyInvalid),
         Resolution::Settings(settings) => settings,
     };
-    let max_size = settings.expansion.max_size.as_ref().map(|f| f.value);
-    let set = max_size.into_iter().chain(volume.learned_ceiling).min();
-    let ceiling = set.or(volume.fallback_ceiling);
+    let rules = settings.volumes.of(&volume.key).map_err(|_| Reason::PolicyInvalid)?;
+    let ceiling = crate::view::highest_ceiling(settings, rules, volume);
     let checks = [
         (world.cluster.deleting, Reason::ClusterDeleting),
-        (!settings.expansion.enabled.value, Reason::Disabled),
+        (!is_enabled(settings, rules), Reason::Disabled),
         (world.cluster.pause.in_force(now), Reason::Paused),
         (world.cluster.hibernated, Reason::Hibernated),
         (

@@ -5,23 +5,31 @@
 
 use std::sync::Arc;
 
-use csm_api::{Model, Reason, State, Verdict};
-use csm_units::Percent;
-use jiff::Timestamp;
+use csm_api::{Reason, State, Urgency, Verdict};
+use csm_units::{Bytes, Percent};
+use jiff::{SignedDuration, Timestamp};
 
-pub use crate::decision::{Cause, Ceiling, CeilingSource, Decision, Facts, MemberPlan, Plan, Usage, Wanted, Warning};
+pub use crate::decision::{Budget, Cause, Ceiling, CeilingSource, Decision, Facts, MemberPlan, Plan, Usage, Wanted, Warning};
 use crate::freshness::after;
 use crate::gates::{self, Gate, Held};
 use crate::ledger::{InFlight, earliest};
 use crate::size;
 use crate::triggers::{self, Trigger};
-use crate::view::{MemberView, View, Want};
-use crate::world::{Pause, World};
+use crate::view::{Kind, MemberView, View, Want};
+use crate::world::{Pause, VolumeKey, World};
 
 /// What fires, in this order.
 pub(crate) const TRIGGERS: &[Trigger] = &[
-    triggers::usage::trigger,   // 4
-    triggers::lagging::trigger, // 11
+    triggers::disk_full::trigger,     // 1
+    triggers::critical::threshold,    // 2
+    triggers::critical::minimum_free, // 3
+    triggers::usage::trigger,         // 4, 5
+    triggers::free_space::trigger,    // 6
+    triggers::inodes::trigger,        // 7
+    triggers::forecast::trigger,      // 8
+    triggers::target::floor,          // 9
+    triggers::target::buffer,         // 10
+    triggers::lagging::trigger,       // 11
 ];
 
 /// What holds, in this order.
@@ -41,9 +49,16 @@ pub(crate) const GATES: &[Gate] = &[
     gates::shared_filesystem::GATE, // 11
     gates::resize_in_flight::GATE,  // 12
     gates::retry_later::GATE,       // 12a
+    gates::circuit::GATE,           // 13
     gates::observation::GATE,       // 14
     gates::at_limit::GATE,          // 15
+    gates::budget::GATE,            // 16
+    gates::provider_limit::GATE,    // 17
     gates::cooldown::GATE,          // 18
+    gates::fleet_limit::GATE,       // 19
+    gates::window::GATE,            // 20
+    gates::wal_risk::GATE,          // 21
+    gates::wal_health::GATE,        // 22
     gates::dry_run::GATE,           // 23
 ];
 
@@ -66,6 +81,14 @@ pub fn plan(world: &World, now: Timestamp) -> Plan {
     Plan { decisions, look_again_at }
 }
 
+/// How long until the worst member of a volume is full, where it fills. Not part of a decision: it is made only where
+/// somebody asks for it.
+#[must_use]
+pub fn time_to_full(world: &World, now: Timestamp, volume: &VolumeKey) -> Option<SignedDuration> {
+    let volume = world.volumes.iter().find(|v| v.key == *volume)?;
+    View::new(world, volume, now, &mut Vec::new()).time_to_full()
+}
+
 /// The first that fires.
 pub(crate) fn fired(view: &View) -> Option<Want> {
     TRIGGERS.iter().find_map(|trigger| trigger(view))
@@ -74,11 +97,15 @@ pub(crate) fn fired(view: &View) -> Option<Want> {
 /// What came of one volume: what is done, and what is not.
 struct Outcome {
     verdict: Verdict,
-    /// What is done, or what the Hold keeps.
+    /// What is done.
     done: Option<Want>,
-    /// What is wanted and held, and by what.
+    /// What is wanted and held, and by which gate.
     held: Option<(Want, Reason)>,
     reason: Reason,
+    /// The gates that a runway passed.
+    passed: Vec<Reason>,
+    /// What waits for its time: what is held, or the growth that a runway stands in for.
+    waits: Option<Want>,
     cause: Cause,
 }
 
@@ -89,16 +116,25 @@ impl Outcome {
             done: None,
             held: None,
             reason: Reason::BelowThresholds,
+            passed: Vec::new(),
+            waits: None,
             cause: Cause::None,
         }
     }
 
     fn go(want: Want) -> Self {
+        let verdict = match (want.kind, want.urgency) {
+            (Kind::CatchUp, _) => Verdict::CatchUp,
+            (_, Urgency::Rescue) => Verdict::Rescue,
+            _ => Verdict::Grow,
+        };
         Self {
-            verdict: if want.is_catch_up() { Verdict::CatchUp } else { Verdict::Grow },
+            verdict,
             done: Some(want),
             held: None,
             reason: want.reason,
+            passed: Vec::new(),
+            waits: None,
             cause: Cause::None,
         }
     }
@@ -109,6 +145,8 @@ impl Outcome {
             done: None,
             held: want.map(|want| (want, held.reason)),
             reason: held.reason,
+            passed: Vec::new(),
+            waits: want,
             cause: held.cause,
         }
     }
@@ -121,14 +159,73 @@ impl Outcome {
             self.held.map(|(_, gate)| gate)
         }
     }
+
+    /// What was decided, or what is held.
+    fn want(&self) -> Option<Want> {
+        self.done.or(self.held.map(|(want, _)| want))
+    }
 }
 
 fn outcome(view: &View, want: Option<Want>) -> Outcome {
     match (want, gates::first(view, want.as_ref())) {
         (None, None) => Outcome::balanced(),
         (Some(want), None) => Outcome::go(want),
-        (Some(want), Some((gate, held))) if gate.lets_catch_up && !want.is_catch_up() => beside(view, want, held),
-        (want, Some((_, held))) => Outcome::hold(want, held),
+        (None, Some((_, held))) => Outcome::hold(None, held),
+        (Some(want), Some((gate, held))) => match runway(view, &want, gate, &held) {
+            Some(outcome) => outcome,
+            None if gate.lets_catch_up && !want.is_catch_up() => beside(view, want, held),
+            None => Outcome::hold(Some(want), held),
+        },
+    }
+}
+
+/// A free space below which a volume is about to fill, whatever its size.
+const LITTLE: Bytes = Bytes::mib(32);
+/// Five percent of a large volume is plenty: this much is not about to fill.
+const PLENTY: Bytes = Bytes::gib(10);
+/// A volume that is full within this time is about to fill.
+const SOON: SignedDuration = SignedDuration::from_secs(600);
+
+/// Whether any member will be full soon.
+fn is_about_to_fill(view: &View) -> bool {
+    let short = view.observed().any(|(member, figures)| {
+        let available = figures.available;
+        let below_five_percent = available.wide().saturating_mul(100) < member.member.size.wide().saturating_mul(5);
+        available < LITTLE || (below_five_percent && available < PLENTY)
+    });
+    short || view.time_to_full().is_some_and(|time| time < SOON)
+}
+
+/// "Runway": a planned growth is held by nothing but gates that pace it, and the volume is about to fill meanwhile.
+fn runway(view: &View, held_growth: &Want, first: &Gate, held: &Held) -> Option<Outcome> {
+    let wanted = held_growth.is_planned() && view.settings?.emergency_runway.value;
+    if !wanted || !(first.lets_runway)(held.reason) || !is_about_to_fill(view) {
+        return None;
+    }
+    let mut passed = Vec::new();
+    for gate in GATES.iter().filter(|gate| gate.name != Reason::DryRun) {
+        if let Some(held) = gate.ask(view, Some(held_growth)) {
+            if !(gate.lets_runway)(held.reason) {
+                return None;
+            }
+            passed.push(held.reason);
+        }
+    }
+    let runway = size::runway(view, held_growth);
+    match gates::first(view, Some(&runway)) {
+        None => Some(Outcome {
+            held: Some((*held_growth, held.reason)),
+            passed,
+            waits: Some(*held_growth),
+            ..Outcome::go(runway)
+        }),
+        // The dry run is asked last, also of a runway that would happen without it.
+        Some((_, dry)) if dry.reason == Reason::DryRun => Some(Outcome {
+            passed,
+            waits: Some(*held_growth),
+            ..Outcome::hold(Some(runway), dry)
+        }),
+        Some(_) => None,
     }
 }
 
@@ -137,10 +234,11 @@ fn beside(view: &View, growth: Want, held: Held) -> Outcome {
     if view.lagging().next().is_none() {
         return Outcome::hold(Some(growth), held);
     }
-    let catch_up = size::catch_up(view);
+    let catch_up = size::catch_up(view, Reason::MemberBelowEffectiveSize, Urgency::CatchUp);
     match gates::first(view, Some(&catch_up)) {
         None => Outcome {
             held: Some((growth, held.reason)),
+            waits: Some(growth),
             cause: held.cause,
             ..Outcome::go(catch_up)
         },
@@ -157,31 +255,32 @@ fn decide(view: &View) -> (Decision, Option<Timestamp>) {
     let in_flight = gates::resize_in_flight::of_volume(view);
     let state = state(view, &outcome, in_flight.as_ref());
     let next = look_again_at(view, fired.as_ref(), &outcome, in_flight.as_ref());
-    let next_action_at = outcome.held.and_then(|(want, _)| opens(view, &want).max());
+    let next_action_at = outcome.waits.and_then(|want| next_action_at(view, &want));
+    let warnings = warnings(view, fired.as_ref());
     let decision = Decision {
         volume: view.volume.key.clone(),
-        model: view.settings.map(|_| Model::Thresholds),
+        model: view.model(),
         verdict: outcome.verdict,
         reason: outcome.reason,
-        urgency: outcome.done.or(outcome.held.map(|(want, _)| want)).map(|want| want.urgency),
+        urgency: outcome.want().map(|want| want.urgency),
         state,
         from: view.effective,
         to: outcome.done.map(|want| want.to),
         wanted: outcome.held.map(|(want, held_by)| Wanted {
             reason: want.reason,
             urgency: want.urgency,
-            to: Some(want.shown()),
+            to: want.shown(),
             held_by,
         }),
-        passed: Vec::new(),
         at_limit: view.at_ceiling(),
-        ceiling: view.ceiling,
+        ceiling: outcome.want().map_or(view.ceiling, |want| view.ceiling_of(want.urgency)),
         members: members(view, outcome.done.as_ref()),
         worst: view.worst.map(|(m, _)| m.member.instance.clone()),
         percent_used: view.worst.and_then(|(_, f)| Percent::used(f.used, f.available)),
         next_action_at,
-        actions_last_24h: view.ledger.actions_last_24h,
-        warnings: warnings(view),
+        budget: gates::budget::of(view),
+        warnings,
+        passed: outcome.passed,
         facts: Facts {
             usage: view.worst.map(|(_, f)| Usage {
                 used: f.used,
@@ -194,10 +293,27 @@ fn decide(view: &View) -> (Decision, Option<Timestamp>) {
     (decision, next)
 }
 
-/// When the gates that hold `want`, and that time alone opens, do so.
-fn opens(view: &View, want: &Want) -> impl Iterator<Item = Timestamp> {
+/// When the gates that hold `want` at `from`, and that time alone opens, do so, each by itself.
+fn opens(view: &View, want: &Want, from: Timestamp) -> impl Iterator<Item = Timestamp> {
     let gates = GATES.iter().filter_map(|gate| gate.opens_at);
-    gates.filter_map(move |opens_at| opens_at(view, want))
+    gates.filter_map(move |opens_at| opens_at(view, want, from))
+}
+
+/// The earliest moment at which no gate that time alone opens holds what is wanted; none where none does now, or one
+/// never opens.
+fn next_action_at(view: &View, want: &Want) -> Option<Timestamp> {
+    // Windows alone close again: all others are open from some moment on, and then the next window counts.
+    let mut at = opens(view, want, view.now()).max()?;
+    for _ in GATES {
+        if at == Timestamp::MAX {
+            return None;
+        }
+        match opens(view, want, at).max() {
+            Some(later) => at = later,
+            None => return Some(at),
+        }
+    }
+    None
 }
 
 /// The next moment, after now, at which the answer can change by time alone.
@@ -209,18 +325,26 @@ fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight
         Cause::Resize { since, .. } => since.map(|since| after(since, view.world.limits.stuck_after)),
         _ => None,
     };
-    let volume = [pause.until(), stuck, stuck_members, view.ledger.count_changes_at];
+    let volume = [pause.until(), stuck, stuck_members, view.ledger.changes_at];
     let figures = view.members.iter().filter_map(|m| view.freshness.changes_at(m.member));
-    // Of what fired, also where a catch-up beside it is what is decided or held.
-    let opens = fired.into_iter().flat_map(|want| opens(view, want));
-    let moments = volume.into_iter().flatten().chain(figures).chain(opens);
-    moments.filter(|at| *at > view.now()).min()
+    // Of what fired, also where something else is what is decided or held; and what the next window provides for.
+    let opens = fired.into_iter().flat_map(|want| opens(view, want, view.now()));
+    let window = fired.and(view.rules).and_then(|rules| rules.window.as_ref());
+    let window = window.into_iter().flat_map(|rules| {
+        let now = view.now();
+        [rules.window.open(now), rules.window.next_firing(now)]
+    });
+    let moments = volume.into_iter().chain(window).flatten().chain(figures).chain(opens);
+    moments.filter(|at| *at > view.now() && *at < Timestamp::MAX).min()
 }
 
-/// All PVCs in the order in which they are patched: the replicas by name, then the primary.
+/// All PVCs in the order in which they are patched: those whose disk is full, then the replicas by name, then the
+/// primary. The primary goes first among those whose disk is full, and where it is the one in danger.
 fn members(view: &View, done: Option<&Want>) -> Vec<MemberPlan> {
-    let patched =
-        |m: &MemberView, want: &Want| !m.is_outsize() && (!want.is_catch_up() || (m.is_lagging() && !gates::leaves_out(view, m, want)));
+    let patched = |m: &MemberView, want: &Want| {
+        let may = want.is_planned() || !gates::leaves_out(view, m, want);
+        !m.is_outsize() && may && (!want.is_catch_up() || m.is_lagging())
+    };
     let planned = |m: &MemberView| MemberPlan {
         pvc: m.member.pvc.clone(),
         uid: m.member.uid.clone(),
@@ -228,15 +352,24 @@ fn members(view: &View, done: Option<&Want>) -> Vec<MemberPlan> {
         request: m.member.request,
         to: done.filter(|want| patched(m, want)).map(|want| want.to),
     };
+    let worst_is_primary = view.worst.is_some_and(|(worst, _)| view.is_primary(worst.member));
+    let in_danger = done.is_some_and(|want| matches!(want.urgency, Urgency::Emergency | Urgency::Runway)) && worst_is_primary;
+    let turn = |m: &MemberView| {
+        let primary = view.is_primary(m.member);
+        match m.member.disk_full {
+            true => u8::from(!primary),
+            false if in_danger => 2_u8.saturating_add(u8::from(!primary)),
+            false => 2_u8.saturating_add(u8::from(primary)),
+        }
+    };
     let mut members = Vec::with_capacity(view.members.len());
-    for primary in [false, true] {
-        let of_turn = view.members.iter().filter(|m| view.is_primary(m.member) == primary);
-        members.extend(of_turn.map(planned));
+    for of_turn in 0..=3 {
+        members.extend(view.members.iter().filter(|m| turn(m) == of_turn).map(planned));
     }
     members
 }
 
-fn warnings(view: &View) -> Vec<Warning> {
+fn warnings(view: &View, fired: Option<&Want>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |reason, members: Vec<Arc<str>>| warnings.push(Warning { reason, members });
     if view.members.iter().any(MemberView::is_outsize) {
@@ -249,6 +382,12 @@ fn warnings(view: &View) -> Vec<Warning> {
     let pause = &view.world.cluster.pause;
     if matches!(pause, Pause::Paused { unreadable: Some(_), .. }) && pause.in_force(view.now()) {
         warn(Reason::PauseUnreadable, Vec::new());
+    }
+    if gates::wal_health::is_unknown(view, fired) {
+        warn(Reason::WalHealthUnknown, Vec::new());
+    }
+    if view.rules.is_some_and(|rules| !rules.ignored.is_empty()) {
+        warn(Reason::FieldIgnored, Vec::new());
     }
     warnings
 }
@@ -264,10 +403,14 @@ fn state(view: &View, outcome: &Outcome, in_flight: Option<&InFlight>) -> State 
         State::Paused
     } else if in_flight.is_some() && !stuck {
         State::Resizing
+    } else if is_emergency(outcome) {
+        State::Emergency
     } else if held_by == Some(Reason::DryRun) {
         State::DryRun
     } else if held_by == Some(Reason::AtLimit) {
         State::AtLimit
+    } else if held_by == Some(Reason::MaintenanceWindowClosed) {
+        State::PendingGrowth
     } else if matches!(held_by, Some(Reason::StaleObservation | Reason::NoObservation)) || (balanced && view.primary_is_blind()) {
         State::WaitingForDiskStatus
     } else if outcome.verdict == Verdict::Hold || stuck {
@@ -277,4 +420,10 @@ fn state(view: &View, outcome: &Outcome, in_flight: Option<&InFlight>) -> State 
     } else {
         State::NeedsGrow
     }
+}
+
+/// Whether what is decided, or held, is more than planned growth.
+fn is_emergency(outcome: &Outcome) -> bool {
+    let urgent = |want: Want| matches!(want.urgency, Urgency::Rescue | Urgency::Emergency | Urgency::Runway);
+    outcome.want().is_some_and(urgent)
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use csm_api::{ClusterRef, ClusterStoragePolicy, PostgresStorage, Settings, StoragePolicy};
+use csm_api::{Bounds, ClusterRef, ClusterStoragePolicy, PostgresStorage, Settings, StoragePolicy};
 
 use crate::selector::Selector;
 use crate::validate::{self, Problem};
@@ -146,6 +146,8 @@ pub struct Policy {
     pub exclude: Vec<ClusterKey>,
     /// What it sets.
     pub settings: Arc<Settings>,
+    /// What no more specific policy can exceed; a ClusterStoragePolicy's.
+    pub bounds: Option<Bounds>,
     /// What is wrong with it on its own.
     pub problems: Vec<Problem>,
 }
@@ -162,6 +164,7 @@ impl Policy {
             namespace_selector: None,
             exclude: exclusions(&policy.spec.exclude_clusters, namespace),
             settings: Arc::new(policy.spec.settings.clone()),
+            bounds: None,
             problems: validate::validate_storage_policy(&policy.spec),
         }
     }
@@ -176,6 +179,7 @@ impl Policy {
             namespace_selector: Some(Selector::parse("namespaceSelector", policy.spec.namespace_selector.as_ref()).0),
             exclude: exclusions(&policy.spec.exclude_clusters, ""),
             settings: Arc::new(policy.spec.settings.clone()),
+            bounds: policy.spec.bounds.clone(),
             problems: validate::validate_cluster_storage_policy(&policy.spec),
         }
     }

@@ -1,17 +1,23 @@
 //! The facts of one volume, as triggers and gates ask for them.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use csm_api::Urgency;
+use csm_api::{Model, Role, Urgency};
 use csm_units::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::decision::{Ceiling, CeilingSource};
-use crate::freshness::Freshness;
+use crate::forecast::{Forecast, Sample, Scratch};
+use crate::freshness::{DAY, Freshness};
 use crate::ledger::Ledger;
-use crate::resolve::{Resolution, Resolved};
+use crate::resolve::{EmergencyRules, Resolution, Resolved, ResizeRules, Sizing, VolumeRules};
+use crate::validate::Problem;
 use crate::world::{Member, Observation, Operation, Volume, World};
+
+/// How far back the history counts that a forecast is made of.
+const LOOK_BACK: SignedDuration = SignedDuration::from_mins(60);
 
 /// How a member stands to its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,10 @@ pub(crate) struct View<'a> {
     pub volume: &'a Volume,
     /// None where they could not be resolved (gates 1 to 3).
     pub settings: Option<&'a Resolved>,
+    /// What is wrong with the settings of this volume.
+    pub problems: &'a [Problem],
+    /// The settings of this volume; none where they do not validate, or there are no settings at all.
+    pub rules: Option<&'a VolumeRules>,
     pub freshness: Freshness,
     pub ceiling: Option<Ceiling>,
     /// By name of the instance, so that no answer depends on the order in which they were gathered.
@@ -64,7 +74,8 @@ pub(crate) struct View<'a> {
     pub effective: Bytes,
     /// The fullest of the members that have fresh figures and do not lag.
     pub worst: Option<(&'a MemberView<'a>, &'a Observation)>,
-    pub ledger: Ledger<'a>,
+    pub ledger: Ledger,
+    forecast: OnceCell<Option<Forecast>>,
 }
 
 impl<'a> View<'a> {
@@ -75,20 +86,108 @@ impl<'a> View<'a> {
             Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_) => None,
         };
         let freshness = Freshness::new(&world.limits, now);
-        let ceiling = settings.and_then(|settings| ceiling(settings, volume));
+        let (rules, problems) = match settings.map(|settings| settings.volumes.of(&volume.key)) {
+            Some(Ok(rules)) => (Some(rules), &[] as &[Problem]),
+            Some(Err(problems)) => (None, problems),
+            None => (None, &[] as &[Problem]),
+        };
+        let ceiling = settings.zip(rules).and_then(|(settings, rules)| ceiling(settings, rules, volume, false));
         let effective = members(world, volume, freshness, ceiling, scratch);
         let members: &'a [MemberView<'w>] = scratch;
         Self {
             world,
             volume,
             settings,
+            problems,
+            rules,
             freshness,
             ceiling,
             members,
             effective,
             worst: worst(members),
             ledger: Ledger::new(world, volume, now),
+            forecast: OnceCell::new(),
         }
+    }
+
+    /// How the volume is sized.
+    pub fn model(&self) -> Option<Model> {
+        self.rules.map(|rules| rules.model.value)
+    }
+
+    /// The settings of the resize model, where the volume is of it.
+    pub fn resize(&self) -> Option<&'a ResizeRules> {
+        match &self.rules?.sizing {
+            Sizing::Resize(resize) => Some(resize),
+            Sizing::Thresholds | Sizing::Target(_) => None,
+        }
+    }
+
+    /// `emergencyGrow`, where it is in force.
+    pub fn emergency(&self) -> Option<&'a EmergencyRules> {
+        self.rules?.emergency.as_ref().filter(|rules| rules.enabled.value)
+    }
+
+    /// The ceiling of a growth of this urgency.
+    pub fn ceiling_of(&self, urgency: Urgency) -> Option<Ceiling> {
+        let exceeds = matches!(urgency, Urgency::Emergency | Urgency::Rescue) && self.emergency().is_some_and(|e| e.exceed_limit.value);
+        if !exceeds {
+            return self.ceiling;
+        }
+        let (settings, rules) = self.settings.zip(self.rules)?;
+        ceiling(settings, rules, self.volume, true)
+    }
+
+    /// Whether WAL is written to this volume.
+    pub fn holds_wal(&self) -> bool {
+        match self.volume.key.role {
+            Role::Wal => true,
+            Role::Data => !self.has_wal_volume(),
+            Role::Tablespace => false,
+        }
+    }
+
+    /// Whether the Cluster has a volume for WAL alone.
+    pub fn has_wal_volume(&self) -> bool {
+        self.world.volumes.iter().any(|v| v.key.role == Role::Wal)
+    }
+
+    /// How fast the worst member fills, by its samples of the last hour. Made once, when it is first asked for.
+    pub fn forecast(&self) -> Option<Forecast> {
+        *self.forecast.get_or_init(|| self.forecast_over(LOOK_BACK))
+    }
+
+    /// The same over its samples of the last day.
+    pub fn forecast_of_a_day(&self) -> Option<Forecast> {
+        self.forecast_over(DAY)
+    }
+
+    fn forecast_over(&self, look_back: SignedDuration) -> Option<Forecast> {
+        let (worst, figures) = self.worst?;
+        let present = Sample {
+            at: figures.at,
+            used: figures.used,
+        };
+        let member = worst.member;
+        let scratch = &mut Scratch::default();
+        Forecast::of(&member.history, present, member.last_resize_at, self.now(), look_back, scratch)
+    }
+
+    /// How long until the worst member is full, where it fills.
+    pub fn time_to_full(&self) -> Option<SignedDuration> {
+        let (_, figures) = self.worst?;
+        self.forecast().map(|forecast| forecast.time_to_full(figures.available))
+    }
+
+    /// The members whose instances are down because the volume is full, other than outsize ones.
+    pub fn disk_full(&self) -> impl Iterator<Item = &'a MemberView<'a>> {
+        self.counted().filter(|m| m.member.disk_full)
+    }
+
+    /// Fresh figures of members that neither lag nor are outsize, each with its member.
+    pub fn observed(&self) -> impl Iterator<Item = (&'a MemberView<'a>, &'a Observation)> {
+        let level = self.members.iter().filter(|m| m.standing == Standing::Level);
+        level.filter_map(|m| m.fresh.map(|figures| (m, figures)))
     }
 
     pub fn now(&self) -> Timestamp {
@@ -112,8 +211,7 @@ impl<'a> View<'a> {
 
     /// The figures that rules on usage may look at: fresh ones of members that neither lag nor are outsize.
     pub fn figures(&self) -> impl Iterator<Item = &'a Observation> {
-        let level = self.members.iter().filter(|m| m.standing == Standing::Level);
-        level.filter_map(|m| m.fresh)
+        self.observed().map(|(_, figures)| figures)
     }
 
     /// Whether the volume has reached its ceiling.
@@ -138,16 +236,31 @@ impl<'a> View<'a> {
     }
 }
 
-/// The smallest ceiling of those that are set; the manager's own only where none is.
-fn ceiling(settings: &Resolved, volume: &Volume) -> Option<Ceiling> {
+/// The smallest ceiling of those that are set; the manager's own only where none is. `exceeds`: the model's own limit
+/// may be passed by a quarter.
+fn ceiling(settings: &Resolved, rules: &VolumeRules, volume: &Volume, exceeds: bool) -> Option<Ceiling> {
     let of = |source| move |size| Ceiling { size, source };
+    let raised = |size: Bytes| if exceeds { size.mul_div(125, 100) } else { size };
     let max_size = settings.expansion.max_size.as_ref().map(|f| f.value);
+    // In the thresholds model, `maxSize` is the model's own limit.
+    let max_size = match rules.sizing {
+        Sizing::Thresholds => max_size.map(raised),
+        Sizing::Resize(_) | Sizing::Target(_) => max_size,
+    };
     let set = [
         max_size.map(of(CeilingSource::MaxSize)),
+        rules.limit().map(raised).map(of(CeilingSource::Limit)),
+        settings.bounds.max_size.as_ref().map(|f| f.value).map(of(CeilingSource::Bound)),
         volume.learned_ceiling.map(of(CeilingSource::Learned)),
     ];
     let smallest = set.into_iter().flatten().min_by_key(|c| c.size);
     smallest.or_else(|| volume.fallback_ceiling.map(of(CeilingSource::Fallback)))
+}
+
+/// The ceiling that no growth of the volume passes, however urgent.
+pub(crate) fn highest_ceiling(settings: &Resolved, rules: &VolumeRules, volume: &Volume) -> Option<Bytes> {
+    let exceeds = rules.emergency.as_ref().is_some_and(|e| e.enabled.value && e.exceed_limit.value);
+    ceiling(settings, rules, volume, exceeds).map(|c| c.size)
 }
 
 /// Fills in the members and returns the effective size.
@@ -218,11 +331,23 @@ pub(crate) fn total(figures: &Observation) -> i128 {
     figures.used.wide().saturating_add(figures.available.wide())
 }
 
+/// Who grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All members.
+    Growth,
+    /// The lagging members, to the size of the volume.
+    CatchUp,
+    /// Nobody: only a member that is larger than the ceiling wants it, and that one sizes nothing.
+    Outsize,
+}
+
 /// A growth that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Want {
     pub reason: csm_api::Reason,
     pub urgency: Urgency,
+    pub kind: Kind,
     /// The size before the ceiling.
     pub unbounded: Bytes,
     /// The size, never above the ceiling.
@@ -233,11 +358,18 @@ pub(crate) struct Want {
 
 impl Want {
     /// The size to speak of: where the ceiling leaves no room, the one before it.
-    pub fn shown(&self) -> Bytes {
-        if self.at_limit { self.unbounded } else { self.to }
+    pub fn shown(&self) -> Option<Bytes> {
+        match self.kind {
+            Kind::Outsize => None,
+            Kind::Growth | Kind::CatchUp => Some(if self.at_limit { self.unbounded } else { self.to }),
+        }
     }
 
     pub fn is_catch_up(&self) -> bool {
-        self.urgency == Urgency::CatchUp
+        self.kind == Kind::CatchUp
+    }
+
+    pub fn is_planned(&self) -> bool {
+        self.urgency == Urgency::Planned
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 pub use crate::fencing::Fencing;
+pub use crate::forecast::Sample;
 pub use crate::pause::Pause;
 use crate::resolve::Resolution;
 
@@ -112,6 +113,62 @@ pub struct World {
     pub operations: Vec<Operation>,
     /// Limits of the manager itself.
     pub limits: Limits,
+    /// How many resizes are under way in the whole fleet.
+    pub fleet: Fleet,
+    /// The breaker of the whole fleet.
+    pub global_breaker: Breaker,
+}
+
+/// Resizes under way in the whole fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// How many there are.
+    pub in_progress: u32,
+    /// How many there may be; none: no limit.
+    pub limit: Option<u32>,
+}
+
+/// A circuit breaker: it opens after growths have failed in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Breaker {
+    /// Growths go on.
+    #[default]
+    Closed,
+    /// None does.
+    Open,
+    /// One may try.
+    HalfOpen,
+}
+
+/// What is known of WAL archiving and replication slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalHealth {
+    /// WAL archiving; none where it is not configured.
+    pub archiving: Option<Archiving>,
+    /// The replication slots of the primary.
+    pub slots: Vec<Slot>,
+}
+
+/// WAL archiving of the primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Archiving {
+    /// When a file was last archived.
+    pub last_archived: Option<Timestamp>,
+    /// When archiving last failed.
+    pub last_failed: Option<Timestamp>,
+    /// Files that wait to be archived.
+    pub pending: u32,
+}
+
+/// A replication slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Somebody reads from it.
+    pub active: bool,
+    /// WAL that it holds back.
+    pub retained: Bytes,
 }
 
 /// Limits of the manager itself.
@@ -151,6 +208,10 @@ pub struct Cluster {
     pub resize_in_use_volumes: bool,
     /// Name of the primary instance, where it is known.
     pub primary: Option<Arc<str>>,
+    /// Its own breaker.
+    pub breaker: Breaker,
+    /// WAL archiving and slots; none where nothing is known of them.
+    pub wal: Option<WalHealth>,
 }
 
 /// A logical volume: the PVCs of all instances for one role.
@@ -199,6 +260,10 @@ pub struct Member {
     pub twin: bool,
     /// Its pod runs.
     pub pod_running: bool,
+    /// Its instance is down because this volume is full.
+    pub disk_full: bool,
+    /// Bytes used over time, in any order; the observation may be among them.
+    pub history: Arc<[Sample]>,
 }
 
 impl Member {
@@ -239,6 +304,17 @@ pub struct Class {
     pub expandable: bool,
     /// It is known, or said in the manager's settings, to put many volumes on one filesystem.
     pub shared_filesystem: bool,
+    /// How often its provisioner lets one volume be changed, where it says.
+    pub provider_limit: Option<ProviderLimit>,
+}
+
+/// How often a provisioner lets one volume be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderLimit {
+    /// So many times, at least one.
+    pub max_actions: u32,
+    /// In this time.
+    pub period: SignedDuration,
 }
 
 /// Figures of a filesystem.
@@ -329,6 +405,12 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Whether it is an action of the budget: the API server accepted a patch, and it is no catch-up.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.accepted && self.urgency != Urgency::CatchUp
+    }
+
     /// Whether it concerns the PVC with this UID.
     #[must_use]
     pub fn concerns(&self, uid: &str) -> bool {

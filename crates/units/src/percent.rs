@@ -42,6 +42,13 @@ impl Percent {
         total > 0 && used.wide().saturating_mul(100) >= total.saturating_mul(i128::from(self.0))
     }
 
+    /// Whether `used` of a filesystem with `available` left is more than this percentage, exactly.
+    #[must_use]
+    pub fn exceeded_by(self, used: Bytes, available: Bytes) -> bool {
+        let total = used.wide().saturating_add(available.wide());
+        used.wide().saturating_mul(100) > total.saturating_mul(i128::from(self.0))
+    }
+
     /// Percent used, as `df` has it: `used / (used + available)`, rounded down; none for an empty filesystem.
     #[must_use]
     pub fn used(used: Bytes, available: Bytes) -> Option<Self> {

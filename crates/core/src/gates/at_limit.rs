@@ -1,4 +1,4 @@
-use csm_api::Reason;
+use csm_api::{Reason, Urgency};
 
 use super::{Gate, Held, Inputs, by_members};
 use crate::decision::Cause;
@@ -20,7 +20,7 @@ fn has_no_room(_: &View, member: &MemberView, want: &Want) -> bool {
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     let want = want?;
     let held = || Held::new(Reason::AtLimit, Cause::None);
-    if want.is_catch_up() {
+    if want.urgency == Urgency::CatchUp {
         return by_members(view, Some(want), |m| has_no_room(view, m, want).then(held));
     }
     want.at_limit.then(held)

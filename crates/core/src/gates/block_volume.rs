@@ -6,6 +6,7 @@ use crate::view::{MemberView, View, Want};
 /// Gate 10: a PVC is a raw block device, without a filesystem to grow.
 pub(crate) const GATE: Gate = Gate {
     affects: Some(|_, m, _| m.member.block),
+    lets_runway: |_| true,
     ..Gate::new(Reason::BlockVolume, holds, inputs)
 };
 

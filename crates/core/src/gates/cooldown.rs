@@ -1,4 +1,4 @@
-use csm_api::Reason;
+use csm_api::{Model, Reason};
 use jiff::Timestamp;
 
 use super::{Gate, Held, Inputs};
@@ -9,6 +9,7 @@ use crate::view::{View, Want};
 /// Gate 18: the last accepted growth started less than `cooldownMinutes` ago. It paces planned growth only.
 pub(crate) const GATE: Gate = Gate {
     lets_catch_up: true,
+    lets_runway: |_| true,
     opens_at: Some(opens_at),
     ..Gate::new(Reason::Cooldown, holds, inputs)
 };
@@ -18,15 +19,13 @@ fn ends_at(view: &View) -> Option<Timestamp> {
     view.ledger.last_growth.map(|start| after(start, cooldown))
 }
 
-fn opens_at(view: &View, want: &Want) -> Option<Timestamp> {
-    if want.is_catch_up() {
-        return None;
-    }
-    ends_at(view).filter(|end| *end > view.now())
+fn opens_at(view: &View, want: &Want, from: Timestamp) -> Option<Timestamp> {
+    let paces = want.is_planned() && view.model() == Some(Model::Thresholds);
+    ends_at(view).filter(|end| paces && *end > from)
 }
 
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
-    opens_at(view, want?).map(|at| Held::new(Reason::Cooldown, Cause::Until { at }))
+    opens_at(view, want?, view.now()).map(|at| Held::new(Reason::Cooldown, Cause::Until { at }))
 }
 
 fn inputs(view: &View) -> Inputs {

@@ -2,17 +2,27 @@ use csm_api::Reason;
 
 use super::{Gate, Held, Inputs};
 use crate::decision::Cause;
+use crate::resolve::Sizing;
 use crate::view::{View, Want};
 
-/// Gate 5: `expansion.enabled: false` means: observe and alert.
+/// Gate 5: `expansion.enabled: false` in the thresholds model, `resize.enabled: false` (its default) in the resize
+/// model mean: observe and alert.
 pub(crate) const GATE: Gate = Gate::new(Reason::Disabled, holds, inputs);
 
+/// The switch of the volume's model.
+fn switch(view: &View) -> Option<(&'static str, bool)> {
+    match &view.rules?.sizing {
+        Sizing::Thresholds => Some(("expansion.enabled", view.settings?.expansion.enabled.value)),
+        Sizing::Resize(rules) => Some(("resize.enabled", rules.enabled.value)),
+        Sizing::Target(_) => None,
+    }
+}
+
 fn holds(view: &View, _: Option<&Want>) -> Option<Held> {
-    let enabled = view.settings?.expansion.enabled.value;
+    let (_, enabled) = switch(view)?;
     (!enabled).then(|| Held::new(Reason::Disabled, Cause::None))
 }
 
 fn inputs(view: &View) -> Inputs {
-    let enabled = view.settings.map(|s| s.expansion.enabled.value.to_string());
-    vec![("expansion.enabled", enabled.unwrap_or_else(|| "unknown".to_owned()))]
+    switch(view).map_or_else(|| vec![("enabled", "not asked".to_owned())], |(name, enabled)| vec![(name, enabled.to_string())])
 }

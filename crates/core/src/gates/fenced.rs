@@ -8,6 +8,7 @@ use crate::world::Fencing;
 /// Gate 8: an instance of the volume is fenced, all are, or the annotation is no JSON list.
 pub(crate) const GATE: Gate = Gate {
     affects: Some(affects),
+    lets_runway: |_| true,
     ..Gate::new(Reason::Fenced, holds, inputs)
 };
 

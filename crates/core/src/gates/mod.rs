@@ -2,11 +2,14 @@
 
 pub(crate) mod at_limit;
 pub(crate) mod block_volume;
+pub(crate) mod budget;
+pub(crate) mod circuit;
 pub(crate) mod cluster_deleting;
 pub(crate) mod cooldown;
 pub(crate) mod disabled;
 pub(crate) mod dry_run;
 pub(crate) mod fenced;
+pub(crate) mod fleet_limit;
 pub(crate) mod hibernated;
 pub(crate) mod in_use_resize;
 pub(crate) mod no_policy;
@@ -15,12 +18,16 @@ pub(crate) mod observation;
 pub(crate) mod paused;
 pub(crate) mod policy_conflict;
 pub(crate) mod policy_invalid;
+pub(crate) mod provider_limit;
 pub(crate) mod resize_in_flight;
 pub(crate) mod retry_later;
 pub(crate) mod shared_filesystem;
 pub(crate) mod storage_class;
+pub(crate) mod wal_health;
+pub(crate) mod wal_risk;
+pub(crate) mod window;
 
-use csm_api::Reason;
+use csm_api::{Reason, Urgency};
 use jiff::Timestamp;
 
 use crate::decision::Cause;
@@ -51,12 +58,16 @@ pub(crate) struct Gate {
     pub always: bool,
     /// A catch-up may go beside a growth that it holds (gates 14 to 22).
     pub lets_catch_up: bool,
+    /// A runway may pass it when it holds a planned growth with this reason: it only paces growth, or is true of members
+    /// that a runway leaves out. The runway itself is asked of every gate.
+    pub lets_runway: fn(Reason) -> bool,
     /// Whether it holds what is wanted, or, where it answers always, the volume as such.
     pub holds: fn(&View, Option<&Want>) -> Option<Held>,
     /// Whether it is true of a single member, where it is asked of members ("Left out").
     pub affects: Option<fn(&View, &MemberView, &Want) -> bool>,
-    /// The moment at which it opens by itself, where it holds what is wanted and that moment is known.
-    pub opens_at: Option<fn(&View, &Want) -> Option<Timestamp>>,
+    /// The first moment at or after the given one at which it does not hold what is wanted, all else unchanged; none where
+    /// it does not hold at the given one, the end of time where it never opens.
+    pub opens_at: Option<fn(&View, &Want, Timestamp) -> Option<Timestamp>>,
     /// What it looks at.
     pub inputs: fn(&View) -> Inputs,
 }
@@ -68,6 +79,7 @@ impl Gate {
             name,
             always: false,
             lets_catch_up: false,
+            lets_runway: |_| false,
             holds,
             affects: None,
             opens_at: None,
@@ -97,16 +109,27 @@ pub(crate) fn leaves_out(view: &View, member: &MemberView, want: &Want) -> bool 
         .any(|affects| affects(view, member, want))
 }
 
-/// "Left out": a gate that is true of single members holds planned growth when it is true of any of them. It
-/// holds a catch-up, which concerns the lagging members each by itself, when every one of them is affected by
-/// some gate, and this one is true of one.
+/// The members that a growth cannot do without: of a planned one all, of an emergency or a runway the worst, of a rescue
+/// those whose disk is full, of a catch-up the lagging ones.
+pub(crate) fn concerned<'a>(view: &View<'a>, want: &Want) -> impl Iterator<Item = &'a MemberView<'a>> {
+    let worst = view.worst.map(|(worst, _)| worst);
+    let urgency = want.urgency;
+    view.counted().filter(move |m| match urgency {
+        Urgency::Planned => true,
+        Urgency::Emergency | Urgency::Runway => worst.is_none_or(|worst| std::ptr::eq(*m, worst)),
+        Urgency::Rescue => m.member.disk_full,
+        Urgency::CatchUp => m.is_lagging(),
+    })
+}
+
+/// "Left out": a gate that is true of single members holds planned growth when it is true of any of them. Any other
+/// growth leaves such members out, and is held when every member that it cannot do without is affected by some gate,
+/// and this one is true of one.
 pub(crate) fn by_members(view: &View, want: Option<&Want>, held: impl Fn(&MemberView) -> Option<Held>) -> Option<Held> {
     let want = want?;
-    if !want.is_catch_up() {
-        return view.counted().find_map(held);
-    }
-    let found = view.lagging().find_map(held)?;
-    view.lagging().all(|m| leaves_out(view, m, want)).then_some(found)
+    let found = concerned(view, want).find_map(held)?;
+    let holds = want.is_planned() || concerned(view, want).all(|m| leaves_out(view, m, want));
+    holds.then_some(found)
 }
 
 /// The member as the cause.

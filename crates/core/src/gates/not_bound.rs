@@ -6,6 +6,7 @@ use crate::view::{MemberView, View, Want};
 /// Gate 10: a PVC is not bound to a volume.
 pub(crate) const GATE: Gate = Gate {
     affects: Some(|_, m, _| !m.member.bound),
+    lets_runway: |_| true,
     ..Gate::new(Reason::NotBound, holds, inputs)
 };
 

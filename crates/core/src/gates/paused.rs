@@ -20,9 +20,9 @@ fn holds(view: &View, _: Option<&Want>) -> Option<Held> {
     })
 }
 
-fn opens_at(view: &View, _: &Want) -> Option<Timestamp> {
+fn opens_at(view: &View, _: &Want, from: Timestamp) -> Option<Timestamp> {
     let pause = &view.world.cluster.pause;
-    pause.until().filter(|_| pause.in_force(view.now()))
+    pause.until().filter(|_| pause.in_force(from))
 }
 
 fn inputs(view: &View) -> Inputs {

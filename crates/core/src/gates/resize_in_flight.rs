@@ -1,7 +1,7 @@
 use csm_api::Reason;
 use jiff::Timestamp;
 
-use super::{Gate, Held, Inputs, leaves_out};
+use super::{Gate, Held, Inputs, concerned, leaves_out};
 use crate::decision::Cause;
 use crate::freshness::after;
 use crate::ledger::InFlight;
@@ -11,12 +11,13 @@ use crate::view::{MemberView, View, Want};
 /// operation is unfinished. Without progress for `stuckAfter` since the newest of these began, it is stuck.
 pub(crate) const GATE: Gate = Gate {
     affects: Some(|view, m, _| affects(view, m)),
+    lets_runway: |_| true,
     ..Gate::new(Reason::ResizeInProgress, holds, inputs)
 };
 
 /// What is under way for the volume as a whole.
 pub(crate) fn of_volume<'a>(view: &View<'a>) -> Option<InFlight<'a>> {
-    if view.ledger.unfinished.is_none() && !view.counted().any(MemberView::resizes) {
+    if !view.ledger.unfinished && !view.counted().any(MemberView::resizes) {
         return None;
     }
     InFlight::of(view.counted(), view.operations())
@@ -33,7 +34,7 @@ pub(crate) fn is_stuck(view: &View, in_flight: &InFlight) -> bool {
 
 fn affects(view: &View, member: &MemberView) -> bool {
     let concerned = || view.operations().any(|o| !o.done && concerns(view, o, member));
-    member.resizes() || (view.ledger.unfinished.is_some() && concerned())
+    member.resizes() || (view.ledger.unfinished && concerned())
 }
 
 /// An operation concerns the members that it lists; one that lists none of those that there are is not
@@ -45,13 +46,13 @@ fn concerns(view: &View, operation: &crate::world::Operation, member: &MemberVie
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     let want = want?;
     let in_flight = of_volume(view)?;
-    if !want.is_catch_up() {
+    if want.is_planned() {
         return Some(held(view, &in_flight));
     }
-    // A catch-up concerns the lagging members, each by itself.
-    let affected = || view.lagging().filter(|m| affects(view, m));
+    // Any other growth concerns some members only, and leaves out what it can do without.
+    let affected = || concerned(view, want).filter(|m| affects(view, m));
     affected().next()?;
-    if !view.lagging().all(|m| leaves_out(view, m, want)) {
+    if !concerned(view, want).all(|m| leaves_out(view, m, want)) {
         return None;
     }
     let operations = view.operations().filter(|o| affected().any(|m| concerns(view, o, m)));

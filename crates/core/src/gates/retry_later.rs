@@ -11,16 +11,16 @@ pub(crate) const GATE: Gate = Gate {
     ..Gate::new(Reason::RetryLater, holds, inputs)
 };
 
-fn waits_until(view: &View) -> Option<Timestamp> {
-    view.volume.retry_after.filter(|at| *at > view.now())
+fn waits_until(view: &View, from: Timestamp) -> Option<Timestamp> {
+    view.volume.retry_after.filter(|at| *at > from)
 }
 
 fn holds(view: &View, _: Option<&Want>) -> Option<Held> {
-    waits_until(view).map(|at| Held::new(Reason::RetryLater, Cause::Until { at }))
+    waits_until(view, view.now()).map(|at| Held::new(Reason::RetryLater, Cause::Until { at }))
 }
 
-fn opens_at(view: &View, _: &Want) -> Option<Timestamp> {
-    waits_until(view)
+fn opens_at(view: &View, _: &Want, from: Timestamp) -> Option<Timestamp> {
+    waits_until(view, from)
 }
 
 fn inputs(view: &View) -> Inputs {

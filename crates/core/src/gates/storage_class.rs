@@ -7,6 +7,7 @@ use crate::view::{MemberView, View, Want};
 /// Gate 10: the storage class of a PVC does not allow expansion.
 pub(crate) const GATE: Gate = Gate {
     affects: Some(|_, m, _| !m.member.class.expandable),
+    lets_runway: |_| true,
     ..Gate::new(Reason::StorageClassNotExpandable, holds, inputs)
 };
 

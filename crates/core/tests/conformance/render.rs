@@ -1,12 +1,13 @@
 //! A decision in the words of `plan -o json`, and the comparison of it with an expectation.
 
-use csm_core::plan::Decision;
+use csm_core::plan::{Decision, time_to_full};
 use csm_core::world::World;
 use csm_units::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// The keys of an expectation, for one decision.
-pub fn decision(world: &World, d: &Decision) -> Value {
+pub fn decision(world: &World, now: Timestamp, d: &Decision) -> Value {
     let wanted = d
         .wanted
         .map(|w| json!({"reason": w.reason, "urgency": w.urgency, "to": w.to, "heldBy": w.held_by}));
@@ -36,8 +37,9 @@ pub fn decision(world: &World, d: &Decision) -> Value {
         "members": members,
         "worst": d.worst.as_deref(),
         "percentUsed": d.percent_used,
+        "timeToFullSeconds": time_to_full(world, now, &d.volume).map(|t| t.as_secs()),
         "nextActionAt": d.next_action_at,
-        "budget": {"actionsLast24h": d.actions_last_24h, "availableForPlanned": null, "availableForEmergency": null},
+        "budget": {"actionsLast24h": d.budget.actions_last_24h, "availableForPlanned": d.budget.available_for_planned, "availableForEmergency": d.budget.available_for_emergency, "resetsAt": d.budget.resets_at},
         "warnings": warnings,
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StoragePolicy, Urgency, annotation};
 use csm_core::resolve::{Identity, Origin, Policy, matching, resolve};
 use csm_core::world::{
-    Class, Cluster, ClusterKey, Fencing, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume, VolumeKey, World,
+    Archiving, Breaker, Fleet, Inodes, ProviderLimit, Sample, Slot, WalHealth, Class, Cluster, ClusterKey, Fencing, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume, VolumeKey, World,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +33,12 @@ struct Document {
     interval: Option<String>,
     #[serde(default)]
     storage_classes: Option<Vec<StorageClass>>,
+    #[serde(default)]
+    provider_limits: Vec<ScenarioProviderLimit>,
+    #[serde(default)]
+    fleet: Option<ScenarioFleet>,
+    #[serde(default)]
+    global_breaker: ScenarioBreaker,
     clusters: Vec<ScenarioCluster>,
     #[serde(default)]
     expect: Vec<Value>,
@@ -40,10 +46,75 @@ struct Document {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ScenarioProviderLimit {
+    provisioner: String,
+    max_actions: u32,
+    period: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ScenarioFleet {
+    #[serde(default)]
+    in_progress: u32,
+    limit: Option<u32>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+enum ScenarioBreaker {
+    #[default]
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl From<ScenarioBreaker> for Breaker {
+    fn from(breaker: ScenarioBreaker) -> Self {
+        match breaker {
+            ScenarioBreaker::Closed => Self::Closed,
+            ScenarioBreaker::Open => Self::Open,
+            ScenarioBreaker::HalfOpen => Self::HalfOpen,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DiskFull {
+    Instance(String),
+    #[serde(rename_all = "camelCase")]
+    Volume {
+        instance: String,
+        volume: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ScenarioArchiving {
+    #[serde(default)]
+    configured: bool,
+    #[serde(default)]
+    last_archived: Option<Timestamp>,
+    #[serde(default)]
+    last_failed: Option<Timestamp>,
+    #[serde(default)]
+    pending: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ScenarioSlot {
+    name: String,
+    active: bool,
+    retained: Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct StorageClass {
     name: String,
     #[serde(default)]
-    #[allow(dead_code)]
     provisioner: Option<String>,
     #[serde(default)]
     allow_volume_expansion: Option<bool>,
@@ -69,6 +140,16 @@ struct ScenarioCluster {
     primary: Option<String>,
     #[serde(default)]
     storage_class: Option<String>,
+    #[serde(default)]
+    disk_full: Vec<DiskFull>,
+    #[serde(default)]
+    archiving: Option<ScenarioArchiving>,
+    #[serde(default = "yes")]
+    wal_health_known: bool,
+    #[serde(default)]
+    slots: Vec<ScenarioSlot>,
+    #[serde(default)]
+    breaker: ScenarioBreaker,
     volumes: Volumes,
     #[serde(default)]
     operations: Vec<ScenarioOperation>,
@@ -98,6 +179,8 @@ struct ScenarioVolume {
     retry_after: Option<Timestamp>,
     #[serde(default)]
     bound: Option<bool>,
+    #[serde(default)]
+    history: Vec<(Timestamp, Bytes)>,
     /// In the order of the file: the first one of data is the primary where none is named.
     members: Members,
 }
@@ -125,6 +208,10 @@ struct ScenarioMember {
     capacity: Option<Bytes>,
     #[serde(default)]
     bound: Option<bool>,
+    #[serde(default)]
+    inodes: Option<u64>,
+    #[serde(default)]
+    inodes_used: Option<u64>,
     #[serde(default)]
     node: Option<String>,
     /// Missing: 30 s ago. Null: never.
@@ -224,7 +311,17 @@ impl Scenario {
             limits.interval = interval.parse::<SignedDuration>().map_err(|e| e.to_string())?;
         }
         let classes = document.storage_classes.as_deref();
-        let worlds = document.clusters.iter().map(|c| c.world(&policies, classes, limits, document.now));
+        let limit_of = |provisioner: &str| {
+            let found = document.provider_limits.iter().find(|l| l.provisioner == provisioner);
+            found.map(|l| ProviderLimit { max_actions: l.max_actions, period: l.period.parse::<csm_core::schedule::Duration>().unwrap().get() })
+        };
+        let fleet = document.fleet.as_ref().map_or_else(Fleet::default, |f| Fleet { in_progress: f.in_progress, limit: f.limit.or(Some(10)) });
+        let worlds = document.clusters.iter().map(|c| {
+            let mut world = c.world(&policies, classes, &limit_of, limits, document.now)?;
+            world.fleet = fleet;
+            world.global_breaker = document.global_breaker.into();
+            Ok(world)
+        });
         let mut worlds = worlds.collect::<Result<Vec<World>, String>>()?;
         mark_twins(&mut worlds);
         Ok(Self {
@@ -267,8 +364,22 @@ fn mark_twins(worlds: &mut [World]) {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl ScenarioCluster {
-    fn world(&self, policies: &Policies, classes: Option<&[StorageClass]>, limits: Limits, now: Timestamp) -> Result<World, String> {
+    fn wal(&self) -> Option<WalHealth> {
+        let archiving = self.archiving.as_ref().filter(|a| a.configured).map(|a| Archiving {
+            last_archived: a.last_archived,
+            last_failed: a.last_failed,
+            pending: a.pending,
+        });
+        let slot = |s: &ScenarioSlot| Slot { name: s.name.as_str().into(), active: s.active, retained: s.retained };
+        self.wal_health_known.then(|| WalHealth { archiving, slots: self.slots.iter().map(slot).collect() })
+    }
+
+    fn world(&self, policies: &Policies, classes: Option<&[StorageClass]>, limit_of: &dyn Fn(&str) -> Option<ProviderLimit>, limits: Limits, now: Timestamp) -> Result<World, String> {
         let key = ClusterKey::new(self.namespace.as_deref().unwrap_or("default"), self.name.as_str());
         let identity = Identity {
             key: &key,
@@ -297,8 +408,20 @@ impl ScenarioCluster {
         for (volume_key, volume) in named.into_iter().chain(tablespaces) {
             if let Some(volume) = volume {
                 let class = volume.storage_class.as_deref().or(self.storage_class.as_deref());
-                let class = class_of(class.unwrap_or("standard"), classes)?;
+                let class = class_of(class.unwrap_or("standard"), classes, limit_of)?;
                 volumes.push(volume.volume(&key, volume_key, &class, now));
+            }
+        }
+        for full in &self.disk_full {
+            let has_wal = volumes.iter().any(|v| v.key == VolumeKey::WAL);
+            let (instance, key) = match full {
+                DiskFull::Instance(instance) if has_wal => (instance, VolumeKey::WAL),
+                DiskFull::Instance(instance) => (instance, VolumeKey::DATA),
+                DiskFull::Volume { instance, volume } => (instance, volume.parse().map_err(|e: csm_core::world::VolumeKeyError| e.to_string())?),
+            };
+            let members = volumes.iter_mut().filter(|v| v.key == key).flat_map(|v| &mut v.members);
+            for member in members.filter(|m| *m.instance == **instance) {
+                member.disk_full = true;
             }
         }
         let operations = self.operations.iter().enumerate().map(|(i, o)| o.operation(i, &key));
@@ -311,22 +434,28 @@ impl ScenarioCluster {
                 fencing: Fencing::read(annotation("cnpg.io/fencedInstances")),
                 resize_in_use_volumes: self.resize_in_use_volumes.unwrap_or(true),
                 primary: self.primary.clone().or(first).map(Into::into),
+                breaker: self.breaker.into(),
+                wal: self.wal(),
                 key: key.clone(),
             },
             resolution: Arc::new(resolution),
             volumes,
             operations: operations.collect::<Result<_, _>>()?,
             limits,
+            fleet: Fleet::default(),
+            global_breaker: Breaker::default(),
         })
     }
 }
 
-fn class_of(name: &str, classes: Option<&[StorageClass]>) -> Result<Class, String> {
+fn class_of(name: &str, classes: Option<&[StorageClass]>, limit_of: &dyn Fn(&str) -> Option<ProviderLimit>) -> Result<Class, String> {
+    let mut provisioner = "csi.example.com";
     let expandable = match classes {
         None if name == "standard" => true,
         listed => {
             let class = listed.unwrap_or_default().iter().find(|c| c.name == name);
             let class = class.ok_or_else(|| format!("storage class {name} is not listed"))?;
+            provisioner = class.provisioner.as_deref().unwrap_or(provisioner);
             class.allow_volume_expansion.unwrap_or(true)
         }
     };
@@ -334,6 +463,7 @@ fn class_of(name: &str, classes: Option<&[StorageClass]>) -> Result<Class, Strin
         name: name.into(),
         expandable,
         shared_filesystem: false,
+        provider_limit: limit_of(provisioner),
     })
 }
 
@@ -347,7 +477,7 @@ impl ScenarioVolume {
                     used,
                     available,
                     capacity: m.capacity.unwrap_or(used.saturating_add(available)),
-                    inodes: None,
+                    inodes: m.inodes.map(|total| Inodes { total, used: m.inodes_used.unwrap_or(0) }),
                     at: match at {
                         ObservedAt::At(at) => *at,
                         ObservedAt::Default => now - SignedDuration::from_secs(30),
@@ -374,6 +504,8 @@ impl ScenarioVolume {
                 }),
                 twin: false,
                 pod_running: observation.is_some(),
+                disk_full: false,
+                history: self.history.iter().map(|(at, used)| Sample { at: *at, used: *used }).collect(),
             }
         };
         Volume {

@@ -87,6 +87,7 @@ fn settings(dice: &mut Dice, base: u64) -> Settings {
         dry_run: dice.maybe(12, |_| true),
         thresholds,
         expansion,
+        ..Settings::default()
     };
     if let Some(max_size) = max_size {
         settings.expansion.get_or_insert_default().max_size = Some(max_size);
@@ -170,6 +171,7 @@ fn random_world(numbers: &[u32]) -> World {
         namespace_selector: None,
         exclude: Vec::new(),
         settings: Arc::new(settings(dice, base)),
+        bounds: None,
         problems: Vec::new(),
     };
     world.resolution = Arc::new(match dice.roll() % 40 {
@@ -258,7 +260,7 @@ fn is_consistent(d: &Decision) -> Result<(), TestCaseError> {
     match d.verdict {
         Verdict::Hold => prop_assert!(held.is_none_or(|h| h == d.reason)),
         Verdict::CatchUp => prop_assert!(matches!(held, None | Some(Reason::AtLimit | Reason::Cooldown))),
-        Verdict::Grow | Verdict::Balanced => prop_assert_eq!(held, None),
+        Verdict::Grow | Verdict::Rescue | Verdict::Balanced => prop_assert_eq!(held, None),
     }
     prop_assert_eq!(d.urgency.is_none(), d.wanted.is_none() && !d.acts());
     prop_assert_eq!(d.worst.is_some(), d.percent_used.is_some());

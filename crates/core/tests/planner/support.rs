@@ -6,7 +6,7 @@ use csm_api::{Settings, Urgency};
 use csm_core::check::check;
 use csm_core::plan::{Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Policy, Resolution, Selector, resolve};
-use csm_core::world::{
+use csm_core::world::{Breaker, Fleet, 
     Class, Cluster, ClusterKey, Fencing, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume, VolumeKey, World,
 };
 use csm_units::Bytes;
@@ -35,6 +35,7 @@ pub fn policy(settings: &str) -> Arc<Resolution> {
         namespace_selector: None,
         exclude: Vec::new(),
         settings: Arc::new(settings),
+        bounds: None,
         problems: Vec::new(),
     };
     Arc::new(resolve(&[&policy], None, &Settings::default()))
@@ -56,6 +57,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
             name: "fast".into(),
             expandable: true,
             shared_filesystem: false,
+                provider_limit: None,
         },
         observation: Some(Observation {
             used,
@@ -68,6 +70,8 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
         resize: None,
         twin: false,
         pod_running: true,
+            disk_full: false,
+            history: Arc::default(),
     }
 }
 
@@ -131,11 +135,15 @@ pub fn world(members: Vec<Member>) -> World {
             fencing: Fencing::None,
             resize_in_use_volumes: true,
             primary: members.first().map(|m| m.instance.clone()),
+            breaker: Breaker::default(),
+            wal: None,
         },
         resolution: policy("expansion: {maxSize: 200Gi}"),
         volumes: vec![volume(VolumeKey::DATA, members)],
         operations: Vec::new(),
         limits: Limits::default(),
+        fleet: Fleet::default(),
+        global_breaker: Breaker::default(),
     }
 }
 

@@ -91,13 +91,13 @@ fn looking_again_is_worth_it() {
 #[case::just_within_a_day(noon() - SignedDuration::from_hours(24) + INSTANT, 1)]
 #[case::a_day_ago(noon() - SignedDuration::from_hours(24), 0)]
 fn actions_of_a_day(#[case] start: Timestamp, #[case] count: u32) {
-    assert_eq!(decide(&calm().operation(growth(start, "13Gi", "20Gi"))).actions_last_24h, count);
+    assert_eq!(decide(&calm().operation(growth(start, "13Gi", "20Gi"))).budget.actions_last_24h, count);
 }
 
 #[test]
 fn what_counts_as_an_action() {
     let start = at("08:00:00");
-    let counts = |operation: Operation| decide(&calm().operation(operation)).actions_last_24h;
+    let counts = |operation: Operation| decide(&calm().operation(operation)).budget.actions_last_24h;
     let one = || growth(start, "13Gi", "20Gi");
     assert_eq!(counts(one()), 1);
     assert_eq!(counts(Operation { accepted: false, ..one() }), 0);
@@ -120,7 +120,7 @@ fn what_counts_as_an_action() {
         .operation(one())
         .operation(growth(at("03:00:00"), "10Gi", "13Gi"))
         .operation(growth(at("11:00:00"), "13Gi", "20Gi"));
-    assert_eq!(decide(&three).actions_last_24h, 3);
+    assert_eq!(decide(&three).budget.actions_last_24h, 3);
 }
 
 #[test]

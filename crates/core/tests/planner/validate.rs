@@ -47,7 +47,7 @@ fn out_of_bounds(#[case] yaml: &str, #[case] message: &str) {
     let problems = problems(yaml);
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].reason, message);
-    assert!(message.starts_with(problems[0].field));
+    assert!(message.starts_with(&*problems[0].field));
     // The API server says the same.
     let schema = serde_json::to_string(&all_crds()).unwrap();
     assert!(schema.contains(message), "not in the schema: {message}");
@@ -87,7 +87,7 @@ fn everything_is_named_at_once() {
 #[case::empty("\"\"", "empty")]
 fn sizes(#[case] text: &str, #[case] says: &str) {
     let problems = problems(&format!("expansion: {{maxSize: {text}}}"));
-    assert_eq!((problems.len(), problems[0].field), (1, "expansion.maxSize"));
+    assert_eq!((problems.len(), &*problems[0].field), (1, "expansion.maxSize"));
     let message = problems[0].to_string();
     assert!(
         message.contains(says) && message.contains("write for example \"100Gi\""),
@@ -114,7 +114,8 @@ fn selectors_and_exclusions() {
         "{namespaceSelector: {matchExpressions: [{key: env, operator: Is}]}, excludeClusters: [{name: legacy}, {name: old, namespace: a}], thresholds: {warning: 0}}",
     )
     .unwrap();
-    let fields: Vec<&str> = validate_cluster_storage_policy(&spec).iter().map(|p| p.field).collect();
+    let problems = validate_cluster_storage_policy(&spec);
+    let fields: Vec<&str> = problems.iter().map(|p| &*p.field).collect();
     assert_eq!(fields, ["namespaceSelector", "excludeClusters", "thresholds.warning"]);
 }
 

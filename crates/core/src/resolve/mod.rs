@@ -1,14 +1,20 @@
 //! From policies to settings: which policies match a Cluster, and which object each field comes from.
 
-use std::collections::BTreeMap;
+mod volume;
 
-use csm_api::{QuantityText, Settings};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use csm_api::{QuantityText, Role, Settings};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
 pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, matching};
 pub use crate::selector::Selector;
 use crate::validate::{self, Bounded, Problem};
+use crate::world::VolumeKey;
+pub(crate) use volume::Block;
+pub use volume::{EmergencyRules, ResizeRules, Sizing, Step, TargetRules, VolumeRules, WalSafetyRules, WindowRules};
 
 /// What the policies of a Cluster come to.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +59,49 @@ pub struct Resolved {
     pub thresholds: ResolvedThresholds,
     /// `expansion`.
     pub expansion: ResolvedExpansion,
+    /// `emergencyRunway`.
+    pub emergency_runway: Field<bool>,
+    /// What no policy can exceed.
+    pub bounds: ResolvedBounds,
+    /// The volumes.
+    pub volumes: Volumes,
+}
+
+/// The tightest of the bounds of all ClusterStoragePolicies that match.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResolvedBounds {
+    /// `bounds.maxSize`.
+    pub max_size: Option<Field<Bytes>>,
+    /// `bounds.maxActionsPerDay`.
+    pub max_actions: Option<Field<u32>>,
+}
+
+/// How each volume is sized, or what is wrong with its settings: a wrong block holds its own volume only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Volumes {
+    data: Result<VolumeRules, Vec<Problem>>,
+    wal: Result<VolumeRules, Vec<Problem>>,
+    /// Those that some object names.
+    tablespaces: BTreeMap<Arc<str>, Result<VolumeRules, Vec<Problem>>>,
+    other_tablespaces: Result<VolumeRules, Vec<Problem>>,
+}
+
+impl Volumes {
+    /// The rules of a volume.
+    ///
+    /// # Errors
+    /// What is wrong with its settings.
+    pub fn of(&self, key: &VolumeKey) -> Result<&VolumeRules, &[Problem]> {
+        let rules = match (key.role, &key.tablespace) {
+            (Role::Data, _) => &self.data,
+            (Role::Wal, _) => &self.wal,
+            (Role::Tablespace, name) => {
+                let named = name.as_ref().and_then(|name| self.tablespaces.get(name));
+                named.unwrap_or(&self.other_tablespaces)
+            }
+        };
+        rules.as_ref().map_err(Vec::as_slice)
+    }
 }
 
 /// `thresholds`: warning < critical < expansion <= emergency.
@@ -86,7 +135,16 @@ pub struct ResolvedExpansion {
 }
 
 impl Resolved {
-    /// Each effective field: its name, its value as a policy would say it, and where it comes from.
+    /// Each effective field of a volume: its name, its value as a policy would say it, and where it comes from.
+    #[must_use]
+    pub fn fields_of(&self, key: &VolumeKey) -> Vec<(String, String, Origin)> {
+        let shared = self.fields().into_iter().map(|(name, value, origin)| (name.to_owned(), value, origin));
+        let path = Block::new(key).path();
+        let own = self.volumes.of(key).map(|rules| rules.fields(&path)).unwrap_or_default();
+        shared.chain(own).collect()
+    }
+
+    /// Each effective field that all volumes of the Cluster share.
     #[must_use]
     pub fn fields(&self) -> Vec<(&'static str, String, Origin)> {
         let Self {
@@ -94,7 +152,14 @@ impl Resolved {
             dry_run,
             thresholds,
             expansion,
+            emergency_runway,
+            bounds,
+            volumes: _,
         } = self;
+        let ResolvedBounds {
+            max_size: size_bound,
+            max_actions: actions_bound,
+        } = bounds;
         let ResolvedThresholds {
             warning,
             critical,
@@ -110,7 +175,7 @@ impl Resolved {
             parallelism,
         } = expansion;
         let whole = |name, field: &Field<Percent>| (name, field.value.get().to_string(), field.origin.clone());
-        vec![
+        let mut fields = vec![
             ("dryRun", dry_run.value.to_string(), dry_run.origin.clone()),
             whole(validate::WARNING.field, warning),
             whole(validate::CRITICAL.field, critical),
@@ -137,7 +202,17 @@ impl Resolved {
                 parallelism.value.to_string(),
                 parallelism.origin.clone(),
             ),
-        ]
+            (
+                "emergencyRunway",
+                emergency_runway.value.to_string(),
+                emergency_runway.origin.clone(),
+            ),
+        ];
+        let size = size_bound.as_ref();
+        fields.extend(size.map(|f| (validate::BOUND_SIZE, f.value.to_string(), f.origin.clone())));
+        let actions = actions_bound.as_ref();
+        fields.extend(actions.map(|f| (validate::BOUND_ACTIONS.field, f.value.to_string(), f.origin.clone())));
+        fields
     }
 }
 
@@ -161,7 +236,7 @@ pub fn resolve(matching: &[&Policy], postgres_storage: Option<(&Origin, &Setting
         objects: own.into_iter().chain(from_policies).collect(),
         defaults,
     };
-    match layers.resolved() {
+    match layers.resolved(matching) {
         Ok(resolved) => Resolution::Settings(resolved),
         Err(problems) => Resolution::Invalid(problems),
     }
@@ -189,6 +264,18 @@ struct Layers<'a> {
 type Raw = (i32, Origin);
 
 impl Layers<'_> {
+    /// The place of the most specific object of which this is true.
+    fn place(&self, is: impl Fn(&Settings) -> bool) -> Option<usize> {
+        self.objects.iter().position(|(_, settings)| is(settings))
+    }
+
+    /// The names of all tablespaces that anybody names.
+    fn tablespaces(&self) -> impl Iterator<Item = &str> {
+        let all = self.objects.iter().map(|(_, settings)| *settings).chain([self.defaults]);
+        let named = all.flat_map(|s| s.tablespaces.iter().flatten()).map(|t| t.name.as_str());
+        named.filter(|name| *name != volume::ANY_TABLESPACE)
+    }
+
     /// What the most specific object says.
     fn set<T>(&self, read: impl Fn(&Settings) -> Option<T>) -> Option<(T, Origin)> {
         self.objects
@@ -209,7 +296,7 @@ impl Layers<'_> {
         })
     }
 
-    fn resolved(&self) -> Result<Resolved, Vec<Problem>> {
+    fn resolved(&self, policies: &[&Policy]) -> Result<Resolved, Vec<Problem>> {
         let mut problems = Vec::new();
         let same = |v| v;
         let flag = |(value, origin)| Field { value, origin };
@@ -235,9 +322,21 @@ impl Layers<'_> {
         let cooldown = bounded(&validate::COOLDOWN, cooldown, &mut problems);
         let parallelism = bounded(&validate::PARALLELISM, parallelism, &mut problems);
 
+        let emergency_runway = flag(self.field(|s| s.emergency_runway, true, |v| v));
+        let bounds = bounds(policies, &mut problems);
+
         if !problems.is_empty() {
             return Err(problems);
         }
+        let bound = bounds.max_actions.as_ref().map(|f| f.value);
+        let volume = |block| volume::resolve(self, block, bound);
+        let tablespaces = self.tablespaces().map(|name| (Arc::from(name), volume(Block::Tablespace(name))));
+        let volumes = Volumes {
+            data: volume(Block::Data),
+            wal: volume(Block::Wal),
+            tablespaces: tablespaces.collect(),
+            other_tablespaces: volume(Block::Tablespace(volume::ANY_TABLESPACE)),
+        };
         let minutes = |n: u32| SignedDuration::from_mins(i64::from(n));
         Ok(Resolved {
             policies: self.objects.iter().map(|(origin, _)| (*origin).clone()).collect(),
@@ -251,7 +350,41 @@ impl Layers<'_> {
                 cooldown: cooldown.map(minutes),
                 parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
             },
+            emergency_runway,
+            bounds,
+            volumes,
         })
+    }
+}
+
+/// The tightest bounds; of equal ones those of the more specific policy.
+fn bounds(policies: &[&Policy], problems: &mut Vec<Problem>) -> ResolvedBounds {
+    let mut tightest = ResolvedBounds::default();
+    for policy in policies {
+        let Some(bounds) = &policy.bounds else { continue };
+        let csm_api::Bounds {
+            max_size,
+            max_actions_per_day,
+        } = bounds;
+        if let Some(text) = max_size {
+            problems.extend(validate::check_size(validate::BOUND_SIZE, text).map(|p| p.from([&policy.origin])));
+            let value = text.parse().unwrap_or(Bytes::ZERO);
+            tighten(&mut tightest.max_size, value, &policy.origin);
+        }
+        if let Some(number) = *max_actions_per_day {
+            let number = bounded(&validate::BOUND_ACTIONS, (number, policy.origin.clone()), problems);
+            tighten(&mut tightest.max_actions, number.value, &policy.origin);
+        }
+    }
+    tightest
+}
+
+fn tighten<T: PartialOrd>(tightest: &mut Option<Field<T>>, value: T, origin: &Origin) {
+    if tightest.as_ref().is_none_or(|known| value < known.value) {
+        *tightest = Some(Field {
+            value,
+            origin: origin.clone(),
+        });
     }
 }
 

@@ -1,19 +1,22 @@
 //! Validation of settings and policies: one implementation for the API server's schema to agree with, for the
 //! webhook, the manager and `lint`.
 
+pub(crate) mod volume;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use csm_api::{ClusterStoragePolicySpec, Expansion, QuantityText, Settings, StoragePolicySpec, Thresholds};
+use csm_api::{Bounds, ClusterStoragePolicySpec, Expansion, QuantityText, Settings, StoragePolicySpec, Thresholds};
 
-use crate::resolve::Origin;
+use crate::resolve::{Block, Origin};
 use crate::selector::Selector;
 
 /// Something that is wrong in settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The field, such as `thresholds.warning`.
-    pub field: &'static str,
+    /// The field, such as `thresholds.warning` or `storage.limit`.
+    pub field: Cow<'static, str>,
     /// What it says now.
     pub value: String,
     /// What is wrong with that, as a whole sentence that names the field.
@@ -27,12 +30,26 @@ pub struct Problem {
 impl Problem {
     pub(crate) fn new(field: &'static str, value: impl fmt::Display, reason: String, example: &str) -> Self {
         Self {
-            field,
+            field: Cow::Borrowed(field),
             value: value.to_string(),
             reason,
             example: example.to_owned(),
             origins: Vec::new(),
         }
+    }
+
+    /// Of a block of settings that stands at `path`: what it says of a field, it says of the one there.
+    pub(crate) fn under(mut self, path: &str) -> Self {
+        self.reason = match self.reason.strip_prefix(&*self.field) {
+            Some(rest) if !self.field.is_empty() && rest.starts_with([' ', ':']) => format!("{path}.{}{rest}", self.field),
+            _ => format!("{path}: {}", self.reason),
+        };
+        self.field = if self.field.is_empty() {
+            Cow::Owned(path.to_owned())
+        } else {
+            Cow::Owned(format!("{path}.{}", self.field))
+        };
+        self
     }
 
     pub(crate) fn from<'a>(mut self, origins: impl IntoIterator<Item = &'a Origin>) -> Self {
@@ -100,12 +117,36 @@ pub(crate) const PARALLELISM: Bounded = Bounded {
 /// The field of the largest size.
 pub(crate) const MAX_SIZE: &str = "expansion.maxSize";
 
+/// A whole number that is only bounded below, by 0: no check.
+const fn at_least(field: &'static str, example: &'static str) -> Bounded {
+    Bounded {
+        field,
+        range: 0..=i32::MAX,
+        unit: " (0: no check)",
+        example,
+    }
+}
+
+/// `bounds.maxActionsPerDay`.
+pub(crate) const BOUND_ACTIONS: Bounded = Bounded {
+    field: "bounds.maxActionsPerDay",
+    range: 1..=50,
+    unit: "",
+    example: "6",
+};
+/// `bounds.maxSize`.
+pub(crate) const BOUND_SIZE: &str = "bounds.maxSize";
+
 impl Bounded {
     /// What is wrong with `value`, if anything.
     pub fn check(&self, value: i32) -> Option<Problem> {
         let (low, high) = (self.range.start(), self.range.end());
         (!self.range.contains(&value)).then(|| {
-            let reason = format!("{} must be between {low} and {high}{}", self.field, self.unit);
+            let reason = if *high == i32::MAX {
+                format!("{} must be {low} or more{}", self.field, self.unit)
+            } else {
+                format!("{} must be between {low} and {high}{}", self.field, self.unit)
+            };
             Problem::new(self.field, value, reason, self.example)
         })
     }
@@ -152,6 +193,10 @@ pub fn validate(settings: &Settings) -> Vec<Problem> {
         dry_run: _,
         thresholds,
         expansion,
+        emergency_runway: _,
+        storage,
+        wal_storage,
+        tablespaces,
     } = settings;
     let mut problems = Vec::new();
     if let Some(thresholds) = thresholds {
@@ -159,6 +204,13 @@ pub fn validate(settings: &Settings) -> Vec<Problem> {
     }
     if let Some(expansion) = expansion {
         validate_expansion(expansion, &mut problems);
+    }
+    let tablespaces = tablespaces.iter().flatten().map(|t| (Block::Tablespace(&t.name), &t.storage));
+    let blocks = [(Block::Data, storage), (Block::Wal, wal_storage)];
+    let blocks = blocks.into_iter().filter_map(|(block, settings)| Some((block, settings.as_ref()?)));
+    for (block, settings) in blocks.chain(tablespaces) {
+        let path = block.path();
+        problems.extend(volume::validate(settings).into_iter().map(|p| p.under(&path)));
     }
     problems
 }
@@ -232,6 +284,7 @@ pub fn validate_cluster_storage_policy(spec: &ClusterStoragePolicySpec) -> Vec<P
         namespace_selector,
         selector,
         exclude_clusters,
+        bounds,
         settings,
     } = spec;
     let (_, mut problems) = Selector::parse("namespaceSelector", namespace_selector.as_ref());
@@ -245,6 +298,14 @@ pub fn validate_cluster_storage_policy(spec: &ClusterStoragePolicySpec) -> Vec<P
             reason,
             example,
         ));
+    }
+    if let Some(Bounds {
+        max_size,
+        max_actions_per_day,
+    }) = bounds
+    {
+        problems.extend(max_size.as_ref().and_then(|size| check_size(BOUND_SIZE, size)));
+        problems.extend(max_actions_per_day.and_then(|v| BOUND_ACTIONS.check(v)));
     }
     problems.extend(validate(settings));
     problems

@@ -1,0 +1,86 @@
+use csm_api::Reason;
+use csm_units::Bytes;
+
+use super::{Gate, Held, Inputs};
+use crate::decision::Cause;
+use crate::resolve::WalSafetyRules;
+use crate::view::{View, Want};
+use crate::world::{Archiving, WalHealth};
+
+/// Gate 22, resize model, volumes that hold pg_wal: growth must not hide that WAL cannot leave. What is not known
+/// holds nothing, and is a warning.
+pub(crate) const GATE: Gate = Gate {
+    lets_catch_up: true,
+    lets_runway: |_| true,
+    ..Gate::new(Reason::ArchiveUnhealthy, holds, inputs)
+};
+
+/// What is to be checked for a growth, where anything is.
+fn rules<'a>(view: &View<'a>, want: Option<&Want>) -> Option<&'a WalSafetyRules> {
+    let asks = want.is_some_and(|want| want.is_planned() && !want.is_catch_up()) && view.holds_wal();
+    view.resize().filter(|_| asks).map(|rules| &rules.wal_safety)
+}
+
+/// Whether a growth goes on although nothing is known of WAL.
+pub(crate) fn is_unknown(view: &View, want: Option<&Want>) -> bool {
+    view.world.cluster.wal.is_none() && rules(view, want).is_some()
+}
+
+/// Bytes that inactive slots hold back.
+fn retained(health: &WalHealth) -> Bytes {
+    let inactive = health.slots.iter().filter(|slot| !slot.active);
+    inactive.fold(Bytes::ZERO, |sum, slot| sum.saturating_add(slot.retained))
+}
+
+fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
+    let rules = rules(view, want)?;
+    let health = view.world.cluster.wal.as_ref()?;
+    if let Some(Archiving {
+        last_archived,
+        last_failed,
+        pending,
+    }) = health.archiving
+    {
+        // A missing time is earlier than any.
+        if rules.require_archive_healthy.value && last_failed > last_archived {
+            let cause = Cause::Archive {
+                last_archived,
+                last_failed,
+            };
+            return Some(Held::new(Reason::ArchiveUnhealthy, cause));
+        }
+        let max = rules.max_pending_files.value;
+        if max > 0 && pending > max {
+            return Some(Held::new(Reason::TooManyPendingWalFiles, Cause::Pending { files: pending, max }));
+        }
+    }
+    let (retained, max) = (retained(health), rules.max_slot_retention.value);
+    (!max.is_zero() && retained > max).then(|| {
+        let inactive = health.slots.iter().filter(|slot| !slot.active);
+        let names = inactive.map(|slot| slot.name.clone()).collect();
+        Held::new(Reason::SlotRetention, Cause::Slots { names, retained, max })
+    })
+}
+
+fn inputs(view: &View) -> Inputs {
+    if !view.holds_wal() {
+        return vec![("pgWal", "not on this volume".to_owned())];
+    }
+    let Some(health) = &view.world.cluster.wal else {
+        return vec![("walHealth", "unknown".to_owned())];
+    };
+    let mut inputs = match health.archiving {
+        None => vec![("archiving", "not configured".to_owned())],
+        Some(Archiving {
+            last_archived,
+            last_failed,
+            pending,
+        }) => vec![
+            ("lastArchived", super::moment(last_archived, "never")),
+            ("lastFailed", super::moment(last_failed, "never")),
+            ("pendingFiles", pending.to_string()),
+        ],
+    };
+    inputs.push(("retainedByInactiveSlots", retained(health).to_string()));
+    inputs
+}
