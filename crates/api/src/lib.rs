@@ -20,7 +20,7 @@ pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePol
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
 pub use names::{FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, VERSION, annotation, label};
 pub use postgres_storage::{
-    DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
+    BudgetStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
     PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
 };
 pub use quantity::QuantityText;

@@ -29,6 +29,18 @@ use crate::{Condition, Reason, Role, Settings, State, Urgency, Verdict};
     ),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size", description = "of the worst volume"),
     printcolumn(name = "Limit", type_ = "string", json_path = ".status.limit", description = "of the worst volume"),
+    printcolumn(
+        name = "Time-To-Full",
+        type_ = "string",
+        json_path = ".status.timeToFull",
+        description = "of the volume that is full first"
+    ),
+    printcolumn(
+        name = "Actions-Left",
+        type_ = "integer",
+        json_path = ".status.actionsLeft",
+        description = "planned growths that the budget of 24 hours leaves"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -56,6 +68,12 @@ pub struct PostgresStorageStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub limit: Option<Bytes>,
+    /// How long until the first volume is full, such as "90m", "12h" or "5d"; none where none fills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_full: Option<String>,
+    /// Planned growths that the volume with the fewest may still do in the rolling 24 hours; none: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions_left: Option<i32>,
     /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `MetricsFresh`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -130,8 +148,34 @@ pub struct VolumeSizing {
     /// The earliest moment at which what is wanted can go, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action_at: Option<Time>,
+    /// The growths of the last 24 hours, and what they leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetStatus>,
+    /// When the maintenance window opens next, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_maintenance_window: Option<Time>,
+    /// How long until it is full at the rate of the last hour, such as "90m", "12h" or "5d"; none where it does not fill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_full: Option<String>,
     /// The newest decision.
     pub last_decision: LastDecision,
+}
+
+/// Growths of a volume in a rolling 24 hours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetStatus {
+    /// Growths that the API server accepted in the last 24 hours, catch-ups aside.
+    pub actions_last_24h: i32,
+    /// How many planned ones may follow; none: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_for_planned: Option<i32>,
+    /// How many more are kept for emergencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_for_emergency: Option<i32>,
+    /// When the oldest of them no longer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_resets_at: Option<Time>,
 }
 
 /// An operation, in brief.

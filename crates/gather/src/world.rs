@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{EventType, Phase, StorageEvent};
-use csm_core::world::{Class, Cluster, Limits, Member, Operation, Volume, VolumeKey, World};
+use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation, Volume, VolumeKey, World};
 use csm_units::Bytes;
 use jiff::Timestamp;
 
@@ -50,6 +50,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
                 name: Arc::from(""),
                 expandable: false,
                 shared_filesystem: false,
+                provider_limit: None,
             },
         };
         let pod = snapshot.pods.get(&pvc.instance);
@@ -68,6 +69,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
+            disk_full: false,
+            history: Arc::default(),
         };
         let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
             key: pvc.volume.clone(),
@@ -88,11 +91,15 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             fencing: cluster.fencing.clone(),
             resize_in_use_volumes: cluster.resize_in_use_volumes,
             primary: cluster.primary.clone(),
+            breaker: Breaker::default(),
+            wal: None,
         },
         resolution: snapshot.resolution.clone(),
         volumes: volumes.into_values().collect(),
         operations: snapshot.events.iter().filter_map(|event| operation(event, snapshot)).collect(),
         limits: settings.limits,
+        fleet: Fleet::default(),
+        global_breaker: Breaker::default(),
     }
 }
 
@@ -101,6 +108,7 @@ fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &VolumeSettings
     Class {
         name: name.clone(),
         expandable: view.is_some_and(|v| v.expandable),
+        provider_limit: None,
         shared_filesystem: directory || settings.shared_classes.iter().any(|c| **c == **name),
     }
 }
@@ -148,7 +156,7 @@ fn operation(event: &StorageEvent, snapshot: &Snapshot) -> Option<Operation> {
     Some(Operation {
         id: Arc::from(event.metadata.name.as_deref().unwrap_or_default()),
         volume: volume_of(event),
-        urgency: event.spec.trigger.urgency(),
+        urgency: event.spec.urgency(),
         started_at: started_at(event),
         from: expansion.original_size,
         to: expansion.requested_size,

@@ -170,8 +170,8 @@ fn usage_tone(percent: Percent, threshold: Percent) -> Tone {
 fn state_tone(state: State) -> Tone {
     match state {
         State::Balanced => Tone::Good,
-        State::Resizing | State::NeedsGrow => Tone::Active,
-        State::Blocked => Tone::Bad,
+        State::Resizing | State::NeedsGrow | State::PendingGrowth => Tone::Active,
+        State::Emergency | State::Blocked => Tone::Bad,
         State::AtLimit | State::WaitingForDiskStatus | State::DryRun | State::Paused | State::Unmanaged => Tone::Warn,
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn manager_line(manager: &Manager, page: &Page) -> (String, Tone) {
 fn volume(lines: &mut Lines, volume: &VolumeExplanation, page: &Page) {
     let verdict = match volume.verdict {
         Verdict::Balanced => Tone::Good,
-        Verdict::Grow | Verdict::CatchUp => Tone::Watch,
+        Verdict::Grow | Verdict::CatchUp | Verdict::Rescue => Tone::Watch,
         Verdict::Hold => Tone::of(volume.state),
     };
     let decided = verdict.paint(&format!("{} ({})", volume.verdict, volume.reason));

@@ -54,8 +54,8 @@ impl Tone {
     fn of(state: State) -> Self {
         match state {
             State::Balanced => Self::Good,
-            State::Resizing | State::NeedsGrow | State::Paused | State::DryRun => Self::Watch,
-            State::AtLimit | State::Blocked | State::WaitingForDiskStatus => Self::Bad,
+            State::Resizing | State::NeedsGrow | State::PendingGrowth | State::Paused | State::DryRun => Self::Watch,
+            State::Emergency | State::AtLimit | State::Blocked | State::WaitingForDiskStatus => Self::Bad,
             State::Unmanaged => Self::Faint,
         }
     }

@@ -122,10 +122,15 @@ pub(crate) fn duration(field: &'static str, text: &str) -> Result<Duration, Prob
 /// A cron schedule.
 pub(crate) fn schedule(text: &str) -> Result<Schedule, Problem> {
     let field = "maintenanceWindow.schedule";
-    text.parse().map_err(|error: schedule::ScheduleError| {
+    let parsed: Schedule = text.parse().map_err(|error: schedule::ScheduleError| {
         let reason = format!("{field}: {error}");
         Problem::new(field, format_args!("\"{text}\""), reason, "\"0 3 * * *\"")
-    })
+    })?;
+    if parsed.fires() {
+        return Ok(parsed);
+    }
+    let reason = format!("{field}: \"{text}\" never fires, and planned growth would wait for ever; write for example \"0 3 * * *\"");
+    Err(Problem::new(field, format_args!("\"{text}\""), reason, "\"0 3 * * *\""))
 }
 
 /// A time zone by its name.

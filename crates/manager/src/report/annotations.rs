@@ -3,7 +3,8 @@
 
 use csm_api::{Phase, Reason, StorageEvent, annotation};
 use csm_core::plan::Plan;
-use csm_core::resolve::Resolution;
+use csm_core::resolve::{Resolution, Resolved, Sizing};
+use csm_units::Percent;
 use jiff::Timestamp;
 
 use crate::apply::Annotations;
@@ -36,7 +37,7 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
     if let Some(newest) = events
         .iter()
         .rev()
-        .find(|event| event.spec.trigger == csm_api::Trigger::ThresholdBreach)
+        .find(|event| event.spec.trigger != csm_api::Trigger::CatchUp)
     {
         wanted.insert(
             annotation::EXPANSION_REQUESTED,
@@ -44,7 +45,7 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
         );
         wanted.insert(
             annotation::EXPANSION_REASON,
-            reason(newest, i64::from(settings.thresholds.expansion.value.get())),
+            reason(newest, threshold_of(settings, newest)),
         );
     }
     let growing: Vec<_> = events.iter().filter(|event| !is_done(event)).collect();
@@ -95,13 +96,21 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
     Some(wanted)
 }
 
+/// The threshold whose passing an operation is recorded with.
+fn threshold_of(settings: &Resolved, event: &StorageEvent) -> Option<Percent> {
+    if event.spec.reason != Reason::UsageThreshold {
+        return None;
+    }
+    let resize = settings.volumes.of(&volume_of(event)).ok().and_then(|rules| match &rules.sizing {
+        Sizing::Resize(resize) => Some(resize.usage_threshold.value),
+        Sizing::Thresholds | Sizing::Target(_) => None,
+    });
+    Some(resize.unwrap_or(settings.thresholds.expansion.value))
+}
+
 /// Such as `threshold-breach-85`; of one that failed, `threshold-breach-85-failed`.
-fn reason(event: &StorageEvent, threshold: i64) -> String {
+fn reason(event: &StorageEvent, threshold: Option<Percent>) -> String {
     let failed = event.status.as_ref().and_then(|s| s.phase) == Some(Phase::Failed);
-    let threshold = if event.spec.reason == Reason::UsageThreshold {
-        format!("-{threshold}")
-    } else {
-        String::new()
-    };
+    let threshold = threshold.map_or_else(String::new, |percent| format!("-{}", percent.get()));
     format!("{}{threshold}{}", event.spec.trigger, if failed { "-failed" } else { "" })
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use csm_api::{
-    Condition, ConditionStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
-    Reason, ResizeOutcome, Role, State, StorageEvent, StorageSizing, Trigger, Verdict, VolumeSizing, condition, merge_conditions,
+    BudgetStatus, Condition, ConditionStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
+    Reason, ResizeOutcome, Role, State, StorageEvent, StorageSizing, Urgency, Verdict, VolumeSizing, condition, merge_conditions,
 };
 use csm_core::explain;
-use csm_core::plan::{Decision, Plan};
+use csm_core::plan::{self, Budget, Decision, Plan};
 use csm_core::resolve::{OriginKind, Resolution};
 use csm_core::world::{Volume, VolumeKey, World};
 use csm_units::Percent;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
@@ -35,7 +35,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
             continue;
         };
         let before = old.storage_sizing.as_ref().and_then(|s| sizing_of(s, &decision.volume));
-        let entry = volume_sizing(snapshot, volume, decision, before, now);
+        let entry = volume_sizing(snapshot, world, volume, decision, before, now);
         match (decision.volume.role, &decision.volume.tablespace) {
             (Role::Data, _) => sizing.data = Some(entry),
             (Role::Wal, _) => sizing.wal = Some(entry),
@@ -45,6 +45,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
         }
         add_disks(&mut disks, volume, decision);
     }
+    let soonest = plan.decisions.iter().filter_map(|d| plan::time_to_full(world, now, &d.volume)).min();
     let generation = snapshot.storage.as_ref().and_then(|s| s.metadata.generation);
     PostgresStorageStatus {
         state: worst.map(|d| d.state),
@@ -56,6 +57,8 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
             .map(|p| i32::from(p.get())),
         size: worst.map(|d| d.from),
         limit: worst.and_then(|d| d.ceiling.as_ref().map(|c| c.size)),
+        time_to_full: soonest.map(coarse),
+        actions_left: plan.decisions.iter().filter_map(|d| d.budget.available_for_planned).min().map(whole),
         conditions: merge_conditions(&old.conditions, conditions(snapshot, plan, generation, now)),
         policies: policies(&snapshot.resolution),
         storage_sizing: Some(sizing),
@@ -72,9 +75,10 @@ fn gravity(state: State) -> u8 {
         State::Unmanaged | State::DryRun => 1,
         State::Paused => 2,
         State::WaitingForDiskStatus => 3,
-        State::Resizing | State::NeedsGrow => 4,
+        State::Resizing | State::NeedsGrow | State::PendingGrowth => 4,
         State::Blocked => 5,
         State::AtLimit => 6,
+        State::Emergency => 7,
     }
 }
 
@@ -106,6 +110,13 @@ pub fn moved(old: &PostgresStorageStatus, new: &PostgresStorageStatus) -> bool {
 fn without_figures(status: &PostgresStorageStatus) -> PostgresStorageStatus {
     let mut status = status.clone();
     status.percent_used = None;
+    status.time_to_full = None;
+    if let Some(sizing) = &mut status.storage_sizing {
+        let entries = sizing.data.iter_mut().chain(&mut sizing.wal).chain(sizing.tablespaces.values_mut());
+        for entry in entries {
+            entry.time_to_full = None;
+        }
+    }
     for disks in status.disk_status.iter_mut().flat_map(|d| d.instances.values_mut()) {
         for disk in disks
             .data_volume
@@ -136,7 +147,7 @@ pub fn sizing_of<'a>(sizing: &'a StorageSizing, key: &VolumeKey) -> Option<&'a V
     }
 }
 
-fn volume_sizing(snapshot: &Snapshot, volume: &Volume, decision: &Decision, before: Option<&VolumeSizing>, now: Timestamp) -> VolumeSizing {
+fn volume_sizing(snapshot: &Snapshot, world: &World, volume: &Volume, decision: &Decision, before: Option<&VolumeSizing>, now: Timestamp) -> VolumeSizing {
     let last = newest(snapshot, &volume.key);
     let growing = last
         .filter(|event| !csm_gather::index::is_done(event))
@@ -149,7 +160,49 @@ fn volume_sizing(snapshot: &Snapshot, volume: &Volume, decision: &Decision, befo
         state: decision.state,
         last_action: last.map(|event| last_action(event)),
         next_action_at: decision.next_action_at.map(Time),
+        budget: budget(&decision.budget),
+        next_maintenance_window: next_window(snapshot, &volume.key, now).map(Time),
+        time_to_full: plan::time_to_full(world, now, &volume.key).map(coarse),
         last_decision: last_decision(decision, before, now),
+    }
+}
+
+/// The budget; none where there is nothing to say of one.
+fn budget(budget: &Budget) -> Option<BudgetStatus> {
+    let Budget {
+        actions_last_24h,
+        available_for_planned,
+        available_for_emergency,
+        resets_at,
+    } = *budget;
+    let status = BudgetStatus {
+        actions_last_24h: whole(actions_last_24h),
+        available_for_planned: available_for_planned.map(whole),
+        available_for_emergency: available_for_emergency.map(whole),
+        budget_resets_at: resets_at.map(Time),
+    };
+    (actions_last_24h > 0 || available_for_planned.is_some()).then_some(status)
+}
+
+fn whole(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// When the maintenance window of a volume opens next; while it is open, when it did not yet close.
+fn next_window(snapshot: &Snapshot, volume: &VolumeKey, now: Timestamp) -> Option<Timestamp> {
+    let Resolution::Settings(settings) = &*snapshot.resolution else {
+        return None;
+    };
+    let rules = settings.volumes.of(volume).ok()?;
+    rules.window.as_ref()?.window.next_firing(now)
+}
+
+/// A time to full as a person reads it: in minutes below two hours, in hours below two days, else in days.
+fn coarse(time: SignedDuration) -> String {
+    match (time.as_mins(), time.as_hours()) {
+        (minutes, 0..2) => format!("{minutes}m"),
+        (_, hours @ ..48) => format!("{hours}h"),
+        (_, hours) => format!("{}d", hours / 24),
     }
 }
 
@@ -178,9 +231,11 @@ fn last_decision(decision: &Decision, before: Option<&VolumeSizing>, now: Timest
 fn last_action(event: &StorageEvent) -> LastAction {
     let expansion = &event.spec.expansion;
     LastAction {
-        kind: match event.spec.trigger {
-            Trigger::ThresholdBreach => "ScheduledGrow",
-            Trigger::CatchUp => "CatchUp",
+        kind: match event.spec.urgency() {
+            Urgency::Rescue => "Rescue",
+            Urgency::Emergency | Urgency::Runway => "EmergencyGrow",
+            Urgency::Planned => "ScheduledGrow",
+            Urgency::CatchUp => "CatchUp",
         }
         .to_owned(),
         from: expansion.original_size,

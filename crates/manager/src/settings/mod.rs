@@ -234,6 +234,7 @@ fn checked_defaults(thresholds: Option<Thresholds>, expansion: Option<Expansion>
         dry_run: None,
         thresholds,
         expansion,
+        ..csm_api::Settings::default()
     };
     let problems = csm_core::validate::validate(&defaults);
     if let Some(problem) = problems.first() {
