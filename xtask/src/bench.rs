@@ -45,13 +45,12 @@ struct Cost {
 
 /// Prints all figures.
 pub async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
-    let binary = match &args.manager {
-        Some(binary) => binary.clone(),
-        None => {
-            run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", "decisions"]))?;
-            run(cargo().args(["build", "--release", "--package", "cnpg-storage-manager"]))?;
-            root().join("target/release/cnpg-storage-manager")
-        }
+    let binary = if let Some(binary) = &args.manager {
+        binary.clone()
+    } else {
+        run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", "decisions"]))?;
+        run(cargo().args(["build", "--release", "--package", "cnpg-storage-manager"]))?;
+        root().join("target/release/cnpg-storage-manager")
     };
     let mut costs: Vec<Cost> = Vec::new();
     for clusters in &args.clusters {

@@ -112,7 +112,7 @@ fn samples_wake_only_where_something_is_crossed() {
         },
         twin: false,
     };
-    assert!(sampled(&mut index, larger.clone()), "another size of the filesystem");
+    assert!(sampled(&mut index, larger), "another size of the filesystem");
     assert!(sampled(&mut index, Sample { twin: true, ..larger }), "a twin");
     assert!(
         index

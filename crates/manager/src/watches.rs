@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_runtime::readiness::Readiness;
-use csm_runtime::watch::{self, Change};
+use csm_runtime::watch::{self, Change, Keys};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -146,14 +146,15 @@ impl Tasks<'_> {
         // Known to readiness before the task runs, so that nothing is ready too soon.
         readiness.wait_for(&name, "first list not complete");
         self.set.spawn(async move {
-            let key = |object: &K| -> ObjectName { (object.namespace().unwrap_or_default().into(), object.name_any().into()) };
-            let keys = || shared.index().names(kind);
+            let of = |object: &K| -> ObjectName { (object.namespace().unwrap_or_default().into(), object.name_any().into()) };
+            let known = || shared.index().names(kind);
+            let keys = Keys { of, known };
             let sink = |change: Change<ObjectName, K>| {
                 let (wake, matches_changed) = {
                     let mut index = shared.index();
                     let wake = match change {
                         Change::Put(object) => {
-                            let (namespace, name) = key(&object);
+                            let (namespace, name) = of(&object);
                             put(&mut index, &namespace, &name, Some(object))
                         }
                         Change::Gone((namespace, name)) => put(&mut index, &namespace, &name, None),
@@ -165,7 +166,7 @@ impl Tasks<'_> {
                 }
                 shared.wake(wake);
             };
-            watch::run(&name, api, labels, readiness, stop, key, keys, sink).await;
+            watch::run(&name, api, labels, readiness, stop, keys, sink).await;
         });
     }
 }

@@ -29,8 +29,16 @@ pub enum Change<K, T> {
     Gone(K),
 }
 
-/// Watches `api` until `stop`, and tells `sink` of every change in order. `key` names an object, `keys` all that the sink
-/// knows: what this watch has told it and a new list lacks is gone.
+/// How objects are named.
+pub struct Keys<Of, Known> {
+    /// The key of an object.
+    pub of: Of,
+    /// The keys of all objects that the sink knows, of this watch and of others. What this watch has told it and a new
+    /// list lacks is gone.
+    pub known: Known,
+}
+
+/// Watches `api` until `stop`, and tells `sink` of every change in order.
 ///
 /// `name` is what readiness waits for: until the first list is complete, and with the reason while it fails.
 pub async fn run<K, T>(
@@ -39,8 +47,7 @@ pub async fn run<K, T>(
     labels: Option<&str>,
     readiness: Readiness,
     stop: CancellationToken,
-    key: impl Fn(&T) -> K,
-    keys: impl Fn() -> Vec<K>,
+    keys: Keys<impl Fn(&T) -> K, impl Fn() -> Vec<K>>,
     mut sink: impl FnMut(Change<K, T>),
 ) where
     K: Hash,
@@ -77,14 +84,14 @@ pub async fn run<K, T>(
                 match event {
                     Event::Init => listed.clear(),
                     Event::InitApply(object) => {
-                        listed.insert(hash(&key(&object)));
+                        listed.insert(hash(&(keys.of)(&object)));
                         sink(Change::Put(object));
                     }
                     Event::InitDone => {
                         let before = std::mem::replace(&mut known, std::mem::take(&mut listed));
                         if before.iter().any(|hash| !known.contains(hash)) {
                             let gone = |key: &K| before.contains(&hash(key)) && !known.contains(&hash(key));
-                            for key in keys().into_iter().filter(gone) {
+                            for key in (keys.known)().into_iter().filter(gone) {
                                 sink(Change::Gone(key));
                             }
                         }
@@ -92,11 +99,11 @@ pub async fn run<K, T>(
                         readiness.done(name);
                     }
                     Event::Apply(object) => {
-                        known.insert(hash(&key(&object)));
+                        known.insert(hash(&(keys.of)(&object)));
                         sink(Change::Put(object));
                     }
                     Event::Delete(object) => {
-                        let key = key(&object);
+                        let key = (keys.of)(&object);
                         known.remove(&hash(&key));
                         sink(Change::Gone(key));
                     }

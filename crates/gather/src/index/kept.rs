@@ -218,3 +218,88 @@ fn resizes(event: &StorageEvent) -> impl Iterator<Item = (&str, Timestamp)> {
         Some((status.uid.as_str(), end.as_ref()?.0))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use csm_api::Role;
+    use csm_core::world::ResizeStage;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap_or_default()
+    }
+
+    #[test]
+    fn views_come_back_with_every_field() {
+        let strings = &mut Strings::default();
+        let cluster: Arc<str> = Arc::from("pg");
+        let pvc = PvcView {
+            uid: Arc::from("01234567-89ab-cdef-0011-223344556677"),
+            resource_version: ResourceVersion(7),
+            cluster: cluster.clone(),
+            instance: Arc::from("pg-2"),
+            volume: VolumeKey {
+                role: Role::Tablespace,
+                tablespace: Some(Arc::from("archive")),
+            },
+            class: Some(Arc::from("fast")),
+            request: Bytes::gib(3),
+            capacity: Bytes::gib(2),
+            bound: true,
+            block: false,
+            resize: Some(Resize {
+                since: Some(at(5)),
+                stage: ResizeStage::NodePending,
+                error: Some(Arc::from("no room")),
+            }),
+        };
+        assert_eq!(Claim::new(pvc.clone(), strings).view(&cluster), pvc);
+        let other = PvcView {
+            class: None,
+            resize: None,
+            bound: false,
+            block: true,
+            ..pvc
+        };
+        assert_eq!(Claim::new(other.clone(), strings).view(&cluster), other);
+        let pod = PodView {
+            uid: Arc::from("p1"),
+            resource_version: ResourceVersion(9),
+            cluster: cluster.clone(),
+            node: Some(Arc::from("node-a")),
+            running: true,
+        };
+        assert_eq!(Instance::new(pod.clone(), strings).view(&cluster), pod);
+    }
+
+    #[test]
+    fn an_ended_event_is_packed_and_comes_back_with_every_field() -> Result<(), serde_json::Error> {
+        let size = "10Gi";
+        let event: StorageEvent = serde_json::from_value(json!({
+            "metadata": {"name": "pg-expansion-1", "namespace": "db", "uid": "e1", "resourceVersion": "12", "generation": 1,
+                "creationTimestamp": "2026-03-01T10:00:00Z", "labels": {"a": "b"}},
+            "spec": {"clusterRef": {"name": "pg", "namespace": "db", "uid": "c1"}, "eventType": "expansion", "trigger": "threshold-breach",
+                "volume": {"role": "data"}, "reason": "UsageThreshold", "message": "86 % used",
+                "expansion": {"originalSize": size, "requestedSize": "15Gi", "parallelism": 2,
+                    "affectedPVCs": [{"name": "pg-1", "uid": "u1", "instance": "pg-1", "node": "n1", "phase": 1, "wave": 1, "originalSize": size, "filesystemBytes": 5}]}},
+            "status": {"phase": "Completed", "startTime": "2026-03-01T10:00:00Z", "completionTime": "2026-03-01T10:01:00Z", "retryCount": 3,
+                "nextRetryTime": "2026-03-01T10:02:00Z",
+                "conditions": [{"type": "Complete", "status": "True", "reason": "Verified", "message": "all grown", "lastTransitionTime": "2026-03-01T10:01:00Z"}],
+                "pvcStatuses": [{"name": "pg-1", "uid": "u1", "phase": "Completed", "originalSize": size, "newSize": "15Gi",
+                    "controllerDoneAt": "2026-03-01T10:00:30Z", "patchedAt": "2026-03-01T10:00:10Z"}]},
+        }))?;
+        let record = Record::new(event.clone());
+        assert!(!record.is_open() && matches!(&record, Record::Ended(ended) if matches!(ended.packed, Packed::Bytes(_))));
+        assert_eq!(record.event().as_deref(), Some(&event));
+        assert_eq!(record.resource_version(), ResourceVersion(12));
+        let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        assert_eq!(time(record.ended_at()).as_deref(), Some("2026-03-01T10:01:00Z"));
+        assert_eq!(time(record.resized_at(&Uid::new("u1"))).as_deref(), Some("2026-03-01T10:00:30Z"));
+        assert_eq!(record.resized_at(&Uid::new("u2")), None);
+        let open = StorageEvent { status: None, ..event };
+        assert!(Record::new(open).is_open());
+        Ok(())
+    }
+}

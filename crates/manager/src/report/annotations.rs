@@ -34,19 +34,12 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
         .filter(|e| *e.spec.cluster_ref.uid == *snapshot.cluster.uid)
         .collect();
     events.sort_by_key(|event| started_at(event));
-    if let Some(newest) = events
-        .iter()
-        .rev()
-        .find(|event| event.spec.trigger != csm_api::Trigger::CatchUp)
-    {
+    if let Some(newest) = events.iter().rev().find(|event| event.spec.trigger != csm_api::Trigger::CatchUp) {
         wanted.insert(
             annotation::EXPANSION_REQUESTED,
             started_at(newest).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         );
-        wanted.insert(
-            annotation::EXPANSION_REASON,
-            reason(newest, threshold_of(settings, newest)),
-        );
+        wanted.insert(annotation::EXPANSION_REASON, reason(newest, threshold_of(settings, newest)));
     }
     let growing: Vec<_> = events.iter().filter(|event| !is_done(event)).collect();
     let volumes = plan.decisions.len();

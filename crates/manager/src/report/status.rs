@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use csm_api::{
-    BudgetStatus, Condition, ConditionStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
-    Reason, ResizeOutcome, Role, State, StorageEvent, StorageSizing, Urgency, Verdict, VolumeSizing, condition, merge_conditions,
+    BudgetStatus, Condition, ConditionStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus,
+    PvcPhase, Reason, ResizeOutcome, Role, State, StorageEvent, StorageSizing, Urgency, Verdict, VolumeSizing, condition, merge_conditions,
 };
 use csm_core::explain;
 use csm_core::plan::{self, Budget, Decision, Plan};
@@ -45,7 +45,11 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
         }
         add_disks(&mut disks, volume, decision);
     }
-    let soonest = plan.decisions.iter().filter_map(|d| plan::time_to_full(world, now, &d.volume)).min();
+    let soonest = plan
+        .decisions
+        .iter()
+        .filter_map(|d| plan::time_to_full(world, now, &d.volume))
+        .min();
     let generation = snapshot.storage.as_ref().and_then(|s| s.metadata.generation);
     PostgresStorageStatus {
         state: worst.map(|d| d.state),
@@ -58,7 +62,12 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
         size: worst.map(|d| d.from),
         limit: worst.and_then(|d| d.ceiling.as_ref().map(|c| c.size)),
         time_to_full: soonest.map(coarse),
-        actions_left: plan.decisions.iter().filter_map(|d| d.budget.available_for_planned).min().map(whole),
+        actions_left: plan
+            .decisions
+            .iter()
+            .filter_map(|d| d.budget.available_for_planned)
+            .min()
+            .map(whole),
         conditions: merge_conditions(&old.conditions, conditions(snapshot, plan, generation, now)),
         policies: policies(&snapshot.resolution),
         storage_sizing: Some(sizing),
@@ -147,7 +156,14 @@ pub fn sizing_of<'a>(sizing: &'a StorageSizing, key: &VolumeKey) -> Option<&'a V
     }
 }
 
-fn volume_sizing(snapshot: &Snapshot, world: &World, volume: &Volume, decision: &Decision, before: Option<&VolumeSizing>, now: Timestamp) -> VolumeSizing {
+fn volume_sizing(
+    snapshot: &Snapshot,
+    world: &World,
+    volume: &Volume,
+    decision: &Decision,
+    before: Option<&VolumeSizing>,
+    now: Timestamp,
+) -> VolumeSizing {
     let last = newest(snapshot, &volume.key);
     let growing = last
         .filter(|event| !csm_gather::index::is_done(event))
