@@ -64,7 +64,10 @@ impl Settings {
             && thresholds.as_ref().is_none_or(|t| *t == Thresholds::default())
             && expansion.as_ref().is_none_or(|e| *e == Expansion::default())
             && emergency_runway.is_none()
-            && [storage, wal_storage].into_iter().flatten().all(|v| *v == VolumeSettings::default())
+            && [storage, wal_storage]
+                .into_iter()
+                .flatten()
+                .all(|v| *v == VolumeSettings::default())
             && tablespaces.iter().flatten().all(|t| t.storage == VolumeSettings::default())
     }
 }
