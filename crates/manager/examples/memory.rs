@@ -147,7 +147,7 @@ fn main() -> anyhow::Result<()> {
         });
         let storage: PostgresStorage = read(storage)?;
         index.put_storage(storage);
-        metrics.report(snapshot.key.clone(), ClusterReport::new(&plan));
+        metrics.report(snapshot.key.clone(), ClusterReport::new(&plan, std::iter::empty()));
     }
     step("storages and reports")?;
     for i in 0..fleet {

@@ -9,7 +9,7 @@ use csm_core::operation::{self, Context};
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, World};
-use csm_core::{check, explain};
+use csm_core::{alerts, check, explain};
 use csm_runtime::Failure;
 use csm_runtime::backoff::Backoffs;
 use jiff::{SignedDuration, Timestamp};
@@ -128,7 +128,9 @@ impl Controller {
         }
 
         let plan = csm_core::plan::plan(&world, now);
-        self.shared.metrics.report(snapshot.key.clone(), ClusterReport::new(&plan));
+        let alerts = alerts::due(&world, &plan, &self.shared.metrics.active_alerts(key), now);
+        let report = ClusterReport::new(&plan, alerts.into_iter().map(|alert| alert.id));
+        self.shared.metrics.report(snapshot.key.clone(), report);
         let begun = match check::check(&world, &plan, now) {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
             Err(violations) => {

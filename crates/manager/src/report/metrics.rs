@@ -1,13 +1,14 @@
 //! The metrics of behaviour.md. Gauges about objects are made at the scrape from the newest reports, so that a series
 //! disappears with its object; counters are kept, and dropped with their Cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_api::{Role, State};
+use csm_core::alerts::AlertId;
 use csm_core::world::{ClusterKey, VolumeKey};
 use csm_units::Percent;
 use jiff::Timestamp;
@@ -103,6 +104,13 @@ impl Metrics {
     /// The newest decisions on a Cluster.
     pub fn report(&self, key: ClusterKey, report: ClusterReport) {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(key, report);
+    }
+
+    /// The alerts of a Cluster that were due when it was last looked at.
+    #[must_use]
+    pub fn active_alerts(&self, key: &ClusterKey) -> BTreeSet<AlertId> {
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.get(key).map(|r| r.alerts.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// A Cluster is gone: so are its series.
@@ -295,6 +303,17 @@ impl Collector for Objects {
             "Whether a volume is being grown",
             &mut volumes(&reports).map(|(report, v)| (of_volume(report, &v.volume), f64::from(u8::from(v.state == State::Resizing)))),
         )?;
+        let alert = |report: &Shown, id: &AlertId| {
+            let volume = id.volume.as_ref().map_or_else(String::new, ToString::to_string);
+            let labels = with(with(of_cluster(&report.key), "type", id.kind.as_str()), "volume", volume);
+            (with(labels, "severity", id.kind.severity().as_str()), 1.0)
+        };
+        gauge(
+            &mut encoder,
+            &own("alert_active"),
+            "An alert that is due: 1; an empty volume stands for the whole Cluster",
+            &mut reports.iter().flat_map(|r| r.alerts.iter().map(move |id| alert(r, id))),
+        )?;
         let count = |n: usize| double(u64::try_from(n).unwrap_or(u64::MAX));
         let managed = reports.iter().filter(|r| r.managed).count();
         single(
@@ -340,6 +359,7 @@ impl Collector for Objects {
 struct Shown {
     key: ClusterKey,
     managed: bool,
+    alerts: Box<[AlertId]>,
     volumes: Vec<(VolumeReport, Vec<Figures>)>,
 }
 
@@ -358,6 +378,7 @@ impl Objects {
             Shown {
                 volumes: volumes.collect(),
                 managed: report.managed,
+                alerts: report.alerts,
                 key,
             }
         });

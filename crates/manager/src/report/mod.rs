@@ -7,6 +7,7 @@ pub mod policies;
 pub mod status;
 
 use csm_api::{Reason, State, Verdict};
+use csm_core::alerts::AlertId;
 use csm_core::plan::{Decision, Plan};
 use csm_core::world::VolumeKey;
 
@@ -14,6 +15,8 @@ use csm_core::world::VolumeKey;
 #[derive(Clone, Debug)]
 pub struct ClusterReport {
     pub managed: bool,
+    /// Alerts that are due.
+    pub alerts: Box<[AlertId]>,
     pub volumes: Box<[VolumeReport]>,
 }
 
@@ -40,9 +43,9 @@ pub fn blocked_by(decision: &Decision) -> Option<Reason> {
 }
 
 impl ClusterReport {
-    /// From a plan.
+    /// From a plan, and the alerts that are due.
     #[must_use]
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, alerts: impl Iterator<Item = AlertId>) -> Self {
         let volumes = plan.decisions.iter().map(|decision| VolumeReport {
             volume: decision.volume.clone(),
             verdict: decision.verdict,
@@ -54,6 +57,7 @@ impl ClusterReport {
         let managed = plan.decisions.iter().any(|d| d.reason != Reason::NoPolicy) && !plan.decisions.is_empty();
         Self {
             managed,
+            alerts: alerts.collect(),
             volumes: volumes.collect(),
         }
     }
