@@ -14,6 +14,7 @@
 
 pub mod alerts;
 pub mod check;
+pub mod crossing;
 pub mod explain;
 pub mod forecast;
 pub mod operation;

@@ -186,13 +186,15 @@ const PLENTY: Bytes = Bytes::gib(10);
 /// A volume that is full within this time is about to fill.
 const SOON: SignedDuration = SignedDuration::from_secs(600);
 
+/// Whether so much is little for a volume of this size.
+pub(crate) fn is_little(available: Bytes, size: Bytes) -> bool {
+    let below_five_percent = available.wide().saturating_mul(100) < size.wide().saturating_mul(5);
+    available < LITTLE || (below_five_percent && available < PLENTY)
+}
+
 /// Whether any member will be full soon.
 fn is_about_to_fill(view: &View) -> bool {
-    let short = view.observed().any(|(member, figures)| {
-        let available = figures.available;
-        let below_five_percent = available.wide().saturating_mul(100) < member.member.size.wide().saturating_mul(5);
-        available < LITTLE || (below_five_percent && available < PLENTY)
-    });
+    let short = view.observed().any(|(member, figures)| is_little(figures.available, member.member.size));
     short || view.time_to_full().is_some_and(|time| time < SOON)
 }
 

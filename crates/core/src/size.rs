@@ -46,7 +46,7 @@ pub(crate) fn resize(effective: Bytes, rules: &ResizeRules) -> Bytes {
 
 /// The size at which `used` bytes leave the buffer free, at least `request`. The filesystem is smaller than its PVC by
 /// what it keeps for itself, and `figures` of a PVC of `size` tell by how much.
-fn with_buffer(rules: &TargetRules, used: Bytes, size: Bytes, figures: &Observation) -> Bytes {
+pub(crate) fn with_buffer(rules: &TargetRules, used: Bytes, size: Bytes, figures: &Observation) -> Bytes {
     let kept = 100_i128.saturating_sub(i128::from(rules.buffer.value.get()));
     let divisor = kept.saturating_mul(figures.used.wide().saturating_add(figures.available.wide()));
     let product = used.wide().saturating_mul(100).saturating_mul(size.wide());

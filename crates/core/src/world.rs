@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use csm_api::{Role, Urgency};
-use csm_units::Bytes;
+use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
@@ -339,6 +339,15 @@ pub struct Inodes {
     pub total: u64,
     /// Those in use.
     pub used: u64,
+}
+
+impl Inodes {
+    /// Whether more than this percentage is used, where the filesystem counts them.
+    #[must_use]
+    pub fn exceed(self, threshold: Percent) -> bool {
+        let limit = i128::from(self.total).saturating_mul(i128::from(threshold.get()));
+        self.total > 0 && i128::from(self.used).saturating_mul(100) > limit
+    }
 }
 
 /// A resize that a PVC shows.

@@ -41,6 +41,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
         name,
         view: pvc,
         sample,
+        history,
         last_resize_at,
     } in &snapshot.pvcs
     {
@@ -70,7 +71,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
             disk_full: false,
-            history: Arc::default(),
+            history: history.clone(),
         };
         let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
             key: pvc.volume.clone(),

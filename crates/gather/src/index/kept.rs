@@ -7,6 +7,7 @@ use csm_core::world::{Resize, VolumeKey};
 use csm_units::Bytes;
 use jiff::Timestamp;
 
+use super::history::History;
 use super::{Sample, is_done};
 use crate::compact::{Packed, Strings, Uid};
 use crate::views::{PodView, PvcView, ResourceVersion};
@@ -26,6 +27,8 @@ pub(super) struct Claim {
     pub resize: Option<Box<Resize>>,
     /// The newest figures of its filesystem.
     pub sample: Option<Sample>,
+    /// Those before it.
+    pub history: History,
     /// When its capacity was seen to rise.
     pub resized: Option<Timestamp>,
 }
@@ -61,6 +64,7 @@ impl Claim {
             block,
             resize: resize.map(Box::new),
             sample: None,
+            history: History::default(),
             resized: None,
         }
     }
@@ -79,6 +83,7 @@ impl Claim {
             block,
             resize,
             sample: _,
+            history: _,
             resized: _,
         } = self;
         PvcView {

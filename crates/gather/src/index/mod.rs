@@ -3,6 +3,7 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod history;
 mod kept;
 mod names;
 mod policies;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use csm_api::{PostgresStorage, Settings, StorageEvent};
+use csm_core::crossing;
 use csm_core::resolve::{Policy, Resolution};
 use csm_core::world::{ClusterKey, Observation};
 use jiff::Timestamp;
@@ -67,6 +69,22 @@ struct Slot {
 }
 
 impl Slot {
+    /// Whether planned growth of a PVC waits for maintenance windows.
+    fn waits_for_windows(&self, claim: &Claim) -> bool {
+        match self.resolution.as_deref() {
+            Some(Resolution::Settings(settings)) => settings.volumes.of(&claim.volume).is_ok_and(|rules| rules.window.is_some()),
+            Some(Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_)) | None => false,
+        }
+    }
+
+    /// Whether newer figures of a PVC can change a decision.
+    fn crosses(&self, claim: &Claim, older: &Observation, newer: &Observation) -> bool {
+        match self.resolution.as_deref() {
+            Some(Resolution::Settings(settings)) => crossing::crosses(settings, &claim.volume, claim.capacity, older, newer),
+            Some(Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_)) | None => false,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.cluster.is_none() && self.storage.is_none() && self.pvcs.is_empty() && self.pods.is_empty() && self.events.is_empty()
     }
@@ -102,6 +120,8 @@ pub struct PvcNow {
     pub name: Arc<str>,
     pub view: PvcView,
     pub sample: Option<Sample>,
+    /// The samples of its last hour; of its last day where its growth waits for windows.
+    pub history: Arc<[csm_core::world::Sample]>,
     /// When its last resize ended: as our record says, or as its capacity was seen to rise.
     pub last_resize_at: Option<Timestamp>,
 }
@@ -177,13 +197,14 @@ impl Index {
         let name = self.strings.share(&name);
         let mut claim = Claim::new(view, &mut self.strings);
         let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(before) = slot.pvcs.get(&name).filter(|before| before.uid == claim.uid) {
+        if let Some(before) = slot.pvcs.get_mut(&name).filter(|before| before.uid == claim.uid) {
             if before.resource_version > claim.resource_version {
                 return Wake::new();
             }
             let grown = claim.capacity > before.capacity && !before.capacity.is_zero();
             claim.resized = if grown { Some(now) } else { before.resized };
             claim.sample = before.sample;
+            claim.history = std::mem::take(&mut before.history);
         }
         slot.pvcs.insert(name, claim);
         self.touched(&key)
@@ -376,6 +397,7 @@ impl Index {
             name: name.clone(),
             view: claim.view(&key.name),
             sample: claim.sample,
+            history: claim.history.samples(),
             last_resize_at: slot.last_resize_at(claim),
         });
         Some(Snapshot {

@@ -20,7 +20,8 @@ pub struct Figures {
 
 impl Index {
     /// New figures of PVCs, by namespace and name. A Cluster is woken where they cross something that the planner cares
-    /// about: another percentage point, another size, a volume that had no figures or old ones, a volume that is followed.
+    /// about: a threshold of its volume, another percentage point, another size, a volume that had no figures or old ones,
+    /// a volume that is followed.
     pub fn put_samples<'a>(
         &mut self,
         samples: impl Iterator<Item = ((&'a str, &'a str), Sample)>,
@@ -41,11 +42,14 @@ impl Index {
                     percent(before) != percent(&sample)
                         || before.observation.capacity != sample.observation.capacity
                         || before.twin != sample.twin
+                        || slot.crosses(claim, &before.observation, &sample.observation)
                         || sample.observation.at.duration_since(before.observation.at) > stale_after
                 }
             };
+            let windowed = slot.waits_for_windows(claim);
             if let Some(claim) = self.slots.get_mut(&key).and_then(|slot| slot.pvcs.get_mut(name)) {
                 claim.sample = Some(sample);
+                claim.history.push(&sample.observation, windowed);
             }
             if crossed || followed {
                 wake.insert(key);
