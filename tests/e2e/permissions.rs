@@ -81,8 +81,12 @@ pub fn check(entries: &[Entry]) -> Result<usize> {
     let rules = shipped()?;
     let ours: Vec<&Entry> = entries.iter().filter(|entry| entry.user == USER).collect();
     for entry in &ours {
-        let Entry { verb, uri, code, .. } = entry;
-        ensure!(*code != 403, "the manager was refused: {verb} {uri}");
+        let Entry {
+            verb, uri, code, message, ..
+        } = entry;
+        // Whoever looks at a namespace that somebody deletes can come too late: that is no lack of a permission.
+        let terminating = message.contains("because it is being terminated");
+        ensure!(*code != 403 || terminating, "the manager was refused: {verb} {uri}: {message}");
         let everybody = entry.resource.is_empty() && verb == "get" && EVERYBODY.iter().any(|path| uri.starts_with(path));
         ensure!(
             everybody || rules.iter().any(|rule| rule.permits(entry)),

@@ -11,6 +11,7 @@ use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, World};
 use csm_core::{alerts, check, explain};
 use csm_runtime::Failure;
+use csm_runtime::FailureClass;
 use csm_runtime::backoff::Backoffs;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -96,7 +97,9 @@ impl Controller {
                 }
                 Err(failure) => {
                     let delay = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).failed(key.clone());
-                    if let Key::Cluster(cluster) = &key {
+                    if failure.class() == FailureClass::NamespaceTerminating {
+                        tracing::debug!(?key, "its namespace is being deleted");
+                    } else if let Key::Cluster(cluster) = &key {
                         self.shared.metrics.error(cluster, failure.class().as_str());
                         tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class = failure.class().as_str(), error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
                     } else {
@@ -364,7 +367,7 @@ impl Controller {
             }
             if let Some(status) = status
                 && let Err(failure) = self.writer.policy_status(&id, &status).await
-                && failure.class() != csm_runtime::FailureClass::NotFound
+                && failure.class() != FailureClass::NotFound
             {
                 result = Err(failure);
             }

@@ -15,6 +15,8 @@ pub enum FailureClass {
     Transient,
     /// The server understood and refused (403, 422, 400): the same request will not work soon.
     Refused,
+    /// The namespace is being deleted: nothing new can be made in it, and all that is there goes.
+    NamespaceTerminating,
     /// The object does not exist.
     NotFound,
     /// It exists already.
@@ -31,6 +33,7 @@ impl FailureClass {
             Self::Conflict => "conflict",
             Self::Transient => "transient",
             Self::Refused => "refused",
+            Self::NamespaceTerminating => "namespace-terminating",
             Self::NotFound => "not-found",
             Self::AlreadyExists => "already-exists",
             Self::NotLeader => "not-leader",
@@ -64,6 +67,7 @@ impl Failure {
                 409 if status.reason == "AlreadyExists" => FailureClass::AlreadyExists,
                 409 => FailureClass::Conflict,
                 404 => FailureClass::NotFound,
+                403 if is_terminating(status) => FailureClass::NamespaceTerminating,
                 // 401: a token that is about to be replaced. 408, 429: try later.
                 400 | 403 | 405 | 413 | 415 | 422 => FailureClass::Refused,
                 _ => FailureClass::Transient,
@@ -82,6 +86,14 @@ impl Failure {
             Self::Timeout | Self::NotLeader(_) => self.to_string(),
         }
     }
+}
+
+/// The cause that the API server gives for a namespace that is being deleted (Kubernetes, NamespaceTerminatingCause).
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
 }
 
 impl From<kube::Error> for Failure {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use csm_api::{Phase, Reason, State, Trigger};
+use csm_testkit::controlplane::AuditEntry;
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::{Sim, SimOptions};
 use csm_tests::manager::{Manager, kubeconfig};
 use csm_tests::{Stage, phase, root, until};
 use csm_units::Bytes;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
 #[tokio::test]
@@ -57,6 +60,33 @@ async fn series_and_clusters_go_together() -> anyhow::Result<()> {
         manager.metric("cnpg_storage_manager_clusters_discovered_total", &[]).await?,
         Some(1.0)
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted_is_no_error() -> anyhow::Result<()> {
+    let stage = Stage::new("ending").await?;
+    stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let manager = stage.manager().await?;
+    until("its storage is made", || stage.storage("orders")).await?;
+    let mark = stage.sim.plane().audit_mark().await?;
+    // Without a namespace controller the rest stays, and goes as that controller would have it: our object first.
+    let namespaces: Api<Namespace> = Api::all(stage.sim.plane().client().await?);
+    namespaces.delete(&stage.namespace, &DeleteParams::default()).await?;
+    stage
+        .api::<csm_api::PostgresStorage>()
+        .delete("orders", &DeleteParams::default())
+        .await?;
+    until("the manager is told that it cannot be made again", || async {
+        let entries = stage.sim.plane().audit_since(mark).await?;
+        let refused =
+            |e: &AuditEntry| e.verb == "create" && e.resource == "postgresstorages" && e.namespace == stage.namespace && e.code == 403;
+        Ok(entries.iter().any(refused).then_some(()))
+    })
+    .await?;
+    let noise = manager.log().lines().filter(|line| line.contains("could not finish")).count();
+    assert_eq!(noise, 0, "{}", manager.log());
     Ok(())
 }
 

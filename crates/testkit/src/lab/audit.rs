@@ -31,6 +31,8 @@ pub struct Entry {
     pub uri: String,
     /// HTTP status; 0 while a watch goes on.
     pub code: u16,
+    /// What the API server said of a refusal; else empty.
+    pub message: String,
     /// When the API server received it.
     pub received: Timestamp,
     /// When it had answered.
@@ -122,6 +124,7 @@ struct ObjectRef {
 #[serde(default)]
 struct ResponseStatus {
     code: u16,
+    message: String,
 }
 
 impl From<Event> for Entry {
@@ -144,6 +147,7 @@ impl From<Event> for Entry {
             name,
             uri: event.request_uri,
             code: event.response_status.code,
+            message: event.response_status.message,
             received: event.request_received_timestamp,
             done: event.stage_timestamp,
             request: event.request_object,
