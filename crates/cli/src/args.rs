@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
 const EXIT_STATUS: &str = "Exit status:
   0  done
   1  an error, which is on standard error
-  2  wrong usage
+  2  wrong usage, or input that is not valid
   3  with --check: something needs a person";
 
 /// Watches and explains the storage of PostgreSQL clusters that CNPG Storage Manager keeps from filling up.
 ///
-/// It reads what is in the API server and changes nothing.
+/// It reads what is in the API server, or in files, and changes nothing.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kubectl-cnpg-storage", bin_name = "kubectl cnpg storage", version, after_help = EXIT_STATUS)]
 pub struct Arguments {
@@ -33,6 +34,13 @@ pub enum Command {
     /// Shows each gate with what it looks at, and each setting with the object that it comes from.
     #[command(after_help = EXIT_STATUS)]
     Explain(Explain),
+    /// What the planner would do with the clusters that files describe. Needs no cluster.
+    ///
+    /// Files are Kubernetes manifests (Clusters, PVCs, Pods, StorageClasses, Namespaces, policies, PostgresStorages,
+    /// StorageEvents), with kubelets' summaries for how full volumes are; or one Scenario, which describes clusters in short,
+    /// with policies to try on them.
+    #[command(after_help = EXIT_STATUS)]
+    Plan(Plan),
 }
 
 /// The arguments of `status`.
@@ -53,12 +61,40 @@ pub struct Status {
 
 /// The arguments of `explain`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("files", |files| files.conflicts_with_all(["context", "kubeconfig"])))]
 pub struct Explain {
     /// Name of a CNPG Cluster.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub cluster: String,
     #[command(flatten)]
+    pub files: Files,
+    #[command(flatten)]
     pub common: Common,
+}
+
+/// The arguments of `plan`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("files", |files| files.required(true)))]
+pub struct Plan {
+    #[command(flatten)]
+    pub files: Files,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What a command takes that can do without a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Files {
+    /// Manifests or a Scenario, in YAML or JSON: files, folders (not those below them), or - for standard input.
+    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., action = ArgAction::Append)]
+    pub files: Vec<PathBuf>,
+    /// Answers of kubelets' /stats/summary (kubectl get --raw /api/v1/nodes/NODE/proxy/stats/summary), of any nodes and times.
+    #[arg(long, value_name = "FILE", num_args = 1.., action = ArgAction::Append, requires = "files")]
+    pub stats: Vec<PathBuf>,
+    /// The time, as in 2026-03-01T12:00:00Z [default: that of the Scenario, or of the newest figures].
+    #[arg(long, value_name = "TIME", requires = "files")]
+    pub now: Option<Timestamp>,
 }
 
 /// What every command takes.

@@ -1,10 +1,12 @@
 //! What can go wrong, and what a person can do about it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
+use csm_gather::offline::Mistake;
 use thiserror::Error;
 
-/// Why a command could not answer. Every one ends the program with status 1.
+/// Why a command could not answer.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The kubeconfig cannot be read, or has no such context.
@@ -71,6 +73,37 @@ pub enum Error {
         /// What could have been meant.
         hint: String,
     },
+    /// A file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    File {
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is nothing to read in a folder.
+    #[error("folder {} has no .yaml, .yml or .json files; folders below it are not looked into", .0.display())]
+    EmptyFolder(PathBuf),
+    /// Something in files is wrong.
+    #[error("the input is not valid")]
+    Input(Vec<Mistake>),
+    /// The files do not have what was asked for.
+    #[error("the files say {what}{remedy}")]
+    NotInFiles {
+        /// What.
+        what: String,
+        /// What could help.
+        remedy: String,
+    },
+    /// The check of plans found a bug.
+    #[error("this is a bug of ours, please report it with the files: the plan for {cluster} does not pass its check: {violations}")]
+    Refused {
+        /// The Cluster.
+        cluster: String,
+        /// What is wrong with the plan.
+        violations: String,
+    },
     /// Something else.
     #[error("cannot read {what}")]
     Other {
@@ -106,6 +139,24 @@ pub fn hint(near: &[String], elsewhere: &[String], any: Option<bool>) -> String 
 }
 
 impl Error {
+    /// The status that it ends the program with: 2 where the input is to be corrected, else 1.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            _ => 1,
+        }
+    }
+
+    /// What is to be printed, a line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Input(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+            error => vec![error.line()],
+        }
+    }
+
     /// The error and its causes on one line, each said once.
     #[must_use]
     pub fn line(&self) -> String {

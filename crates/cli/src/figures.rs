@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use csm_api::{InstanceDisk, InstanceDisks, PostgresStorage, PostgresStorageStatus, Reason, Role, StorageSizing, VolumeSizing};
-use csm_core::world::{Limits, VolumeKey};
+use csm_core::world::{Limits, Observation, VolumeKey, World};
 use csm_gather::views::PvcView;
+use csm_units::Percent;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
@@ -72,9 +74,8 @@ pub struct Figures {
     by_member: BTreeMap<(String, VolumeKey), Figure>,
 }
 
-/// The age up to which the planner relies on figures, with the interval that the manager ships with (planner.md, 1).
-fn young() -> SignedDuration {
-    let limits = Limits::default();
+/// The age up to which the planner relies on figures (planner.md, 1).
+fn young(limits: &Limits) -> SignedDuration {
     limits.interval.saturating_mul(3).max(SignedDuration::from_mins(5))
 }
 
@@ -89,6 +90,8 @@ impl Figures {
         let disks: Vec<((String, VolumeKey), &InstanceDisk)> = disks
             .flat_map(|(instance, disks)| each_disk(disks).map(|(key, disk)| ((instance.clone(), key), disk)))
             .collect();
+        // The interval that the manager ships with.
+        let young = young(&Limits::default());
         let newest = disks.iter().map(|(_, disk)| disk.observed_at.0).max();
         let by_member = disks.into_iter().filter_map(|((instance, key), disk)| {
             let at = disk.observed_at.0;
@@ -99,8 +102,8 @@ impl Figures {
             let lost = sizing_of(status, &key).is_some_and(|s| says_lost(s.last_decision.reason));
             // The manager writes all figures together: one that is older than the others by much is of a member that
             // it could not see any more.
-            let with_the_newest = newest.is_some_and(|newest| newest.duration_since(at) <= young());
-            let trust = if now.duration_since(at) <= young() {
+            let with_the_newest = newest.is_some_and(|newest| newest.duration_since(at) <= young);
+            let trust = if now.duration_since(at) <= young {
                 Trust::Fresh
             } else if manager.is_away() || lost || !with_the_newest {
                 Trust::Old
@@ -109,6 +112,43 @@ impl Figures {
             };
             let disk = disk.clone();
             Some(((instance, key), Figure { disk, trust }))
+        });
+        Self {
+            by_member: by_member.collect(),
+        }
+    }
+
+    /// Those of a world: as they were taken, and none that the manager wrote.
+    #[must_use]
+    pub fn of_world(world: &World, now: Timestamp) -> Self {
+        let members = world.volumes.iter().flat_map(|v| v.members.iter().map(|m| (&v.key, m)));
+        let by_member = members.filter_map(|(key, member)| {
+            let observation = member.figures()?;
+            let Observation {
+                used,
+                available,
+                capacity: _,
+                inodes,
+                at,
+            } = *observation;
+            let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            let disk = InstanceDisk {
+                total_bytes: number(used.saturating_add(available).get()),
+                used_bytes: number(used.get()),
+                available_bytes: number(available.get()),
+                percent_used: Percent::used(used, available).map_or(0, |p| p.get().into()),
+                inodes_total: inodes.map(|i| number(i.total)),
+                inodes_used: inodes.map(|i| number(i.used)),
+                inodes_free: inodes.map(|i| number(i.total.saturating_sub(i.used))),
+                at_limit: false,
+                resize_blocked: false,
+                block_reason: None,
+                source: "file".to_owned(),
+                observed_at: Time(at),
+            };
+            let fresh = now.duration_since(at) <= young(&world.limits);
+            let trust = if fresh { Trust::Fresh } else { Trust::Old };
+            Some(((member.instance.to_string(), key.clone()), Figure { disk, trust }))
         });
         Self {
             by_member: by_member.collect(),

@@ -1,7 +1,7 @@
 //! The command line `kubectl-cnpg-storage`: what the manager sees and does, from the API server alone, so that a user
-//! who may only read sees the same as everybody.
+//! who may only read sees the same as everybody; and what it would do, from files alone.
 //!
-//! Data walks in one direction: [`read`] lists objects (the only I/O), [`report`] and [`thought`] turn them into
+//! Data walks in one direction: [`read`] lists objects or reads files (the only I/O), [`report`] and [`thought`] turn them into
 //! plain data, [`cmds`] choose, [`render`] makes text. The clock is an argument.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -9,6 +9,7 @@ pub mod args;
 pub mod cmds;
 pub mod connect;
 pub mod danger;
+pub mod decisions;
 pub mod error;
 pub mod explanation;
 pub mod figures;

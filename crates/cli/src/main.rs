@@ -18,6 +18,9 @@ async fn main() -> ExitCode {
             for note in &answer.notes {
                 anstream::eprintln!("Note: {note}");
             }
+            for problem in &answer.problems {
+                anstream::eprintln!("Problem: {problem}");
+            }
             match written {
                 // Whoever reads has read enough (`| head`).
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -28,8 +31,10 @@ async fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            anstream::eprintln!("error: {}", error.line());
-            ExitCode::FAILURE
+            for line in error.lines() {
+                anstream::eprintln!("error: {line}");
+            }
+            ExitCode::from(error.status())
         }
     }
 }

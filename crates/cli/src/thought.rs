@@ -6,7 +6,8 @@ use csm_api::{PostgresStorageStatus, Reason, Settings};
 use csm_core::plan::{CeilingSource, Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Resolution};
 use csm_core::world::{ClusterKey, Limits, Member, Observation, World};
-use csm_gather::index::{Index, Sample, Snapshot};
+use csm_gather::index::{Index, PvcNow, Sample, Snapshot};
+use csm_gather::offline::Subject;
 use csm_gather::views::{ClassView, ClusterView, PodView, cluster_key, namespace_labels};
 use csm_gather::world::{VolumeSettings, world};
 use csm_units::Bytes;
@@ -54,6 +55,30 @@ pub fn think(facts: &Facts, details: &Details, now: Timestamp) -> Option<Thought
         figures,
         claims,
     })
+}
+
+impl Thought {
+    /// Thinks about a cluster that files describe.
+    #[must_use]
+    pub fn of_subject(subject: &Subject, now: Timestamp) -> Self {
+        let Subject {
+            world,
+            snapshot,
+            object: _,
+        } = subject;
+        let claim = |pvc: &PvcNow| Claim {
+            name: pvc.name.to_string(),
+            created: None,
+            view: pvc.view.clone(),
+        };
+        Self {
+            plan: plan(world, now),
+            figures: Figures::of_world(world, now),
+            claims: snapshot.pvcs.iter().map(claim).collect(),
+            world: world.clone(),
+            snapshot: snapshot.clone(),
+        }
+    }
 }
 
 /// The manager's own settings cannot be seen from here: these are as it ships.

@@ -6,6 +6,7 @@
 
 pub mod compact;
 pub mod index;
+pub mod offline;
 pub mod summary;
 pub mod views;
 pub mod world;

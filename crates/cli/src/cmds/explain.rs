@@ -1,11 +1,14 @@
 //! `explain`: what the planner would do now, and why not more.
 
+use csm_gather::offline::{Offline, Subject};
 use serde::Serialize;
 
+use super::plan::INVALID;
 use super::{Answer, View, notes};
+use crate::decisions::InvalidBlock;
 use crate::error::Error;
 use crate::explanation::{Explanation, explain as explained};
-use crate::read::{Details, Facts};
+use crate::read::{Details, Facts, Manager, near};
 use crate::render;
 use crate::thought::{Thought, think};
 
@@ -25,15 +28,84 @@ pub fn explain(facts: &Facts, details: &Details, view: &View) -> Result<Answer, 
     let Some(thought) = think(facts, details, view.now) else {
         return Ok(Answer::default());
     };
-    let explanation = explained(facts, &thought, view.now);
     let mut notes = notes(facts, view.now);
     notes.extend(hidden(facts, &thought));
+    page(facts, &thought, notes, view)
+}
+
+/// The same of a cluster that files describe.
+///
+/// # Errors
+/// Where the files have no such cluster, or the answer cannot be written in the form that was asked for.
+pub fn explain_file(offline: &Offline, namespace: Option<&str>, name: &str, view: &View) -> Result<Answer, Error> {
+    let subject = find(offline, namespace, name)?;
+    let thought = Thought::of_subject(subject, offline.now);
+    let facts = Facts {
+        clusters: vec![subject.object.clone()],
+        storages: subject.snapshot.storage.iter().map(|s| (**s).clone()).collect(),
+        manager: Manager::NotAsked,
+        ..Facts::default()
+    };
+    let mut notes = offline.notes.clone();
+    notes.extend(hidden(&facts, &thought));
+    let mut answer = page(&facts, &thought, notes, view)?;
+    let of_it = offline.problems.iter().filter(|p| p.cluster == subject.world.cluster.key);
+    answer.problems = of_it.map(|p| InvalidBlock::of(p).line()).collect();
+    if !answer.problems.is_empty() {
+        answer.status = INVALID;
+    }
+    Ok(answer)
+}
+
+/// The one cluster of this name.
+fn find<'a>(offline: &'a Offline, namespace: Option<&str>, name: &str) -> Result<&'a Subject, Error> {
+    let key = |s: &'a Subject| &s.world.cluster.key;
+    let named: Vec<&Subject> = offline.subjects.iter().filter(|s| *key(s).name == *name).collect();
+    let here = named.iter().find(|s| namespace.is_none_or(|n| *key(s).namespace == *n));
+    let among = |subjects: &[&'a Subject]| {
+        let namespaces: Vec<&str> = subjects.iter().map(|s| &*key(s).namespace).collect();
+        namespaces.join(", ")
+    };
+    match (here, namespace) {
+        (Some(_), None) if named.len() > 1 => Err(Error::NotInFiles {
+            what: format!(
+                "which Cluster {name} is meant: there is one in each of the namespaces {}",
+                among(&named)
+            ),
+            remedy: "; choose one with -n".to_owned(),
+        }),
+        (Some(subject), _) => Ok(subject),
+        (None, Some(namespace)) if !named.is_empty() => Err(Error::NotInFiles {
+            what: format!("no Cluster {name} in namespace {namespace}, but in {}", among(&named)),
+            remedy: "; choose that with -n".to_owned(),
+        }),
+        (None, _) => {
+            let names: Vec<String> = offline.subjects.iter().map(|s| key(s).name.to_string()).collect();
+            let near = near(name, &names);
+            Err(Error::NotInFiles {
+                what: format!("no CNPG Cluster {name}"),
+                remedy: if near.is_empty() {
+                    "; plan lists those that there are".to_owned()
+                } else {
+                    format!("; did you mean {}?", near.join(" or "))
+                },
+            })
+        }
+    }
+}
+
+fn page(facts: &Facts, thought: &Thought, notes: Vec<String>, view: &View) -> Result<Answer, Error> {
+    let explanation = explained(facts, thought, view.now);
     let data = WithNotes {
         notes: &notes,
         explanation: &explanation,
     };
     let text = view.write(&data, |page| render::explanation(&explanation, page))?;
-    Ok(Answer { text, notes, status: 0 })
+    Ok(Answer {
+        text,
+        notes,
+        ..Answer::default()
+    })
 }
 
 /// What the manager knows and the API server does not show.

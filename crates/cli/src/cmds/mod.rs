@@ -1,18 +1,22 @@
 //! The commands, one a file. Each turns what was read into an answer; reading is done here.
 
 mod explain;
+mod plan;
 mod status;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::{Arguments, Command, Common, Format};
+use csm_gather::offline::{self, Offline};
+
+use crate::args::{Arguments, Command, Common, Files, Format};
 use crate::connect::connect;
 use crate::error::Error;
 use crate::read::{self, Facts, Manager, Scope};
 use crate::render::{Page, ago};
 
-pub use explain::explain;
+pub use explain::{explain, explain_file};
+pub use plan::plan;
 pub use status::{one, table};
 
 /// The status of a command that found something that needs a person, with `--check`.
@@ -25,6 +29,8 @@ pub struct Answer {
     pub text: String,
     /// For standard error: what limits the answer.
     pub notes: Vec<String>,
+    /// For standard error: what is wrong with the input.
+    pub problems: Vec<String>,
     /// The exit status.
     pub status: u8,
 }
@@ -42,9 +48,13 @@ pub struct View {
 
 impl View {
     fn of(common: &Common) -> Self {
+        Self::at(common.output, Timestamp::now())
+    }
+
+    fn at(format: Format, now: Timestamp) -> Self {
         Self {
-            format: common.output,
-            now: Timestamp::now(),
+            format,
+            now,
             // None where standard output is no terminal.
             width: comfy_table::Table::new().width(),
         }
@@ -92,6 +102,16 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
             let facts = read::fleet(&connection, &scope, lease, view.now).await?;
             table(&facts, &scope, status.check, &view)
         }
+        Command::Plan(arguments) => {
+            let offline = offline(&arguments.files)?;
+            plan(&offline, &View::at(arguments.output, offline.now))
+        }
+        Command::Explain(arguments) if !arguments.files.files.is_empty() => {
+            let offline = offline(&arguments.files)?;
+            let common = &arguments.common;
+            let view = View::at(common.output, offline.now);
+            explain_file(&offline, common.namespace.as_deref(), &arguments.cluster, &view)
+        }
         Command::Explain(arguments) => {
             let connection = connect(&arguments.common).await?;
             let view = View::of(&arguments.common);
@@ -102,12 +122,19 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
     }
 }
 
+/// What files come to.
+fn offline(files: &Files) -> Result<Offline, Error> {
+    let Files { files, stats, now } = files;
+    let (files, stats) = (read::files(files)?, read::files(stats)?);
+    offline::read(&files, &stats, *now, Timestamp::now()).map_err(Error::Input)
+}
+
 /// What limits every answer: a manager that is away, and what could not be read.
 fn notes(facts: &Facts, now: Timestamp) -> Vec<String> {
     let mut notes = Vec::new();
     let away = "nothing is decided or grown until it is back, and what is shown is from before";
     match &facts.manager {
-        Manager::Unknown | Manager::Running { .. } => {}
+        Manager::Unknown | Manager::NotAsked | Manager::Running { .. } => {}
         Manager::Stopped { renewed } => {
             let since = renewed.map_or_else(String::new, |at| format!(" for {}", ago(at, now).trim_end_matches(" ago")));
             notes.push(format!("the manager has not renewed its lease{since}: {away}"));

@@ -63,6 +63,7 @@ pub fn table(facts: &Facts, scope: &Scope, check: bool, view: &View) -> Result<A
     Ok(Answer {
         text,
         notes,
+        problems: Vec::new(),
         status: exit_status(check, needy > 0 || facts.manager.is_away()),
     })
 }
@@ -92,6 +93,7 @@ pub fn one(facts: &Facts, details: &Details, check: bool, view: &View) -> Result
     Ok(Answer {
         text,
         notes,
+        problems: Vec::new(),
         status: exit_status(check, !report.needs_person.is_empty() || facts.manager.is_away()),
     })
 }

@@ -144,7 +144,8 @@ async fn missing(connection: &Connection, name: &str) -> Error {
 }
 
 /// The names most like `name`, at most three, the most like first.
-fn near(name: &str, names: &[String]) -> Vec<String> {
+#[must_use]
+pub fn near(name: &str, names: &[String]) -> Vec<String> {
     /// Below this, names have little in common ("orders" and "payments": 0.51).
     const ALIKE: f64 = 0.75;
     let mut alike: Vec<(f64, &String)> = names

@@ -1,6 +1,7 @@
-//! What is read from the API server: the only I/O of the commands.
+//! What is read from the API server, or from files: the only I/O of the commands.
 
 mod cluster;
+mod files;
 mod fleet;
 mod lease;
 mod list;
@@ -13,7 +14,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::Serialize;
 
-pub use cluster::cluster;
+pub use cluster::{cluster, near};
+pub use files::files;
 pub use fleet::{Scope, fleet};
 
 /// The names of our kinds, as errors call them.
@@ -70,6 +72,8 @@ pub enum Manager {
     /// Its lease may not be read, or it has none.
     #[default]
     Unknown,
+    /// Nothing is asked of a cluster: all is from files.
+    NotAsked,
     /// It renews its lease.
     Running {
         /// Who holds it.

@@ -78,6 +78,10 @@ fn head(lines: &mut Lines, explanation: &Explanation, page: &Page) {
     let (text, tone) = manager_line(manager, page);
     put("Manager", &text, tone);
     let (text, tone) = match (reported, observed_at) {
+        (_, Some(at)) if *manager == Manager::NotAsked => {
+            (format!("of the files; the newest were taken {}", ago(*at, page.now)), Tone::Plain)
+        }
+        (_, None) if *manager == Manager::NotAsked => ("the files have none".to_owned(), Tone::Bad),
         (false, _) => ("the manager has never written any".to_owned(), Tone::Bad),
         (true, None) => ("the manager has reported, and has none".to_owned(), Tone::Bad),
         (true, Some(at)) if *figures_taken_as_current => (
@@ -102,6 +106,7 @@ pub(super) fn manager_line(manager: &Manager, page: &Page) -> (String, Tone) {
         ),
         Manager::Stopped { renewed: None } => ("does not run: nobody holds its lease".to_owned(), Tone::Bad),
         Manager::NoLease { name } => (format!("does not run: there is no lease {name}"), Tone::Bad),
+        Manager::NotAsked => ("not asked; all of this is from files".to_owned(), Tone::Plain),
         Manager::Unknown => ("taken to run; its lease cannot be read from here".to_owned(), Tone::Plain),
     }
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod explanation;
 mod fleet;
 mod lines;
+mod plan;
 mod size;
 mod table;
 mod time;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 pub use cluster::cluster;
 pub use explanation::explanation;
 pub use fleet::fleet;
+pub use plan::plan;
 pub use time::{age, ago};
 
 /// What a page is rendered for.

@@ -1,0 +1,298 @@
+//! Worlds from files: Kubernetes manifests with kubelets' summaries, or a Scenario. Nothing is read here but text that
+//! the caller has; nothing is printed.
+//!
+//! Manifests go through the same [`index`](crate::index) and [`views`](crate::views) as what the manager watches, so
+//! that both see the same world. What a Scenario leaves out is as its format says.
+
+mod build;
+mod decode;
+mod figures;
+mod mistake;
+mod objects;
+mod scenario;
+mod strict;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use csm_api::Settings;
+use csm_core::resolve::Resolution;
+use csm_core::validate::Problem;
+use csm_core::world::{ClusterKey, Limits, Member, VolumeKey, World};
+use csm_units::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+
+pub use self::mistake::Mistake;
+
+use self::build::Source;
+use self::figures::Figures;
+use self::objects::Objects;
+use crate::index::{Index, Sample, Snapshot};
+use crate::views::{ClassView, ClusterView, PodView, cluster_key, namespace_labels};
+use crate::world::{VolumeSettings, world};
+
+/// Where an object without a namespace lives.
+const DEFAULT_NAMESPACE: &str = "default";
+/// As the manager ships (`defaultCeilingFactor`).
+const DEFAULT_CEILING_FACTOR: u32 = 10;
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name, for messages.
+    pub name: String,
+    /// What it holds.
+    pub text: Vec<u8>,
+    /// Nobody named it: it lay in a folder. There, what is no object is let pass.
+    pub from_folder: bool,
+}
+
+/// What files come to.
+#[derive(Debug)]
+pub struct Offline {
+    /// The time that it all is about.
+    pub now: Timestamp,
+    /// The Clusters, by namespace and name.
+    pub subjects: Vec<Subject>,
+    /// Settings that do not validate, and hold volumes.
+    pub problems: Vec<InvalidSettings>,
+    /// What limits the answer.
+    pub notes: Vec<String>,
+    /// A Scenario's `expect`, for tests.
+    pub expect: Vec<serde_json::Value>,
+}
+
+/// One Cluster.
+#[derive(Debug)]
+pub struct Subject {
+    /// The planner's world.
+    pub world: World,
+    /// The objects that it was made of. A Scenario has but the Cluster and its settings.
+    pub snapshot: Snapshot,
+    /// The Cluster itself.
+    pub object: csm_cnpg::Cluster,
+}
+
+/// Settings of one volume, or those that all volumes of a Cluster share, that do not validate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvalidSettings {
+    /// The Cluster.
+    pub cluster: ClusterKey,
+    /// The volume; none: all of them.
+    pub volume: Option<VolumeKey>,
+    /// What is wrong, at least one thing.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads manifests or a Scenario, and summaries of kubelets. The time is `now`, else the Scenario's, else that of the
+/// newest figures, else `clock`.
+///
+/// # Errors
+/// Everything that is wrong in the files; then nothing is to be decided on them.
+pub fn read(files: &[File], stats: &[File], now: Option<Timestamp>, clock: Timestamp) -> Result<Offline, Vec<Mistake>> {
+    let mut objects = Objects::default();
+    for file in files {
+        objects.add(file);
+    }
+    let mut mistakes = std::mem::take(&mut objects.mistakes);
+    let figures = figures::figures(stats, &mut mistakes);
+    let scenario = objects.scenario.take();
+    let said = scenario.as_ref().map(|found| found.scenario.now);
+    let now = now.or(said).or_else(|| figures::newest(&figures)).unwrap_or(clock);
+    let mut notes = std::mem::take(&mut objects.notes);
+
+    let mut index = index(&objects);
+    let mut subjects = Vec::new();
+    if mistakes.is_empty() {
+        subjects = manifests(&mut index, &objects, &figures, now, &mut notes);
+        if let Some(found) = &scenario {
+            let source = Source {
+                file: &found.file,
+                node: &found.node,
+                scenario: &found.scenario,
+                now,
+            };
+            subjects.append(&mut build::subjects(&source, &mut index, &mut mistakes));
+            twice(&subjects, &found.file, &mut mistakes);
+        }
+        if mistakes.is_empty() && scenario.is_none() && objects.clusters.is_empty() {
+            let names = files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+            let message = "nothing to decide on: no CNPG Cluster (postgresql.cnpg.io), and no Scenario";
+            mistakes.push(Mistake::new(&names, None, message));
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    mark_twins(&mut subjects);
+    subjects.sort_by(|a, b| a.world.cluster.key.cmp(&b.world.cluster.key));
+    Ok(Offline {
+        now,
+        problems: subjects.iter().flat_map(|s| invalid(&s.world)).collect(),
+        subjects,
+        notes,
+        expect: scenario.map(|found| found.scenario.expect).unwrap_or_default(),
+    })
+}
+
+/// An index with all policies and PostgresStorages.
+fn index(objects: &Objects) -> Index {
+    let mut index = Index::new(Settings::default());
+    for policy in &objects.policies {
+        index.put_policy(policy);
+    }
+    for policy in &objects.cluster_policies {
+        index.put_cluster_policy(policy);
+    }
+    for storage in &objects.storages {
+        index.put_storage(storage.clone());
+    }
+    index
+}
+
+/// What the manifests come to.
+fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Timestamp, notes: &mut Vec<String>) -> Vec<Subject> {
+    for namespace in &objects.namespaces {
+        index.put_namespace(&namespace.name_any(), Some(namespace_labels(namespace)));
+    }
+    let key = |cluster: &csm_cnpg::Cluster| cluster_key(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
+    // The last of a name counts.
+    let clusters: BTreeMap<ClusterKey, &csm_cnpg::Cluster> = objects.clusters.iter().map(|c| (key(c), c)).collect();
+    for (key, cluster) in &clusters {
+        index.put_cluster(key, Some(ClusterView::of(cluster)));
+    }
+    for pvc in &objects.pvcs {
+        index.put_pvc(pvc, now);
+    }
+    for pod in &objects.pods {
+        if let Some(view) = PodView::of(pod) {
+            index.put_pod(&pod.namespace().unwrap_or_default(), &pod.name_any(), view);
+        }
+    }
+    for event in &objects.events {
+        index.put_event(event.clone());
+    }
+    put_classes(index, objects, notes);
+    let known: Vec<_> = figures
+        .iter()
+        .filter_map(|(name, all)| Some((name, figures::known(all, now)?)))
+        .collect();
+    let samples = known.iter().map(|((namespace, name), (newest, _))| {
+        let mut observation = *newest;
+        observation.at = observation.at.min(now);
+        ((namespace.as_str(), name.as_str()), Sample { observation, twin: false })
+    });
+    index.put_samples(samples, SignedDuration::MAX);
+    if !clusters.is_empty() && figures.is_empty() {
+        notes.push(
+            "no figures of filesystems were given, so nothing is known of how full volumes are; give kubelets' summaries with --stats"
+                .to_owned(),
+        );
+    }
+
+    let settings = VolumeSettings {
+        limits: Limits::default(),
+        default_ceiling_factor: DEFAULT_CEILING_FACTOR,
+        shared_classes: Vec::new(),
+    };
+    let history: HashMap<(&str, &str), &Vec<csm_core::world::Sample>> = known
+        .iter()
+        .map(|((namespace, name), (_, samples))| ((namespace.as_str(), name.as_str()), samples))
+        .collect();
+    let mut subjects = Vec::new();
+    for (key, object) in clusters {
+        let Some(snapshot) = index.snapshot(&key) else { continue };
+        let mut world = world(&snapshot, &settings);
+        for member in world.volumes.iter_mut().flat_map(|v| &mut v.members) {
+            if let Some(samples) = history.get(&(&*key.namespace, &*member.pvc)) {
+                member.history = Arc::from(samples.as_slice());
+            }
+        }
+        if world.volumes.is_empty() {
+            notes.push(format!("{key} has no PVCs in these files, so there is nothing to decide on"));
+        }
+        subjects.push(Subject {
+            world,
+            snapshot,
+            object: object.clone(),
+        });
+    }
+    subjects
+}
+
+/// The storage classes; one that the files do not have is taken to allow expansion.
+fn put_classes(index: &mut Index, objects: &Objects, notes: &mut Vec<String>) {
+    for class in &objects.classes {
+        index.put_class(&class.name_any(), Some(ClassView::of(class)));
+    }
+    let given: BTreeSet<String> = objects.classes.iter().map(|c| c.name_any()).collect();
+    let used = objects.pvcs.iter().filter_map(|p| p.spec.as_ref()?.storage_class_name.as_deref());
+    let missing: BTreeSet<&str> = used.filter(|name| !given.contains(*name)).collect();
+    for name in &missing {
+        let assumed = ClassView {
+            provisioner: "".into(),
+            expandable: true,
+        };
+        index.put_class(name, Some(assumed));
+    }
+    if !missing.is_empty() {
+        let names = missing.into_iter().collect::<Vec<_>>().join(", ");
+        notes.push(format!(
+            "StorageClasses that are not in these files are taken to allow expansion, and to give each volume its own filesystem: {names}"
+        ));
+    }
+}
+
+/// Complains of Clusters that are there twice.
+fn twice(subjects: &[Subject], file: &str, mistakes: &mut Vec<Mistake>) {
+    let mut seen = BTreeSet::new();
+    for subject in subjects {
+        let key = &subject.world.cluster.key;
+        if !seen.insert(key) {
+            mistakes.push(Mistake::new(file, None, format!("Cluster {key} is there twice")));
+        }
+    }
+}
+
+/// Which PVCs report the same filesystem, over all Clusters ([`Member::twin_of`]).
+fn mark_twins(subjects: &mut [Subject]) {
+    type Filesystem = (Arc<str>, Bytes, Bytes);
+    let filesystem = |m: &Member| -> Option<Filesystem> {
+        let figures = m.figures()?;
+        Some((m.node.clone()?, figures.capacity, figures.available))
+    };
+    let mut same: HashMap<Filesystem, Vec<Member>> = HashMap::new();
+    let members = || subjects.iter().flat_map(|s| &s.world.volumes).flat_map(|v| &v.members);
+    for member in members() {
+        if let Some(filesystem) = filesystem(member) {
+            same.entry(filesystem).or_default().push(member.clone());
+        }
+    }
+    let members = subjects.iter_mut().flat_map(|s| &mut s.world.volumes).flat_map(|v| &mut v.members);
+    for member in members {
+        let others = filesystem(member).and_then(|filesystem| same.get(&filesystem));
+        member.twin = others.into_iter().flatten().any(|other| member.twin_of(other));
+    }
+}
+
+/// What gate 3 holds: a Cluster's shared settings, or the blocks of single volumes.
+fn invalid(world: &World) -> Vec<InvalidSettings> {
+    let key = &world.cluster.key;
+    let of = |volume: Option<&VolumeKey>, problems: &[Problem]| InvalidSettings {
+        cluster: key.clone(),
+        volume: volume.cloned(),
+        problems: problems.to_vec(),
+    };
+    match &*world.resolution {
+        Resolution::NoPolicy | Resolution::Conflict(_) => Vec::new(),
+        Resolution::Invalid(problems) => vec![of(None, problems)],
+        Resolution::Settings(resolved) => {
+            let mut volumes: Vec<&VolumeKey> = world.volumes.iter().map(|v| &v.key).collect();
+            volumes.sort();
+            let wrong = volumes.into_iter().filter_map(|v| Some((v, resolved.volumes.of(v).err()?)));
+            wrong.map(|(volume, problems)| of(Some(volume), problems)).collect()
+        }
+    }
+}
