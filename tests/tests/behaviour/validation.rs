@@ -75,7 +75,157 @@ fn refused() -> Vec<(Value, &'static str)> {
         cases.push((json!({"expansion": {name: low}}), words));
         cases.push((json!({"expansion": {name: high}}), words));
     }
+    for (volume, words) in refused_of_a_volume() {
+        for block in ["storage", "walStorage"] {
+            cases.push((json!({block: volume}), words));
+        }
+        cases.push((json!({"tablespaces": [{"name": "archive", "storage": volume}]}), words));
+    }
     cases
+}
+
+/// The same for the settings of one volume.
+fn refused_of_a_volume() -> Vec<(Value, &'static str)> {
+    let resize = |part: &str, field: &str, value: Value| json!({"resize": {part: {field: value}}});
+    let mut cases = vec![
+        (json!({"resize": {}, "request": "1Gi"}), "resize and request/limit are two models"),
+        (
+            json!({"resize": {"enabled": true}, "limit": "1Gi"}),
+            "resize and request/limit are two models",
+        ),
+        (json!({"request": "20Gi", "limit": "10Gi"}), "request must not be above limit"),
+        (json!({"request": "10Gi", "limit": 1024}), "request must not be above limit"),
+        (
+            json!({"request": "ten"}),
+            "\"ten\" is not a positive quantity; write for example \"100Gi\"",
+        ),
+        (json!({"limit": "0Gi"}), "\"0Gi\" is not a positive quantity"),
+        (json!({"targetBuffer": 4}), "targetBuffer must be between 5 and 50 percent"),
+        (json!({"targetBuffer": 51}), "targetBuffer must be between 5 and 50 percent"),
+        (
+            resize("triggers", "minAvailable", json!("512Ki")),
+            "\"512Ki\" is not a quantity of 1Mi or more; write for example \"5Gi\"",
+        ),
+        (
+            resize("triggers", "minAvailable", json!("5 Gi")),
+            "\"5 Gi\" is not a quantity of 1Mi or more",
+        ),
+        (
+            resize("triggers", "minAvailable", json!(1_048_575)),
+            "\"1048575\" is not a quantity of 1Mi or more",
+        ),
+        (
+            resize("triggers", "inodeThreshold", json!(0)),
+            "inodeThreshold must be between 1 and 99 percent",
+        ),
+        (
+            resize("triggers", "inodeThreshold", json!(100)),
+            "inodeThreshold must be between 1 and 99 percent",
+        ),
+        (
+            resize("expansion", "step", json!(20)),
+            "\"20\" is a bare number; write \"20%\" or \"20Gi\"",
+        ),
+        (resize("expansion", "step", json!(0)), "\"0\" is a bare number"),
+        (
+            resize("expansion", "step", json!("0%")),
+            "\"0%\" is neither a percentage from 1% to 1000% nor a quantity of 1Mi or more; write for example \"20%\" or \"20Gi\"",
+        ),
+        (resize("expansion", "step", json!("1001%")), "\"1001%\" is neither a percentage"),
+        (resize("expansion", "step", json!("2.5%")), "\"2.5%\" is neither a percentage"),
+        (resize("expansion", "step", json!("-5%")), "\"-5%\" is neither a percentage"),
+        (resize("expansion", "step", json!("%")), "\"%\" is neither a percentage"),
+        (resize("expansion", "step", json!("20")), "\"20\" is neither a percentage"),
+        (resize("expansion", "step", json!("100Ki")), "\"100Ki\" is neither a percentage"),
+        (
+            resize("expansion", "step", json!("20 percent")),
+            "\"20 percent\" is neither a percentage",
+        ),
+        (
+            resize("expansion", "minStep", json!("1Ki")),
+            "\"1Ki\" is not a quantity of 1Mi or more",
+        ),
+        (resize("expansion", "maxStep", json!("")), "\"\" is not a quantity of 1Mi or more"),
+        (resize("expansion", "limit", json!("-1")), "\"-1\" is not a positive quantity"),
+        (
+            json!({"resize": {"expansion": {"minStep": "3Gi", "maxStep": "2Gi"}}}),
+            "minStep must not be above maxStep",
+        ),
+        (
+            resize("strategy", "maxActionsPerDay", json!(51)),
+            "maxActionsPerDay must be between 0",
+        ),
+        (
+            resize("strategy", "maxActionsPerDay", json!(-1)),
+            "maxActionsPerDay must be between 0",
+        ),
+        (
+            resize("strategy", "walSafetyPolicy", json!({"maxPendingWALFiles": -1})),
+            "maxPendingWALFiles must be 0",
+        ),
+        (
+            resize("strategy", "walSafetyPolicy", json!({"maxSlotRetentionBytes": "-1Gi"})),
+            "\"-1Gi\" is not a quantity of 0 or more",
+        ),
+        (
+            json!({"emergencyGrow": {"criticalThreshold": 79}}),
+            "criticalThreshold must be between 80 and 99 percent",
+        ),
+        (
+            json!({"emergencyGrow": {"criticalThreshold": 100}}),
+            "criticalThreshold must be between 80 and 99 percent",
+        ),
+        (
+            json!({"emergencyGrow": {"criticalMinimumFree": "x"}}),
+            "\"x\" is not a positive quantity",
+        ),
+        (
+            json!({"emergencyGrow": {"maxActionsPerDay": 51}}),
+            "maxActionsPerDay must be between 0",
+        ),
+        (
+            json!({"emergencyGrow": {"reservedActionsForEmergency": 51}}),
+            "reservedActionsForEmergency must be between 0 and 50",
+        ),
+        (
+            json!({"emergencyGrow": {"maxActionsPerDay": 2, "reservedActionsForEmergency": 3}}),
+            "reservedActionsForEmergency must not be above maxActionsPerDay",
+        ),
+    ];
+    for threshold in [0, 100] {
+        let words = "usageThreshold must be between 1 and 99 percent; leave it out for the default, set enabled: false to stop";
+        cases.push((resize("triggers", "usageThreshold", json!(threshold)), words));
+    }
+    cases
+}
+
+/// Our own messages give the values in parentheses, for which the schema has no room.
+fn without_values(message: &str) -> String {
+    let mut text = message.to_owned();
+    while let Some(start) = text.find(" (")
+        && let Some(length) = text[start..].find(')')
+        && text[start + 2..start + length].chars().all(|c| c.is_ascii_digit())
+    {
+        text.replace_range(start..=start + length, "");
+    }
+    text
+}
+
+/// The manager and `lint` say the same of an object that got past the API server.
+#[test]
+fn our_own_validation_says_the_same() {
+    for (spec, words) in refused() {
+        // A value of another type cannot be read at all.
+        let Ok(settings) = serde_json::from_value::<csm_api::Settings>(spec.clone()) else {
+            continue;
+        };
+        let problems = csm_core::validate::validate(&settings);
+        let problems: Vec<String> = problems.iter().map(|p| without_values(&p.to_string())).collect();
+        assert!(
+            problems.iter().any(|p| p.contains(words)),
+            "{spec}: {problems:?} should say {words:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -89,6 +239,21 @@ async fn each_error_that_the_schema_can_see_is_refused_with_its_message() -> any
                 "{kind} {spec}: {message:?} should say {words:?}"
             );
         }
+    }
+    for (bounds, words) in [
+        (json!({"maxSize": "0"}), "\"0\" is not a positive quantity"),
+        (json!({"maxActionsPerDay": 0}), "bounds.maxActionsPerDay must be between 1 and 50"),
+        (json!({"maxActionsPerDay": 51}), "bounds.maxActionsPerDay must be between 1 and 50"),
+    ] {
+        let spec = json!({"bounds": bounds});
+        let message = refusal(&stage.sim, &stage.namespace, "ClusterStoragePolicy", &spec).await?;
+        assert!(
+            message.as_deref().is_some_and(|m| m.contains(words)),
+            "{spec}: {message:?} should say {words:?}"
+        );
+        let spec = serde_json::from_value(spec)?;
+        let problems = csm_core::validate::validate_cluster_storage_policy(&spec);
+        assert!(problems.iter().any(|p| p.to_string().contains(words)), "{problems:?}");
     }
     let nameless = json!({"excludeClusters": [{"name": "legacy"}]});
     let message = refusal(&stage.sim, &stage.namespace, "ClusterStoragePolicy", &nameless).await?;
@@ -110,9 +275,44 @@ async fn what_is_valid_is_taken() -> anyhow::Result<()> {
         "thresholds": {"warning": 1, "critical": 2, "expansion": 3, "emergency": 3},
         "expansion": {"enabled": true, "percentage": 1000, "minIncrementGi": 1, "maxSize": "1.5Ti", "cooldownMinutes": 0, "parallelism": 20},
     });
+    let resize = json!({
+        "enabled": true,
+        "triggers": {"usageThreshold": 99, "minAvailable": "1Mi", "inodeThreshold": 1, "timeToFull": "1h30m"},
+        "expansion": {"step": "1000%", "minStep": 1_048_576, "maxStep": "1Mi", "limit": 1},
+        "strategy": {
+            "mode": "Predictive",
+            "maxActionsPerDay": 0,
+            "walSafetyPolicy": {
+                "acknowledgeWALRisk": true,
+                "requireArchiveHealthy": false,
+                "maxPendingWALFiles": 0,
+                "maxSlotRetentionBytes": 0,
+                "alertOnResize": false,
+            },
+        },
+    });
+    let emergency = json!({
+        "enabled": false,
+        "criticalThreshold": 80,
+        "criticalMinimumFree": 1,
+        "exceedLimitOnEmergency": true,
+        "maxActionsPerDay": 0,
+        "reservedActionsForEmergency": 50,
+    });
+    let window = json!({"schedule": "0 0 3 * * sun", "duration": "90m", "timezone": "Europe/Berlin"});
+    let volumes = json!({
+        "emergencyRunway": false,
+        "storage": {"model": "Resize", "resize": resize, "emergencyGrow": emergency, "maintenanceWindow": window},
+        "walStorage": {"request": "10Gi", "limit": "10Gi", "targetBuffer": 50, "maintenanceWindow": {}, "emergencyGrow": {}},
+        "tablespaces": [{"name": "*", "storage": {"model": "Thresholds"}}, {"name": "archive"}],
+    });
     for spec in [
         json!({}),
         full,
+        volumes,
+        json!({"storage": {"resize": {"expansion": {"step": "10Gi"}, "strategy": {"walSafetyPolicy": {"maxSlotRetentionBytes": null}}}}}),
+        json!({"storage": {"resize": {"expansion": {"step": null, "minStep": null}, "triggers": {"minAvailable": null}}, "request": null}}),
+        json!({"storage": null, "tablespaces": null}),
         json!({"expansion": {"maxSize": 107_374_182_400_i64}}),
         json!({"expansion": {"maxSize": null, "percentage": null}}),
         json!({"thresholds": {"warning": 98, "critical": null}}),
@@ -120,6 +320,8 @@ async fn what_is_valid_is_taken() -> anyhow::Result<()> {
         for kind in ["StoragePolicy", "ClusterStoragePolicy", "PostgresStorage"] {
             assert_eq!(refusal(&stage.sim, &stage.namespace, kind, &spec).await?, None, "{kind} {spec}");
         }
+        let settings: csm_api::Settings = serde_json::from_value(spec.clone())?;
+        assert_eq!(csm_core::validate::validate(&settings), [], "{spec}");
     }
     Ok(())
 }
