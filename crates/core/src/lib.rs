@@ -23,6 +23,7 @@ pub mod validate;
 pub mod world;
 
 mod decision;
+mod facts;
 mod fencing;
 mod freshness;
 mod gates;

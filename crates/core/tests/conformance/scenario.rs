@@ -7,7 +7,8 @@ use std::sync::Arc;
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StoragePolicy, Urgency, annotation};
 use csm_core::resolve::{Identity, Origin, Policy, matching, resolve};
 use csm_core::world::{
-    Archiving, Breaker, Fleet, Inodes, ProviderLimit, Sample, Slot, WalHealth, Class, Cluster, ClusterKey, Fencing, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume, VolumeKey, World,
+    Archiving, Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Inodes, Limits, Member, Observation, Operation, Pause, ProviderLimit,
+    Resize, ResizeStage, Sample, Slot, Volume, VolumeKey, WalHealth, World,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -313,9 +314,15 @@ impl Scenario {
         let classes = document.storage_classes.as_deref();
         let limit_of = |provisioner: &str| {
             let found = document.provider_limits.iter().find(|l| l.provisioner == provisioner);
-            found.map(|l| ProviderLimit { max_actions: l.max_actions, period: l.period.parse::<csm_core::schedule::Duration>().unwrap().get() })
+            found.map(|l| ProviderLimit {
+                max_actions: l.max_actions,
+                period: l.period.parse::<csm_core::schedule::Duration>().unwrap().get(),
+            })
         };
-        let fleet = document.fleet.as_ref().map_or_else(Fleet::default, |f| Fleet { in_progress: f.in_progress, limit: f.limit.or(Some(10)) });
+        let fleet = document.fleet.as_ref().map_or_else(Fleet::default, |f| Fleet {
+            in_progress: f.in_progress,
+            limit: f.limit.or(Some(10)),
+        });
         let worlds = document.clusters.iter().map(|c| {
             let mut world = c.world(&policies, classes, &limit_of, limits, document.now)?;
             world.fleet = fleet;
@@ -375,11 +382,25 @@ impl ScenarioCluster {
             last_failed: a.last_failed,
             pending: a.pending,
         });
-        let slot = |s: &ScenarioSlot| Slot { name: s.name.as_str().into(), active: s.active, retained: s.retained };
-        self.wal_health_known.then(|| WalHealth { archiving, slots: self.slots.iter().map(slot).collect() })
+        let slot = |s: &ScenarioSlot| Slot {
+            name: s.name.as_str().into(),
+            active: s.active,
+            retained: s.retained,
+        };
+        self.wal_health_known.then(|| WalHealth {
+            archiving,
+            slots: self.slots.iter().map(slot).collect(),
+        })
     }
 
-    fn world(&self, policies: &Policies, classes: Option<&[StorageClass]>, limit_of: &dyn Fn(&str) -> Option<ProviderLimit>, limits: Limits, now: Timestamp) -> Result<World, String> {
+    fn world(
+        &self,
+        policies: &Policies,
+        classes: Option<&[StorageClass]>,
+        limit_of: &dyn Fn(&str) -> Option<ProviderLimit>,
+        limits: Limits,
+        now: Timestamp,
+    ) -> Result<World, String> {
         let key = ClusterKey::new(self.namespace.as_deref().unwrap_or("default"), self.name.as_str());
         let identity = Identity {
             key: &key,
@@ -417,7 +438,10 @@ impl ScenarioCluster {
             let (instance, key) = match full {
                 DiskFull::Instance(instance) if has_wal => (instance, VolumeKey::WAL),
                 DiskFull::Instance(instance) => (instance, VolumeKey::DATA),
-                DiskFull::Volume { instance, volume } => (instance, volume.parse().map_err(|e: csm_core::world::VolumeKeyError| e.to_string())?),
+                DiskFull::Volume { instance, volume } => (
+                    instance,
+                    volume.parse().map_err(|e: csm_core::world::VolumeKeyError| e.to_string())?,
+                ),
             };
             let members = volumes.iter_mut().filter(|v| v.key == key).flat_map(|v| &mut v.members);
             for member in members.filter(|m| *m.instance == **instance) {
@@ -477,7 +501,10 @@ impl ScenarioVolume {
                     used,
                     available,
                     capacity: m.capacity.unwrap_or(used.saturating_add(available)),
-                    inodes: m.inodes.map(|total| Inodes { total, used: m.inodes_used.unwrap_or(0) }),
+                    inodes: m.inodes.map(|total| Inodes {
+                        total,
+                        used: m.inodes_used.unwrap_or(0),
+                    }),
                     at: match at {
                         ObservedAt::At(at) => *at,
                         ObservedAt::Default => now - SignedDuration::from_secs(30),
