@@ -32,7 +32,7 @@ pub const fn about(reason: Reason) -> About {
 
         Reason::DiskFull => (
             Kind::Fires,
-            "Nothing at once: the volume grows, and PostgreSQL starts again, up to five minutes later. Then find out why it was not grown before it was full: `history` and the alerts say what held it.",
+            "Nothing at once: the volume grows, and PostgreSQL starts again, up to five minutes later. Then find out why it was not grown before it was full: the StorageEvents and the alerts say what held it.",
         ),
         Reason::CriticalThreshold | Reason::CriticalMinimumFree => (
             Kind::Fires,
@@ -78,7 +78,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::PolicyInvalid => (
             Kind::Holds,
-            "Correct the setting that the message names, in the object that it names; `lint` checks files before they are applied.",
+            "Correct the setting that the message names, in the object that it names.",
         ),
         Reason::ClusterDeleting => (Kind::Holds, "Nothing: its volumes are left alone."),
         Reason::Disabled => (
@@ -128,7 +128,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::CircuitOpen => (
             Kind::Holds,
-            "Find out from the StorageEvents why growths failed, then set the annotation `storage.cnpg.supporttools.io/reset-circuit-breaker: \"true\"` on the Cluster; for the breaker of the fleet on any ClusterStoragePolicy, or `reset-breaker --global`.",
+            "Find out from the StorageEvents why growths failed, then set the annotation `storage.cnpg.supporttools.io/reset-circuit-breaker: \"true\"` on the Cluster; for the breaker of the fleet on any ClusterStoragePolicy.",
         ),
         Reason::StaleObservation => (
             Kind::Holds,
@@ -176,7 +176,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::TooManyPendingWalFiles => (
             Kind::Holds,
-            "Repair or speed up WAL archiving (`maxParallel` of its compression and upload), or raise `maxPendingWALFiles`.",
+            "Repair or speed up WAL archiving (`maxParallel` of `wal` in the object store's settings), or raise `maxPendingWALFiles`.",
         ),
         Reason::SlotRetention => (
             Kind::Holds,
