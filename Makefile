@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: help demo test lint fmt coverage bench crds docs e2e lab lab-demo lab-down lab-status lab-diagnose
+.PHONY: help demo test lint fmt coverage bench crds reasons docs e2e lab lab-demo lab-down lab-status lab-diagnose
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: ## decisions a second, the manager's memory, CPU and API requests with si
 
 crds: ## write deploy/crds from the types
 	@$(CARGO) xtask crdgen
+
+reasons: ## write docs/reasons.md: every reason, what it means and what to do
+	@$(CARGO) xtask reasons
 
 docs: ## the API documentation of all crates
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items

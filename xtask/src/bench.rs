@@ -9,7 +9,7 @@ use csm_testkit::process::{Command, Process};
 use csm_testkit::scenario::{Sim, SimOptions};
 
 use crate::check::{cargo, run};
-use crate::crdgen::root;
+use crate::generated::root;
 
 /// What to measure.
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use csm_testkit::tools;
 
-use crate::crdgen::root;
+use crate::generated::root;
 
 /// Tools that lint and coverage need, pinned; built into the cache, outside the checkout.
 const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::check::{cargo, run};
-use crate::crdgen::root;
+use crate::generated::root;
 
 /// Brings the lab up (`NODES=`), builds the manager, and runs the tests that `FOCUS=`, `SUITE=`, `FAILFAST=1` and `FRESH=1`
 /// choose. The last line is theirs: how many passed, and how many failed.

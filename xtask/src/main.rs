@@ -5,7 +5,9 @@ mod check;
 mod crdgen;
 mod demo;
 mod e2e;
+mod generated;
 mod lab;
+mod reasons;
 
 use clap::{Parser, Subcommand};
 
@@ -23,7 +25,9 @@ enum Task {
     /// The same on the lab, with real PostgreSQL.
     LabDemo,
     /// The CustomResourceDefinitions in deploy/crds.
-    Crdgen(crdgen::CrdgenArgs),
+    Crdgen(generated::GeneratedArgs),
+    /// The table of all reasons in docs/reasons.md.
+    Reasons(generated::GeneratedArgs),
     /// Unit, property and behaviour tests.
     Test,
     /// Formatting, clippy, documentation, dependencies.
@@ -44,6 +48,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Demo(args) => demo::run(args).await,
         Task::LabDemo => demo::lab::run().await,
         Task::Crdgen(args) => crdgen::run(&args).map(|()| std::process::ExitCode::SUCCESS),
+        Task::Reasons(args) => reasons::run(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
         Task::Bench(args) => bench::bench(&args).await.map(|()| std::process::ExitCode::SUCCESS),

@@ -25,6 +25,8 @@ pub mod annotation {
     pub const PAUSE_REASON: &str = "storage.cnpg.supporttools.io/pause-reason";
     /// Read: RFC 3339; the pause ends by itself then.
     pub const PAUSE_UNTIL: &str = "storage.cnpg.supporttools.io/pause-until";
+    /// Read: "true" closes the circuit breaker; also on a ClusterStoragePolicy, for the one of the whole fleet.
+    pub const RESET_CIRCUIT_BREAKER: &str = "storage.cnpg.supporttools.io/reset-circuit-breaker";
     /// Written: the size that a volume is growing to (`15Gi`, or `data=15Gi,wal=4Gi`).
     pub const TARGET_SIZE: &str = "storage.cnpg.supporttools.io/target-size";
     /// Written: when an expansion was asked for (RFC 3339).

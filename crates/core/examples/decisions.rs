@@ -11,7 +11,9 @@ use csm_api::{Expansion, Settings, Urgency};
 use csm_core::check::check;
 use csm_core::plan::plan;
 use csm_core::resolve::{Origin, OriginKind, Policy, Selector, resolve};
-use csm_core::world::{Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Volume, VolumeKey, World};
+use csm_core::world::{
+    Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Volume, VolumeKey, World,
+};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 

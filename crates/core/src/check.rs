@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use csm_api::{Reason, Verdict};
+use csm_api::{Reason, Urgency, Verdict};
 use csm_units::Bytes;
 use jiff::Timestamp;
 
@@ -220,7 +220,10 @@ fn action(world: &World, volume: &Volume, decision: &Decision, now: Timestamp, r
     }
     second_operation(world, decision, &patched, report);
     if !needs_no_figures(decision) && !volume.members.iter().any(|m| is_evidence(world, volume, decision.reason, m, now)) {
-        report(Rule::NoEvidence, format!("no recent figures are a reason to grow ({})", decision.reason));
+        report(
+            Rule::NoEvidence,
+            format!("no recent figures are a reason to grow ({})", decision.reason),
+        );
     }
 }
 
@@ -284,12 +287,12 @@ fn shared(member: &Member) -> bool {
     larger || member.twin || member.class.shared_filesystem
 }
 
-/// One operation at a time: of the volume for a growth, of each PVC for a catch-up.
+/// One operation at a time: of the volume for planned growth, of each PVC for what leaves out those that are resized.
 fn second_operation(world: &World, decision: &Decision, patched: &[&MemberPlan], report: &mut impl FnMut(Rule, String)) {
     let unfinished = world.operations.iter().filter(|o| o.volume == decision.volume && !o.done);
     for operation in unfinished {
         let listed = |m: &&&MemberPlan| operation.members.as_ref().is_none_or(|uids| uids.contains(&m.uid));
-        if decision.verdict == Verdict::Grow || patched.iter().any(|m| listed(&m)) {
+        if decision.urgency == Some(Urgency::Planned) || patched.iter().any(|m| listed(&m)) {
             report(Rule::SecondOperation, format!("operation {} is not finished", operation.id));
         }
     }

@@ -4,7 +4,7 @@ use csm_api::{Model, Reason, State, Urgency, Verdict};
 use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::resolve::Resolution;
+use crate::resolve::{Origin, Resolution};
 use crate::validate::Problem;
 use crate::world::{ProviderLimit, ResizeStage, VolumeKey};
 
@@ -150,10 +150,130 @@ pub struct Warning {
 pub struct Facts {
     /// The filesystem of the worst member.
     pub usage: Option<Usage>,
-    /// `thresholds.expansion`, where settings could be resolved.
+    /// What the volume's model goes by, where its settings could be resolved: `thresholds.expansion`,
+    /// `usageThreshold`, or, of what is to stay free, `targetBuffer`.
     pub threshold: Option<Percent>,
+    /// What fired: what is done, or held, or what a runway stands in for.
+    pub fired: Option<Fired>,
+    /// Of a runway, and of one that is held: how little there is left.
+    pub filling: Option<Filling>,
+    /// The setting that the ceiling of the decision comes from, where it is one.
+    pub ceiling: Option<CeilingSetting>,
+    /// The ClusterStoragePolicy whose `bounds.maxActionsPerDay` holds, where the budget does and its own maximum is not it.
+    pub bound: Option<Origin>,
     /// What the gate saw that holds, or nothing.
     pub cause: Cause,
+    /// Fields of other models that are set, and have no effect.
+    pub ignored: Vec<&'static str>,
+    /// The text of the annotation `paused`, where it is neither "true" nor "false".
+    pub pause: Option<Arc<str>>,
+}
+
+/// A rule that fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fired {
+    /// Which.
+    pub reason: Reason,
+    /// What it saw.
+    pub evidence: Evidence,
+}
+
+/// What a rule saw that fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Instances that are down because the volume is full.
+    Down {
+        /// The instances, by name.
+        instances: Vec<Arc<str>>,
+    },
+    /// Percent used has reached, or is above, a level.
+    Percent {
+        /// The fullest of the instances that count.
+        instance: Arc<str>,
+        /// Its filesystem.
+        usage: Usage,
+        /// The level.
+        level: Percent,
+    },
+    /// Too little is available.
+    Available {
+        /// The instance.
+        instance: Arc<str>,
+        /// What is available to it.
+        available: Bytes,
+        /// What should be.
+        least: Bytes,
+        /// Nobody set that: it is the default.
+        default: bool,
+    },
+    /// Too many inodes are used.
+    Inodes {
+        /// The instance with the largest share of them in use.
+        instance: Arc<str>,
+        /// How many are used.
+        used: u64,
+        /// How many there are.
+        total: u64,
+        /// The share that may be used.
+        level: Percent,
+    },
+    /// It will be full too soon.
+    Forecast {
+        /// When, and how fast it fills.
+        forecast: Pace,
+        /// The time that should be left.
+        least: SignedDuration,
+    },
+    /// It is smaller than it should be.
+    Floor {
+        /// `request`.
+        request: Bytes,
+    },
+    /// What is used leaves too little free.
+    Buffer {
+        /// The instance with the most used bytes.
+        instance: Arc<str>,
+        /// Its filesystem.
+        usage: Usage,
+        /// The share that should stay free.
+        buffer: Percent,
+        /// The new size provides for what is forecast to be written until the next maintenance window.
+        ahead: bool,
+    },
+    /// Members are smaller than the volume.
+    Lagging {
+        /// Their instances, by name.
+        instances: Vec<Arc<str>>,
+    },
+}
+
+/// A volume that is about to fill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filling {
+    /// The instance with the least available.
+    pub instance: Arc<str>,
+    /// What is available to it.
+    pub available: Bytes,
+    /// When the worst member will be full, where it fills.
+    pub forecast: Option<Pace>,
+}
+
+/// How fast a volume fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long until it is full.
+    pub time_to_full: SignedDuration,
+    /// What is written in an hour.
+    pub per_hour: Bytes,
+}
+
+/// The setting that a ceiling comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CeilingSetting {
+    /// What it says. The ceiling is above it where `exceedLimitOnEmergency` lets a growth pass it.
+    pub size: Bytes,
+    /// The object that says it.
+    pub origin: Origin,
 }
 
 /// Figures of a filesystem.
@@ -228,8 +348,15 @@ pub enum Cause {
         /// Figures older than this do not count.
         limit: SignedDuration,
     },
-    /// The last growth was too recent, or was refused.
+    /// The last growth was refused.
     Until {
+        /// When the gate opens.
+        at: Timestamp,
+    },
+    /// The last growth was too recent.
+    Cooldown {
+        /// When it began.
+        last: Timestamp,
         /// When the gate opens.
         at: Timestamp,
     },
@@ -288,9 +415,9 @@ pub enum Cause {
     },
     /// Inactive slots hold back WAL.
     Slots {
-        /// Their names.
-        names: Vec<Arc<str>>,
-        /// What they hold back.
+        /// Each with what it holds back, the most first.
+        slots: Vec<(Arc<str>, Bytes)>,
+        /// What they hold back together.
         retained: Bytes,
         /// The most.
         max: Bytes,

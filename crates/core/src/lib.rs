@@ -25,6 +25,7 @@ pub mod validate;
 pub mod world;
 
 mod decision;
+mod facts;
 mod fencing;
 mod freshness;
 mod gates;

@@ -9,7 +9,11 @@ use csm_api::{Reason, State, Urgency, Verdict};
 use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
-pub use crate::decision::{Budget, Cause, Ceiling, CeilingSource, Decision, Facts, MemberPlan, Plan, Usage, Wanted, Warning};
+pub use crate::decision::{
+    Budget, Cause, Ceiling, CeilingSetting, CeilingSource, Decision, Evidence, Facts, Filling, Fired, MemberPlan, Pace, Plan, Usage,
+    Wanted, Warning,
+};
+use crate::facts;
 use crate::freshness::after;
 use crate::gates::{self, Gate, Held};
 use crate::ledger::{InFlight, earliest};
@@ -219,6 +223,7 @@ fn runway(view: &View, held_growth: &Want, first: &Gate, held: &Held) -> Option<
             held: Some((*held_growth, held.reason)),
             passed,
             waits: Some(*held_growth),
+            cause: held.cause.clone(),
             ..Outcome::go(runway)
         }),
         // The dry run is asked last, also of a runway that would happen without it.
@@ -259,6 +264,8 @@ fn decide(view: &View) -> (Decision, Option<Timestamp>) {
     let next = look_again_at(view, fired.as_ref(), &outcome, in_flight.as_ref());
     let next_action_at = outcome.waits.and_then(|want| next_action_at(view, &want));
     let warnings = warnings(view, fired.as_ref());
+    let want = outcome.want();
+    let held = outcome.held.map(|(want, _)| want);
     let decision = Decision {
         volume: view.volume.key.clone(),
         model: view.model(),
@@ -283,14 +290,7 @@ fn decide(view: &View) -> (Decision, Option<Timestamp>) {
         budget: gates::budget::of(view),
         warnings,
         passed: outcome.passed,
-        facts: Facts {
-            usage: view.worst.map(|(_, f)| Usage {
-                used: f.used,
-                available: f.available,
-            }),
-            threshold: view.settings.map(|s| s.thresholds.expansion.value),
-            cause: outcome.cause,
-        },
+        facts: facts::of(view, fired.as_ref(), want.as_ref(), held.as_ref(), outcome.cause),
     };
     (decision, next)
 }

@@ -55,7 +55,7 @@ pub(crate) fn with_buffer(rules: &TargetRules, used: Bytes, size: Bytes, figures
 }
 
 /// The fresh, non-lagging member with the most used bytes; ties by least available, then by name.
-fn most_used<'a>(view: &View<'a>) -> Option<(&'a MemberView<'a>, &'a Observation)> {
+pub(crate) fn most_used<'a>(view: &View<'a>) -> Option<(&'a MemberView<'a>, &'a Observation)> {
     let more = |a: &Observation, b: &Observation| (a.used, b.available) > (b.used, a.available);
     view.observed().reduce(|best, next| if more(next.1, best.1) { next } else { best })
 }
@@ -102,7 +102,7 @@ fn until_the_next_window(view: &View, rules: &WindowRules) -> Option<Bytes> {
 }
 
 /// The new size of the volume's own model, without any forecast.
-fn own(view: &View) -> Option<Bytes> {
+pub(crate) fn own(view: &View) -> Option<Bytes> {
     Some(match &view.rules?.sizing {
         Sizing::Thresholds => thresholds(view.effective, &view.settings?.expansion),
         Sizing::Resize(rules) => resize(view.effective, rules),

@@ -31,15 +31,15 @@ fn member(n: u64, request: Bytes, size: Bytes) -> Member {
             name: Arc::from("fast"),
             expandable: true,
             shared_filesystem: false,
-                provider_limit: None,
+            provider_limit: None,
         },
         observation: Some(figures(Bytes::mib(9800), 0)),
         last_resize_at: None,
         resize: None,
         twin: false,
         pod_running: true,
-            disk_full: false,
-            history: Arc::default(),
+        disk_full: false,
+        history: Arc::default(),
     }
 }
 

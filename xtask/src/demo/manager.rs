@@ -11,7 +11,7 @@ use csm_testkit::process::{Command, Process};
 use csm_testkit::scenario::Sim;
 
 use crate::check::cargo;
-use crate::crdgen::root;
+use crate::generated::root;
 
 /// The namespace and the name of its service account, as deploy/rbac.yaml has them.
 const NAMESPACE: &str = "cnpg-storage-manager";

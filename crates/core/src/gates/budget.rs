@@ -82,16 +82,21 @@ fn reserved(view: &View) -> u32 {
     view.emergency().map_or(0, |rules| rules.reserved.value)
 }
 
-/// What the actions of the last 24 hours leave, for people.
-pub(crate) fn of(view: &View) -> Budget {
-    let max = match view.model() {
+/// The most growths of any kind in 24 hours, where the model or a bound sets one.
+fn most(view: &View) -> Option<u32> {
+    match view.model() {
         Some(Model::Resize) => view.resize().and_then(|rules| capped(view, rules.max_actions.value)),
         Some(Model::Target) => {
             let rules = view.rules.and_then(|rules| rules.emergency.as_ref());
             rules.and_then(|rules| capped(view, rules.max_actions.value))
         }
         Some(Model::Thresholds) | None => None,
-    };
+    }
+}
+
+/// What the actions of the last 24 hours leave, for people.
+pub(crate) fn of(view: &View) -> Budget {
+    let max = most(view);
     let kept = if view.model() == Some(Model::Target) { reserved(view) } else { 0 };
     let left = max.map(|max| max.saturating_sub(view.ledger.actions));
     Budget {
@@ -126,9 +131,7 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
 }
 
 fn opens_at(view: &View, want: &Want, from: Timestamp) -> Option<Timestamp> {
-    let Allowance {
-        max, reserved, counts, ..
-    } = allowance(view, want)?;
+    let Allowance { max, reserved, counts, .. } = allowance(view, want)?;
     let Some(allowed) = max.checked_sub(reserved).and_then(|free| free.checked_sub(1)) else {
         return Some(Timestamp::MAX);
     };
@@ -146,6 +149,7 @@ fn inputs(view: &View) -> Inputs {
     let number = |n: Option<u32>| n.map_or_else(|| "no limit".to_owned(), |n| n.to_string());
     vec![
         ("actionsLast24h", actions_last_24h.to_string()),
+        ("maxActionsPerDay", number(most(view))),
         ("availableForPlanned", number(available_for_planned)),
         ("availableForEmergency", number(available_for_emergency)),
         ("resetsAt", super::moment(resets_at, "none")),

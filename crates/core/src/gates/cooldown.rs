@@ -25,10 +25,15 @@ fn opens_at(view: &View, want: &Want, from: Timestamp) -> Option<Timestamp> {
 }
 
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
-    opens_at(view, want?, view.now()).map(|at| Held::new(Reason::Cooldown, Cause::Until { at }))
+    let at = opens_at(view, want?, view.now())?;
+    let last = view.ledger.last_growth?;
+    Some(Held::new(Reason::Cooldown, Cause::Cooldown { last, at }))
 }
 
 fn inputs(view: &View) -> Inputs {
+    if let Some(model @ (Model::Resize | Model::Target)) = view.model() {
+        return vec![("cooldown", format!("none in model {model}"))];
+    }
     let minutes = view.settings.map(|s| s.expansion.cooldown.value.as_mins().to_string());
     vec![
         ("expansion.cooldownMinutes", minutes.unwrap_or_else(|| "unknown".to_owned())),

@@ -50,6 +50,9 @@ impl Held {
 /// What a gate looks at, for people: names and values.
 pub(crate) type Inputs = Vec<(&'static str, String)>;
 
+/// When a gate lets pass what is wanted, from a moment on.
+pub(crate) type OpensAt = fn(&View, &Want, Timestamp) -> Option<Timestamp>;
+
 /// One gate of planner.md, section 4.
 pub(crate) struct Gate {
     /// The first of its reasons.
@@ -67,7 +70,7 @@ pub(crate) struct Gate {
     pub affects: Option<fn(&View, &MemberView, &Want) -> bool>,
     /// The first moment at or after the given one at which it does not hold what is wanted, all else unchanged; none where
     /// it does not hold at the given one, the end of time where it never opens.
-    pub opens_at: Option<fn(&View, &Want, Timestamp) -> Option<Timestamp>>,
+    pub opens_at: Option<OpensAt>,
     /// What it looks at.
     pub inputs: fn(&View) -> Inputs,
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use csm_api::Reason;
 use csm_units::Bytes;
 
@@ -32,6 +34,14 @@ fn retained(health: &WalHealth) -> Bytes {
     inactive.fold(Bytes::ZERO, |sum, slot| sum.saturating_add(slot.retained))
 }
 
+/// The inactive slots with what they hold back, the most first.
+fn inactive(health: &WalHealth) -> Vec<(Arc<str>, Bytes)> {
+    let inactive = health.slots.iter().filter(|slot| !slot.active);
+    let mut slots: Vec<_> = inactive.map(|slot| (slot.name.clone(), slot.retained)).collect();
+    slots.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    slots
+}
+
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     let rules = rules(view, want)?;
     let health = view.world.cluster.wal.as_ref()?;
@@ -56,9 +66,8 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     }
     let (retained, max) = (retained(health), rules.max_slot_retention.value);
     (!max.is_zero() && retained > max).then(|| {
-        let inactive = health.slots.iter().filter(|slot| !slot.active);
-        let names = inactive.map(|slot| slot.name.clone()).collect();
-        Held::new(Reason::SlotRetention, Cause::Slots { names, retained, max })
+        let slots = inactive(health);
+        Held::new(Reason::SlotRetention, Cause::Slots { slots, retained, max })
     })
 }
 
@@ -66,9 +75,14 @@ fn inputs(view: &View) -> Inputs {
     if !view.holds_wal() {
         return vec![("pgWal", "not on this volume".to_owned())];
     }
+    let Some(resize) = view.resize() else {
+        return vec![("walSafetyPolicy", "only in model Resize".to_owned())];
+    };
     let Some(health) = &view.world.cluster.wal else {
         return vec![("walHealth", "unknown".to_owned())];
     };
+    let rules = &resize.wal_safety;
+    let checked = |checked: bool, value: String| if checked { value } else { "not checked".to_owned() };
     let mut inputs = match health.archiving {
         None => vec![("archiving", "not configured".to_owned())],
         Some(Archiving {
@@ -76,11 +90,23 @@ fn inputs(view: &View) -> Inputs {
             last_failed,
             pending,
         }) => vec![
+            ("requireArchiveHealthy", rules.require_archive_healthy.value.to_string()),
             ("lastArchived", super::moment(last_archived, "never")),
             ("lastFailed", super::moment(last_failed, "never")),
             ("pendingFiles", pending.to_string()),
+            (
+                "maxPendingWALFiles",
+                checked(rules.max_pending_files.value > 0, rules.max_pending_files.value.to_string()),
+            ),
         ],
     };
+    let slots = inactive(health);
+    inputs.push((
+        "inactiveSlots",
+        super::list(slots.iter().map(|(name, retained)| format!("{name}: {retained}"))),
+    ));
     inputs.push(("retainedByInactiveSlots", retained(health).to_string()));
+    let max = rules.max_slot_retention.value;
+    inputs.push(("maxSlotRetentionBytes", checked(!max.is_zero(), max.to_string())));
     inputs
 }

@@ -22,6 +22,9 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
 }
 
 fn inputs(view: &View) -> Inputs {
+    if view.volume.key.role != Role::Data {
+        return vec![("pgdata", "not on this volume".to_owned())];
+    }
     let acknowledged = view.resize().map(|rules| rules.wal_safety.acknowledged.value.to_string());
     vec![
         (

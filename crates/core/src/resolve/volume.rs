@@ -356,7 +356,7 @@ pub(super) fn resolve(layers: &Layers, block: Block, bound: Option<u32>) -> Resu
     Err(reader.problems.into_iter().map(|p| p.under(&path)).collect())
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// What the most specific object that says it says, and its place among the objects.
     fn set<T>(&self, read: impl Fn(&VolumeSettings) -> Option<T>) -> Option<(T, Origin)> {
         self.layers.set(|s| self.block.of(s).and_then(&read))

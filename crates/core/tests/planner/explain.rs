@@ -19,16 +19,17 @@ fn conflict() -> Resolution {
     }])
 }
 
-const WANTS: &str = "data is 90 % full (18 of 20 GiB, orders-1): should grow from 20Gi to 30Gi, but ";
+const WANTS: &str =
+    "data is 90 % full (18 of 20 GiB, orders-1), which reaches 85 % (thresholds.expansion): should grow from 20Gi to 30Gi, but ";
 
 #[rstest]
-#[case::grow(world(vec![member("orders-1", "10Gi", "8910Mi")]), "data is 87 % full (8.7 of 10 GiB, orders-1): grows from 10Gi to 15Gi")]
-#[case::grow_to_the_ceiling(wants().policy("expansion: {maxSize: 25Gi}"), "data is 90 % full (18 of 20 GiB, orders-1): grows from 20Gi to 25Gi, which is its ceiling (expansion.maxSize)")]
+#[case::grow(world(vec![member("orders-1", "10Gi", "8910Mi")]), "data is 87 % full (8.7 of 10 GiB, orders-1), which reaches 85 % (thresholds.expansion): grows from 10Gi to 15Gi")]
+#[case::grow_to_the_ceiling(wants().policy("expansion: {maxSize: 25Gi}"), "data is 90 % full (18 of 20 GiB, orders-1), which reaches 85 % (thresholds.expansion): grows from 20Gi to 25Gi, which is its ceiling: 25Gi (expansion.maxSize of StoragePolicy shop/standard)")]
 #[case::catch_up(lags(), "data of orders-2 is smaller than the volume (30Gi): grows to 30Gi")]
 #[case::catch_up_of_three(world(vec![member("o-1", "30Gi", "1Gi"), member("o-2", "20Gi", "1Gi"), member("o-3", "20Gi", "1Gi"), member("o-4", "20Gi", "1Gi")]), "data of o-2, o-3 and o-4 is smaller than the volume (30Gi): grows to 30Gi")]
 #[case::beside(
     world(vec![member("o-1", "30Gi", "27Gi"), member("o-2", "20Gi", "1Gi")]).policy("expansion: {maxSize: 30Gi}"),
-    "data of o-2 is smaller than the volume (30Gi): grows to 30Gi; data is 90 % full (27 of 30 GiB, o-1) and should grow to 45Gi, but its ceiling of 30Gi (expansion.maxSize) leaves no room; raise expansion.maxSize, or free space"
+    "data of o-2 is smaller than the volume (30Gi): grows to 30Gi; data is 90 % full (27 of 30 GiB, o-1), which reaches 85 % (thresholds.expansion) and should grow to 45Gi, but its ceiling of 30Gi (expansion.maxSize of StoragePolicy shop/standard) leaves no room; raise expansion.maxSize, or free space"
 )]
 #[case::balanced(calm(), "data is 20 % full (4 of 20 GiB, orders-1): nothing to do below 85 %")]
 #[case::balanced_and_resizing(calm().operation(unfinished(growth(at("11:59:00"), "13Gi", "20Gi"))), "data is 20 % full (4 of 20 GiB, orders-1): nothing to do below 85 %; a resize is under way")]
@@ -40,34 +41,34 @@ const WANTS: &str = "data is 90 % full (18 of 20 GiB, orders-1): should grow fro
 #[case::large(world(vec![member("orders-1", "2560Gi", "640Gi")]).policy("{}"), "data is 25 % full (0.6 of 2.5 TiB, orders-1): nothing to do below 85 %")]
 #[case::no_policy(calm().change(|w| w.resolution = Arc::new(Resolution::NoPolicy)), "data is 20 % full (4 of 20 GiB, orders-1): no policy matches the Cluster, so it is only monitored; create a StoragePolicy in its namespace to have it managed")]
 #[case::conflict(calm().change(|w| w.resolution = Arc::new(conflict())), "data is 20 % full (4 of 20 GiB, orders-1): StoragePolicy shop/a and StoragePolicy shop/b match the Cluster with the same rank; change a selector, or name the Cluster in excludeClusters of one")]
-#[case::invalid(calm().policy("thresholds: {warning: 0}"), "data is 20 % full (4 of 20 GiB, orders-1): its settings are not valid: thresholds.warning must be between 1 and 99 percent (it is 0; for example 70), from StoragePolicy shop/standard")]
-#[case::never_seen(calm().member(0, |m| m.observation = None), "data: there are no figures of its filesystems yet; see whether its pod runs and its node answers")]
+#[case::invalid(calm().policy("thresholds: {warning: 0}"), "data is 20 % full (4 of 20 GiB, orders-1): its settings are not valid: thresholds.warning must be between 1 and 99 percent (it is 0; for example 70), from StoragePolicy shop/standard; correct that, and it goes on")]
+#[case::never_seen(calm().member(0, |m| m.observation = None), "data: there are no figures of its filesystems yet (orders-1); see whether its pod runs and its node answers")]
 #[case::stale(calm().member(0, |m| m.observation.as_mut().unwrap().at = at("11:00:00")), "data: there are no fresh figures of its filesystems, the newest are of 2026-03-01T11:00:00Z (orders-1); see whether its pod runs and its node answers")]
 fn sentences(#[case] world: World, #[case] expected: &str) {
     assert_eq!(sentence(&decide(&world)), expected);
 }
 
 #[rstest]
-#[case::deleting(wants().change(|w| w.cluster.deleting = true), "the Cluster is being deleted")]
+#[case::deleting(wants().change(|w| w.cluster.deleting = true), "the Cluster is being deleted; its volumes are left alone")]
 #[case::disabled(wants().policy("expansion: {enabled: false}"), "growth is switched off; set expansion.enabled: true to allow it")]
 #[case::paused(wants().pause("true", None), "the Cluster is paused; remove the annotation storage.cnpg.supporttools.io/paused to go on")]
 #[case::paused_until(wants().pause("true", Some("2026-03-02T00:00:00Z")), "the Cluster is paused until 2026-03-02T00:00:00Z; remove the annotation storage.cnpg.supporttools.io/paused to go on before")]
-#[case::hibernated(wants().change(|w| w.cluster.hibernated = true), "the Cluster is hibernated; it is looked at again when its pods are back")]
+#[case::hibernated(wants().change(|w| w.cluster.hibernated = true), "the Cluster is hibernated (cnpg.io/hibernation: on); it is looked at again when its pods are back")]
 #[case::fenced(wants().change(|w| w.cluster.fencing = Fencing::read(Some(r#"["orders-1"]"#))), "instance orders-1 is fenced; lift the fence to go on")]
 #[case::all_fenced(wants().change(|w| w.cluster.fencing = Fencing::All), "all instances are fenced; lift the fence to go on")]
 #[case::fencing_unreadable(wants().change(|w| w.cluster.fencing = Fencing::read(Some("orders-1"))), "the annotation cnpg.io/fencedInstances is no JSON list (\"orders-1\"), which counts as all fenced; correct or remove it")]
 #[case::in_use(wants().change(|w| w.cluster.resize_in_use_volumes = false), "the Cluster says spec.storage.resizeInUseVolumes: false; set it to true to allow growth")]
 #[case::not_bound(wants().member(0, |m| m.bound = false), "PVC orders-1-pvc is not bound to a volume; see kubectl describe pvc orders-1-pvc")]
-#[case::block(wants().member(0, |m| m.block = true), "PVC orders-1-pvc is a raw block device, which has no filesystem to grow")]
+#[case::block(wants().member(0, |m| m.block = true), "PVC orders-1-pvc is a raw block device, which has no filesystem to grow; it would have to be made anew with volumeMode: Filesystem")]
 #[case::class(wants().member(0, |m| m.class.expandable = false), "storage class fast does not allow expansion; set allowVolumeExpansion: true on it where its driver can expand")]
 #[case::twin(wants().member(0, |m| m.twin = true), "orders-1 reports the figures of a filesystem that is not its own: volumes of storage class fast share one, so its figures say nothing of this volume; use a class that gives each volume its own")]
-#[case::in_progress(wants().data(|v| v.members[0] = v.members[0].clone().resizing_since(None)), "a resize is under way (orders-1: waiting for the node to grow the filesystem)")]
-#[case::recorded(wants().operation(unfinished(growth(at("11:59:00"), "13Gi", "20Gi"))), "a resize is under way since 2026-03-01T11:59:00Z (StorageEvent growth-2026-03-01T11:59:00Z)")]
-#[case::retry(wants().data(|v| v.retry_after = Some(at("12:05:00"))), "the last growth was refused; the next try is at 2026-03-01T12:05:00Z, or when what refused it (such as a quota) changes")]
-#[case::limit(wants().policy("expansion: {maxSize: 20Gi}"), "its ceiling of 20Gi (expansion.maxSize) leaves no room; raise expansion.maxSize, or free space")]
+#[case::in_progress(wants().data(|v| v.members[0] = v.members[0].clone().resizing_since(None)), "a resize is under way (orders-1: waiting for the node to grow the filesystem); nothing else is begun before it ends")]
+#[case::recorded(wants().operation(unfinished(growth(at("11:59:00"), "13Gi", "20Gi"))), "a resize is under way since 2026-03-01T11:59:00Z (StorageEvent growth-2026-03-01T11:59:00Z); nothing else is begun before it ends")]
+#[case::retry(wants().data(|v| v.retry_after = Some(at("12:05:00"))), "the last growth was refused (its StorageEvent says why); the next try is at 2026-03-01T12:05:00Z, or when what refused it (such as a quota) changes")]
+#[case::limit(wants().policy("expansion: {maxSize: 20Gi}"), "its ceiling of 20Gi (expansion.maxSize of StoragePolicy shop/standard) leaves no room; raise expansion.maxSize, or free space")]
 #[case::learned(wants().data(|v| v.learned_ceiling = Some(size("20Gi"))), "its ceiling of 20Gi (the largest size that the storage has allowed) leaves no room; free space, or give the storage more room")]
 #[case::fallback(wants().policy("{}").data(|v| v.fallback_ceiling = Some(size("20Gi"))), "its ceiling of 20Gi (the manager's default ceiling) leaves no room; set expansion.maxSize to allow more, or free space")]
-#[case::cooldown(wants().operation(growth(at("11:50:00"), "13Gi", "20Gi")), "the last growth is too recent; it goes on at 2026-03-01T12:20:00Z (expansion.cooldownMinutes)")]
+#[case::cooldown(wants().operation(growth(at("11:50:00"), "13Gi", "20Gi")), "the last growth is too recent, of 2026-03-01T11:50:00Z; it goes on at 2026-03-01T12:20:00Z (expansion.cooldownMinutes: 30)")]
 #[case::dry_run(wants().policy("dryRun: true"), "this is a dry run; set dryRun: false to let it happen")]
 fn what_holds(#[case] world: World, #[case] expected: &str) {
     assert_eq!(sentence(&decide(&world)), format!("{WANTS}{expected}"));
@@ -104,7 +105,7 @@ fn a_catch_up_that_is_held() {
     let text = sentence(&decide(&lags().pause("true", None)));
     assert_eq!(
         text,
-        "data has members that are smaller than 30Gi and should grow to it, but the Cluster is paused; remove the annotation storage.cnpg.supporttools.io/paused to go on"
+        "data has members that are smaller than 30Gi and should grow to it (orders-2), but the Cluster is paused; remove the annotation storage.cnpg.supporttools.io/paused to go on"
     );
 }
 
@@ -114,7 +115,7 @@ fn the_largest_volume() {
         &world(vec![member("o-1", "9223372036854775807", "9223372036854775807")]).policy("{}"),
     ));
     assert!(
-        text.ends_with("but it has reached the largest size that Kubernetes can express"),
+        text.ends_with("but it has reached the largest size that Kubernetes can express; free space"),
         "{text}"
     );
 }
@@ -127,7 +128,9 @@ fn figures_by_name() {
         "availableBytes=2147483648",
         "ceiling=200Gi",
         "ceilingFrom=expansion.maxSize",
+        "ceilingSetBy=StoragePolicy shop/standard",
         "effectiveSize=20Gi",
+        "fired=UsageThreshold",
         "heldBy=Paused",
         "instance=orders-1",
         "pausedUntil=2026-03-02T00:00:00Z",

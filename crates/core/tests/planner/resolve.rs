@@ -183,6 +183,7 @@ fn built_in_defaults() {
         ("expansion.maxSize", "none"),
         ("expansion.cooldownMinutes", "30"),
         ("expansion.parallelism", "1"),
+        ("emergencyRunway", "true"),
     ];
     let fields = resolved.fields();
     let actual: Vec<(&str, &str)> = fields.iter().map(|(name, value, _)| (*name, value.as_str())).collect();

@@ -6,8 +6,9 @@ use csm_api::{Settings, Urgency};
 use csm_core::check::check;
 use csm_core::plan::{Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Policy, Resolution, Selector, resolve};
-use csm_core::world::{Breaker, Fleet, 
-    Class, Cluster, ClusterKey, Fencing, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume, VolumeKey, World,
+use csm_core::world::{
+    Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume,
+    VolumeKey, World,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -57,7 +58,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
             name: "fast".into(),
             expandable: true,
             shared_filesystem: false,
-                provider_limit: None,
+            provider_limit: None,
         },
         observation: Some(Observation {
             used,
@@ -70,8 +71,8 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
         resize: None,
         twin: false,
         pod_running: true,
-            disk_full: false,
-            history: Arc::default(),
+        disk_full: false,
+        history: Arc::default(),
     }
 }
 

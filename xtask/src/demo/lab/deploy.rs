@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use super::{MARK, Patience, within};
-use crate::crdgen::root;
+use crate::generated::root;
 
 /// The name of the Deployment, and of its namespace.
 const NAME: &str = "cnpg-storage-manager";
