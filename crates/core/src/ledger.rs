@@ -66,7 +66,12 @@ impl Ledger {
 
 /// When, at or after `from`, no more than `allowed` of these actions are less than `period` old; none where that is
 /// so at `from`.
-pub(crate) fn drops_to(starts: impl Iterator<Item = Timestamp>, allowed: u32, period: SignedDuration, from: Timestamp) -> Option<Timestamp> {
+pub(crate) fn drops_to(
+    starts: impl Iterator<Item = Timestamp>,
+    allowed: u32,
+    period: SignedDuration,
+    from: Timestamp,
+) -> Option<Timestamp> {
     let oldest = before(from, period);
     let mut counted: Vec<Timestamp> = starts.filter(|start| *start > oldest && *start <= from).collect();
     let excess = counted.len().checked_sub(usize::try_from(allowed).ok()?)?;

@@ -198,7 +198,9 @@ pub(crate) fn is_little(available: Bytes, size: Bytes) -> bool {
 
 /// Whether any member will be full soon.
 fn is_about_to_fill(view: &View) -> bool {
-    let short = view.observed().any(|(member, figures)| is_little(figures.available, member.member.size));
+    let short = view
+        .observed()
+        .any(|(member, figures)| is_little(figures.available, member.member.size));
     short || view.time_to_full().is_some_and(|time| time < SOON)
 }
 

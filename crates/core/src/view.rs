@@ -12,7 +12,7 @@ use crate::decision::{Ceiling, CeilingSource};
 use crate::forecast::{Forecast, Sample, Scratch};
 use crate::freshness::{DAY, Freshness};
 use crate::ledger::Ledger;
-use crate::resolve::{EmergencyRules, Resolution, Resolved, ResizeRules, Sizing, VolumeRules};
+use crate::resolve::{EmergencyRules, ResizeRules, Resolution, Resolved, Sizing, VolumeRules};
 use crate::validate::Problem;
 use crate::world::{Member, Observation, Operation, Volume, World};
 
@@ -91,7 +91,9 @@ impl<'a> View<'a> {
             Some(Err(problems)) => (None, problems),
             None => (None, &[] as &[Problem]),
         };
-        let ceiling = settings.zip(rules).and_then(|(settings, rules)| ceiling(settings, rules, volume, false));
+        let ceiling = settings
+            .zip(rules)
+            .and_then(|(settings, rules)| ceiling(settings, rules, volume, false));
         let effective = members(world, volume, freshness, ceiling, scratch);
         let members: &'a [MemberView<'w>] = scratch;
         Self {

@@ -24,5 +24,8 @@ fn holds(view: &View, _: Option<&Want>) -> Option<Held> {
 }
 
 fn inputs(view: &View) -> Inputs {
-    switch(view).map_or_else(|| vec![("enabled", "not asked".to_owned())], |(name, enabled)| vec![(name, enabled.to_string())])
+    switch(view).map_or_else(
+        || vec![("enabled", "not asked".to_owned())],
+        |(name, enabled)| vec![(name, enabled.to_string())],
+    )
 }

@@ -91,7 +91,10 @@ fn looking_again_is_worth_it() {
 #[case::just_within_a_day(noon() - SignedDuration::from_hours(24) + INSTANT, 1)]
 #[case::a_day_ago(noon() - SignedDuration::from_hours(24), 0)]
 fn actions_of_a_day(#[case] start: Timestamp, #[case] count: u32) {
-    assert_eq!(decide(&calm().operation(growth(start, "13Gi", "20Gi"))).budget.actions_last_24h, count);
+    assert_eq!(
+        decide(&calm().operation(growth(start, "13Gi", "20Gi"))).budget.actions_last_24h,
+        count
+    );
 }
 
 #[test]
