@@ -126,6 +126,7 @@ fn take(bytes: &[u8], start: usize) -> Option<(u128, usize)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
 mod tests {
     use std::collections::VecDeque;
 

@@ -51,6 +51,7 @@ impl History {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
 mod tests {
     use csm_units::Bytes;
 
