@@ -7,7 +7,7 @@ use csm_core::resolve::{Origin, Resolution};
 use csm_core::validate::Problem;
 use csm_core::world::World;
 use csm_gather::offline::InvalidSettings;
-use csm_units::Bytes;
+use csm_units::{Bytes, Percent};
 use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -183,6 +183,7 @@ pub struct InvalidField {
     pub from: Vec<String>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference to the field
 fn bytes<S: Serializer>(size: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(size.get())
 }
@@ -254,7 +255,7 @@ fn of_volume(world: &World, decision: &Decision, now: Timestamp) -> VolumeDecisi
             })
             .collect(),
         worst: worst.as_deref().map(str::to_owned),
-        percent_used: percent_used.map(|p| p.get()),
+        percent_used: percent_used.map(Percent::get),
         time_to_full_seconds: time_to_full(world, now, volume).map(|t| t.as_secs()),
         next_action_at: *next_action_at,
         budget: BudgetLeft {

@@ -89,7 +89,7 @@ pub enum Error {
     #[error("the input is not valid")]
     Input(Vec<Mistake>),
     /// The files do not have what was asked for.
-    #[error("the files say {what}{remedy}")]
+    #[error("the files have {what}{remedy}")]
     NotInFiles {
         /// What.
         what: String,

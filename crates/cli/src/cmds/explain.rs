@@ -68,10 +68,7 @@ fn find<'a>(offline: &'a Offline, namespace: Option<&str>, name: &str) -> Result
     };
     match (here, namespace) {
         (Some(_), None) if named.len() > 1 => Err(Error::NotInFiles {
-            what: format!(
-                "which Cluster {name} is meant: there is one in each of the namespaces {}",
-                among(&named)
-            ),
+            what: format!("more than one Cluster {name}, in each of the namespaces {}", among(&named)),
             remedy: "; choose one with -n".to_owned(),
         }),
         (Some(subject), _) => Ok(subject),

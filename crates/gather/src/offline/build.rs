@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Subject;
 use super::mistake::{Mistake, did_you_mean};
-use super::scenario::{self, OperationKind, Scenario, VolumeMode};
+use super::scenario::{self, ObservedAt, OperationKind, Scenario, VolumeMode};
 use super::tree::Node;
 use crate::index::Index;
 use crate::views::ClusterView;
@@ -42,7 +42,7 @@ struct Cursor<'a> {
     node: &'a Node,
 }
 
-impl<'a> Cursor<'a> {
+impl Cursor<'_> {
     /// The value of a key, or this where there is none.
     fn key(self, key: &str) -> Self {
         let node = self.node.get(key).unwrap_or(self.node);
@@ -210,7 +210,7 @@ fn volume_of(
             request: member.request.unwrap_or(size),
             size,
             bound: member.bound.unwrap_or(volume.bound),
-            block: volume.volume_mode == VolumeMode::Block,
+            block: volume.mode == VolumeMode::Block,
             class: class.clone(),
             observation,
             last_resize_at: member.last_resize_at,
@@ -255,7 +255,11 @@ fn observation(member: &scenario::Member, now: Timestamp) -> Option<Observation>
             total,
             used: member.inodes_used.unwrap_or(0),
         }),
-        at: member.observed_at.unwrap_or_else(|| Some(young()))?,
+        at: match member.observed_at {
+            ObservedAt::Unsaid => young(),
+            ObservedAt::Never => return None,
+            ObservedAt::At(at) => at,
+        },
     })
 }
 

@@ -121,7 +121,7 @@ impl<'de> De<'_> {
                 nulls,
             }),
             Value::Map(entries) => visitor.visit_map(Entries {
-                entries: entries.iter(),
+                rest: entries.iter(),
                 current: None,
                 nulls,
             }),
@@ -176,12 +176,12 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
         let Some((index, node)) = self.items.next() else { return Ok(None) };
         let element = seed.deserialize(De { node, nulls: self.nulls });
-        element.map(Some).map_err(|failure| failure.under(format!("[{index}]")))
+        element.map(Some).map_err(|failure| failure.at(node.at).under(format!("[{index}]")))
     }
 }
 
 struct Entries<'a> {
-    entries: std::slice::Iter<'a, Entry>,
+    rest: std::slice::Iter<'a, Entry>,
     current: Option<&'a Entry>,
     nulls: Nulls,
 }
@@ -191,7 +191,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
         let missing = |entry: &&Entry| self.nulls == Nulls::Missing && matches!(entry.node.value, Value::Null);
-        self.current = self.entries.by_ref().find(|entry| !missing(entry));
+        self.current = self.rest.by_ref().find(|entry| !missing(entry));
         let Some(entry) = self.current else { return Ok(None) };
         let key = seed.deserialize(StrDeserializer::<Failure>::new(&entry.key));
         key.map(Some).map_err(|failure| failure.at(entry.at))
@@ -205,6 +205,6 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             node: &entry.node,
             nulls: self.nulls,
         });
-        value.map_err(|failure| failure.under(entry.key.clone()))
+        value.map_err(|failure| failure.at(entry.node.at).under(entry.key.clone()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use csm_core::world::{Observation, Sample};
+use csm_core::world::Observation;
 use jiff::Timestamp;
 
 use super::File;
@@ -49,11 +49,18 @@ pub(super) fn newest(figures: &Figures) -> Option<Timestamp> {
     figures.values().flatten().map(|o| o.at).max()
 }
 
-/// What is known at a moment: the newest figures until then, and the bytes used before. Where all are from later, the
-/// oldest.
-pub(super) fn known(figures: &[Observation], now: Timestamp) -> Option<(Observation, Vec<Sample>)> {
-    let until = figures.partition_point(|o| o.at <= now).max(1);
-    let (newest, _) = figures.get(..until)?.split_last()?;
-    let samples = figures.iter().take(until).map(|o| Sample { at: o.at, used: o.used });
-    Some((*newest, samples.collect()))
+/// What is known at a moment: the figures until then, oldest first, each with the namespace and name of its PVC. Of a PVC
+/// whose figures are all from later, the oldest, as if taken now.
+pub(super) fn until(figures: &Figures, now: Timestamp) -> Vec<((&str, &str), Observation)> {
+    let mut known = Vec::new();
+    for ((namespace, name), all) in figures {
+        let until = all.partition_point(|o| o.at <= now).max(1);
+        known.extend(all.iter().take(until).map(|o| {
+            let mut observation = *o;
+            observation.at = observation.at.min(now);
+            ((namespace.as_str(), name.as_str()), observation)
+        }));
+    }
+    known.sort_by_key(|(_, observation)| observation.at);
+    known
 }

@@ -22,6 +22,7 @@ use csm_core::validate::Problem;
 use csm_core::world::{ClusterKey, Limits, Member, VolumeKey, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
 
 pub use self::mistake::Mistake;
@@ -175,14 +176,17 @@ fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Times
         index.put_event(event.clone());
     }
     put_classes(index, objects, notes);
-    let known: Vec<_> = figures
-        .iter()
-        .filter_map(|(name, all)| Some((name, figures::known(all, now)?)))
-        .collect();
-    let samples = known.iter().map(|((namespace, name), (newest, _))| {
-        let mut observation = *newest;
-        observation.at = observation.at.min(now);
-        ((namespace.as_str(), name.as_str()), Sample { observation, twin: false })
+    // What is kept of samples depends on the settings: these are resolved first.
+    for key in clusters.keys() {
+        let _ = index.snapshot(key);
+    }
+    let samples = figures::until(figures, now);
+    let samples = samples.iter().map(|((namespace, name), observation)| {
+        let sample = Sample {
+            observation: *observation,
+            twin: false,
+        };
+        ((*namespace, *name), sample)
     });
     index.put_samples(samples, SignedDuration::MAX);
     if !clusters.is_empty() && figures.is_empty() {
@@ -197,19 +201,10 @@ fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Times
         default_ceiling_factor: DEFAULT_CEILING_FACTOR,
         shared_classes: Vec::new(),
     };
-    let history: HashMap<(&str, &str), &Vec<csm_core::world::Sample>> = known
-        .iter()
-        .map(|((namespace, name), (_, samples))| ((namespace.as_str(), name.as_str()), samples))
-        .collect();
     let mut subjects = Vec::new();
     for (key, object) in clusters {
         let Some(snapshot) = index.snapshot(&key) else { continue };
-        let mut world = world(&snapshot, &settings);
-        for member in world.volumes.iter_mut().flat_map(|v| &mut v.members) {
-            if let Some(samples) = history.get(&(&*key.namespace, &*member.pvc)) {
-                member.history = Arc::from(samples.as_slice());
-            }
-        }
+        let world = world(&snapshot, &settings);
         if world.volumes.is_empty() {
             notes.push(format!("{key} has no PVCs in these files, so there is nothing to decide on"));
         }
@@ -227,7 +222,7 @@ fn put_classes(index: &mut Index, objects: &Objects, notes: &mut Vec<String>) {
     for class in &objects.classes {
         index.put_class(&class.name_any(), Some(ClassView::of(class)));
     }
-    let given: BTreeSet<String> = objects.classes.iter().map(|c| c.name_any()).collect();
+    let given: BTreeSet<String> = objects.classes.iter().map(StorageClass::name_any).collect();
     let used = objects.pvcs.iter().filter_map(|p| p.spec.as_ref()?.storage_class_name.as_deref());
     let missing: BTreeSet<&str> = used.filter(|name| !given.contains(*name)).collect();
     for name in &missing {

@@ -157,8 +157,8 @@ pub(super) struct Volume {
     /// That of members which say none of their own.
     #[serde(default)]
     pub size: Option<Bytes>,
-    #[serde(default)]
-    pub volume_mode: VolumeMode,
+    #[serde(default, rename = "volumeMode")]
+    pub mode: VolumeMode,
     #[serde(default)]
     pub storage_class: Option<String>,
     #[serde(default)]
@@ -200,18 +200,30 @@ pub(super) struct Member {
     pub inodes_used: Option<u64>,
     #[serde(default)]
     pub node: Option<String>,
-    /// None: not said. `Some(None)`: never.
-    #[serde(default, deserialize_with = "said")]
-    pub observed_at: Option<Option<Timestamp>>,
+    #[serde(default)]
+    pub observed_at: ObservedAt,
     #[serde(default)]
     pub last_resize_at: Option<Timestamp>,
     #[serde(default)]
     pub resizing_since: Option<Timestamp>,
 }
 
-/// Tells a null from a missing key.
-fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// When figures were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ObservedAt {
+    /// There is no such key.
+    #[default]
+    Unsaid,
+    /// It is null: there never were any.
+    Never,
+    /// Then.
+    At(Timestamp),
+}
+
+impl<'de> Deserialize<'de> for ObservedAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Never, Self::At))
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -109,6 +109,8 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Place>, String)
         let said = error.to_string();
         // It names the place by itself, in words of its own.
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+        // What a program could do about it is of no use to a person.
+        let said = said.split_once(", set DuplicateKeyPolicy").map_or(said, |(said, _)| said);
         (at, format!("not valid YAML: {said}"))
     })
 }
