@@ -12,7 +12,7 @@ use crate::decision::{Ceiling, CeilingSource};
 use crate::forecast::{Forecast, Sample, Scratch};
 use crate::freshness::{DAY, Freshness};
 use crate::ledger::Ledger;
-use crate::resolve::{EmergencyRules, Resolution, Resolved, ResizeRules, Sizing, VolumeRules};
+use crate::resolve::{EmergencyRules, ResizeRules, Resolution, Resolved, Sizing, VolumeRules};
 use crate::validate::Problem;
 use crate::world::{Member, Observation, Operation, Volume, World};
 
@@ -91,7 +91,9 @@ impl<'a> View<'a> {
             Some(Err(problems)) => (None, problems),
             None => (None, &[] as &[Problem]),
         };
-        let ceiling = settings.zip(rules).and_then(|(settings, rules)| ceiling(settings, rules, volume, false));
+        let ceiling = settings
+            .zip(rules)
+            .and_then(|(settings, rules)| ceiling(settings, rules, volume, false));
         let effective = members(world, volume, freshness, ceiling, scratch);
         let members: &'a [MemberView<'w>] = scratch;
         Self {
@@ -293,7 +295,7 @@ fn members<'a>(
     }
     let counted = members.iter().filter(|m| !m.is_outsize());
     let effective = counted.map(|m| m.bytes).max().unwrap_or_default();
-    for member in members.iter_mut().filter(|m| m.bytes < effective) {
+    for member in members.iter_mut().filter(|m| !m.is_outsize() && m.bytes < effective) {
         member.standing = Standing::Lagging;
     }
     effective
