@@ -1,5 +1,7 @@
 //! One cluster, as `explain CLUSTER` shows it.
 
+use std::fmt::Write as _;
+
 use csm_api::Verdict;
 
 use super::lines::Lines;
@@ -206,14 +208,16 @@ fn budget(budget: &BudgetExplanation, page: &Page) -> Option<String> {
         None => return None,
     };
     if let Some(planned) = available_for_planned {
-        text.push_str(&format!("; {planned} planned left"));
+        let _ = write!(text, "; {planned} planned left");
         match available_for_emergency {
-            Some(kept) if kept > 0 => text.push_str(&format!(", and {kept} for emergencies")),
+            Some(kept) if kept > 0 => {
+                let _ = write!(text, ", and {kept} for emergencies");
+            }
             _ => {}
         }
     }
     if let Some(at) = resets_at {
-        text.push_str(&format!("; the oldest counts until {}", moment_and_age(at, page.now)));
+        let _ = write!(text, "; the oldest counts until {}", moment_and_age(at, page.now));
     }
     Some(text)
 }
