@@ -295,7 +295,7 @@ fn members<'a>(
     }
     let counted = members.iter().filter(|m| !m.is_outsize());
     let effective = counted.map(|m| m.bytes).max().unwrap_or_default();
-    for member in members.iter_mut().filter(|m| m.bytes < effective) {
+    for member in members.iter_mut().filter(|m| !m.is_outsize() && m.bytes < effective) {
         member.standing = Standing::Lagging;
     }
     effective

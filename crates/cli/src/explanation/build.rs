@@ -1,12 +1,11 @@
 //! From what was thought to an explanation.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use csm_api::{Phase, PvcPhase, Reason, StorageEvent, Verdict};
 use csm_core::explain::{self, GateReport};
-use csm_core::plan::{Decision, Wanted};
-use csm_core::resolve::{OriginKind, Resolution};
+use csm_core::plan::{Budget, Decision, Wanted, time_to_full};
+use csm_core::resolve::{Field, Origin, OriginKind, Resolution, Resolved, Sizing, VolumeRules};
 use csm_core::world::{Pause, Volume, VolumeKey};
 use csm_gather::views::{started_at, volume_of};
 use csm_gather::world::newest;
@@ -14,11 +13,12 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{
-    Answer, DynamicSizing, Explanation, GateExplanation, MemberExplanation, OperationReport, PvcReport, Setting, VolumeExplanation,
-    WantedGrowth,
+    Answer, BudgetExplanation, DynamicSizing, Explanation, GateExplanation, MemberExplanation, OperationReport, PvcReport, Setting,
+    VolumeExplanation, WantedGrowth, WindowExplanation,
 };
 use crate::figures::{Trust, sizing_of};
 use crate::read::Facts;
+use crate::render::age;
 use crate::report::policy_name;
 use crate::thought::Thought;
 
@@ -44,16 +44,16 @@ pub fn explain(facts: &Facts, thought: &Thought, now: Timestamp) -> Explanation 
         reported: status.is_some(),
         observed_at: thought.figures.newest(),
         figures_taken_as_current: thought.figures.assumes(),
-        settings: thought
-            .fields()
-            .into_iter()
-            .map(|(field, value, origin)| Setting {
-                field,
-                value,
-                from: origin.to_string(),
-            })
-            .collect(),
+        settings: thought.fields().into_iter().map(setting).collect(),
         volumes: volumes.collect(),
+    }
+}
+
+fn setting((field, value, origin): (impl Into<String>, String, Origin)) -> Setting {
+    Setting {
+        field: field.into(),
+        value,
+        from: origin.to_string(),
     }
 }
 
@@ -108,11 +108,10 @@ fn dynamic_sizing(facts: &Facts, thought: &Thought, now: Timestamp) -> DynamicSi
         let why = why.map_or_else(String::new, |why| format!(" ({why})"));
         return not(format!("Paused{until}{why}"));
     }
-    if !resolved.expansion.enabled.value {
-        return not(format!(
-            "Disabled (expansion.enabled: false, {})",
-            resolved.expansion.enabled.origin
-        ));
+    let (off, on): (Vec<_>, Vec<_>) = volumes_of(thought, resolved).partition(|(_, off)| off.is_some());
+    let off: Vec<String> = off.into_iter().filter_map(|(_, off)| off).collect();
+    if on.is_empty() && !off.is_empty() {
+        return not(format!("Disabled ({})", without_doubles(off).join("; ")));
     }
     if resolved.dry_run.value {
         return not(format!(
@@ -120,10 +119,30 @@ fn dynamic_sizing(facts: &Facts, thought: &Thought, now: Timestamp) -> DynamicSi
             resolved.dry_run.origin
         ));
     }
-    DynamicSizing {
-        enabled: true,
-        text: "Enabled".to_owned(),
-    }
+    let text = if off.is_empty() {
+        "Enabled".to_owned()
+    } else {
+        format!("Enabled, but not for all volumes ({})", without_doubles(off).join("; "))
+    };
+    DynamicSizing { enabled: true, text }
+}
+
+/// Each volume with the switch that keeps it from growing, where that is off.
+fn volumes_of<'a>(thought: &'a Thought, resolved: &'a Resolved) -> impl Iterator<Item = (&'a VolumeKey, Option<String>)> {
+    let off = |path: &str, name: &str, switch: &Field<bool>| (!switch.value).then(|| format!("{path}{name}: false, {}", switch.origin));
+    thought.world.volumes.iter().map(move |volume| {
+        let switched_off = match resolved.volumes.of(&volume.key).map(|rules| &rules.sizing) {
+            Ok(Sizing::Thresholds) => off("", "expansion.enabled", &resolved.expansion.enabled),
+            Ok(Sizing::Resize(resize)) => off(&format!("{}: ", volume.key), "resize.enabled", &resize.enabled),
+            Ok(Sizing::Target(_)) | Err(_) => None,
+        };
+        (&volume.key, switched_off)
+    })
+}
+
+fn without_doubles(mut texts: Vec<String>) -> Vec<String> {
+    texts.dedup();
+    texts
 }
 
 fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &Decision, now: Timestamp) -> VolumeExplanation {
@@ -132,15 +151,28 @@ fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &
     let differs = last_decision
         .as_ref()
         .is_some_and(|d| (d.verdict, d.reason, d.urgency) != (decision.verdict, decision.reason, decision.urgency));
-    let warning = |w: &csm_core::plan::Warning| {
-        let members: Vec<&str> = w.members.iter().map(Arc::as_ref).collect();
-        match members.as_slice() {
-            [] => w.reason.to_string(),
-            members => format!("{}: {}", w.reason, members.join(", ")),
-        }
+    let resolved = match &*thought.world.resolution {
+        Resolution::Settings(resolved) => Some(resolved),
+        Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_) => None,
     };
+    let rules = resolved.and_then(|resolved| resolved.volumes.of(&volume.key).ok());
+    let settings = resolved.map(|resolved| resolved.fields_of(&volume.key)).unwrap_or_default();
+    let limit_from = explain::ceiling_setting(decision).map(|name| match settings.iter().find(|(field, ..)| *field == name) {
+        Some((.., origin)) => format!("{name}, {origin}"),
+        None => name,
+    });
+    // Those of the volume stand behind those that all volumes share.
+    let shared = resolved.map_or(0, |resolved| resolved.fields().len());
+    let sizing = status.and_then(|s| sizing_of(s, &volume.key));
+    // The manager has a history, and we have none.
+    let full_in = time_to_full(&thought.world, now, &volume.key).map(age);
     VolumeExplanation {
         volume: volume.key.to_string(),
+        model: decision.model,
+        settings: settings.into_iter().skip(shared).map(setting).collect(),
+        budget: budget(&decision.budget, resolved.zip(rules)),
+        window: rules.and_then(|rules| window(rules, now)),
+        time_to_full: full_in.or_else(|| sizing.and_then(|s| s.time_to_full.clone())),
         verdict: decision.verdict,
         reason: decision.reason,
         urgency: decision.urgency,
@@ -150,9 +182,9 @@ fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &
         to: decision.to,
         wanted: decision.wanted.map(wanted),
         limit: decision.ceiling.map(|c| c.size),
-        limit_from: decision.ceiling.map(|c| c.source.as_str()),
+        limit_from,
         next_action_at: decision.next_action_at,
-        warnings: decision.warnings.iter().map(warning).collect(),
+        warnings: explain::warnings(decision),
         inputs: explain::inputs(decision),
         last_decision,
         differs,
@@ -160,6 +192,40 @@ fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &
         operation: operation(thought, &volume.key),
         gates: gates(thought, volume, decision, now),
     }
+}
+
+/// The budget, with the maximum that applies: that of the model, within the bound of ClusterStoragePolicies.
+fn budget(budget: &Budget, settings: Option<(&Resolved, &VolumeRules)>) -> BudgetExplanation {
+    let max = settings.and_then(|(resolved, rules)| {
+        let own = match &rules.sizing {
+            Sizing::Thresholds => 0,
+            Sizing::Resize(resize) => resize.max_actions.value,
+            Sizing::Target(_) => rules.emergency.as_ref()?.max_actions.value,
+        };
+        let bound = resolved.bounds.max_actions.as_ref().map(|bound| bound.value);
+        [(own > 0).then_some(own), bound].into_iter().flatten().min()
+    });
+    let Budget {
+        actions_last_24h,
+        available_for_planned,
+        available_for_emergency,
+        resets_at,
+    } = *budget;
+    BudgetExplanation {
+        max_actions_per_day: max,
+        actions_last_24h,
+        available_for_planned,
+        available_for_emergency,
+        resets_at,
+    }
+}
+
+fn window(rules: &VolumeRules, now: Timestamp) -> Option<WindowExplanation> {
+    let window = &rules.window.as_ref()?.window;
+    Some(WindowExplanation {
+        open_until: window.open(now),
+        next: window.next_firing(now),
+    })
 }
 
 fn wanted(wanted: Wanted) -> WantedGrowth {

@@ -4,7 +4,7 @@ mod build;
 
 use std::collections::BTreeMap;
 
-use csm_api::{LastDecision, Phase, PvcPhase, Reason, State, Urgency, Verdict, VerifiedBy};
+use csm_api::{LastDecision, Model, Phase, PvcPhase, Reason, State, Urgency, Verdict, VerifiedBy};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct Explanation {
     pub observed_at: Option<Timestamp>,
     /// Whether old figures are taken as current, since the manager would have written others.
     pub figures_taken_as_current: bool,
-    /// Each effective setting.
+    /// Each effective setting that all its volumes share.
     pub settings: Vec<Setting>,
     /// Its volumes: data, wal, tablespaces by name.
     pub volumes: Vec<VolumeExplanation>,
@@ -61,7 +61,7 @@ pub struct DynamicSizing {
 #[serde(rename_all = "camelCase")]
 pub struct Setting {
     /// Its name.
-    pub field: &'static str,
+    pub field: String,
     /// Its value.
     pub value: String,
     /// The object that it comes from.
@@ -74,6 +74,16 @@ pub struct Setting {
 pub struct VolumeExplanation {
     /// Its name.
     pub volume: String,
+    /// How it is sized; none where its settings could not be resolved.
+    pub model: Option<Model>,
+    /// Each effective setting of its own.
+    pub settings: Vec<Setting>,
+    /// The growths of the last 24 hours, and what they leave.
+    pub budget: BudgetExplanation,
+    /// Its maintenance window, where it has one.
+    pub window: Option<WindowExplanation>,
+    /// How long until it is full, as the manager wrote it, such as "85m"; none where it does not fill.
+    pub time_to_full: Option<String>,
     /// What the planner would do.
     pub verdict: Verdict,
     /// Why.
@@ -92,8 +102,8 @@ pub struct VolumeExplanation {
     pub wanted: Option<WantedGrowth>,
     /// The size that it may not pass.
     pub limit: Option<Bytes>,
-    /// Where that comes from.
-    pub limit_from: Option<&'static str>,
+    /// Where that comes from: the setting, and the object that sets it.
+    pub limit_from: Option<String>,
     /// When what is wanted can go, where time alone opens it.
     pub next_action_at: Option<Timestamp>,
     /// What a person should know besides.
@@ -110,6 +120,32 @@ pub struct VolumeExplanation {
     pub operation: Option<OperationReport>,
     /// Every gate, in the order in which they are asked.
     pub gates: Vec<GateExplanation>,
+}
+
+/// The growths of a volume in the last 24 hours, and what they leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetExplanation {
+    /// The most there may be; none: no limit.
+    pub max_actions_per_day: Option<u32>,
+    /// How many there were, catch-ups aside.
+    pub actions_last_24h: u32,
+    /// How many planned ones may follow; none: no limit.
+    pub available_for_planned: Option<u32>,
+    /// How many more are kept for emergencies.
+    pub available_for_emergency: Option<u32>,
+    /// When the oldest of them no longer counts.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// A maintenance window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowExplanation {
+    /// When it closes, where it is open.
+    pub open_until: Option<Timestamp>,
+    /// When it opens next.
+    pub next: Option<Timestamp>,
 }
 
 /// A growth that is wanted and held.

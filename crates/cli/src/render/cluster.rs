@@ -1,14 +1,16 @@
 //! One cluster, as `status CLUSTER` shows it.
 
+use std::fmt::Write as _;
+
 use csm_core::world::VolumeKey;
 
 use super::explanation::manager_line;
 use super::lines::Lines;
 use super::size::{growing, size, written};
 use super::table::{Field, Table, plain};
-use super::time::{age, ago, moment_and_age};
+use super::time::{age, ago, moment, moment_and_age};
 use super::{Page, Tone};
-use crate::explanation::{Explanation, OperationReport, VolumeExplanation};
+use crate::explanation::{BudgetExplanation, Explanation, OperationReport, Setting, VolumeExplanation};
 use crate::figures::Trust;
 use crate::report::{ClusterReport, InstanceReport, VolumeReport};
 
@@ -48,6 +50,9 @@ pub fn cluster(report: &ClusterReport, explanation: &Explanation, page: &Page) -
         lines.gap();
         let operation = explained.and_then(|e| e.operation.as_ref()).filter(|o| !o.is_over());
         lines.block(&instances(volume, operation, page));
+        if let Some(explained) = explained {
+            pace(&mut lines, explained, page);
+        }
     }
     lines.into_text()
 }
@@ -63,20 +68,15 @@ fn title(volume: &VolumeKey) -> String {
 
 fn fields(lines: &mut Lines, volume: &VolumeReport, explained: Option<&VolumeExplanation>, explanation: &Explanation, page: &Page) {
     let mut put = |name: &str, value: &str, tone: Tone| lines.field(page, 2, COLUMN, name, (value, tone));
-    let setting = |name: &str| explanation.settings.iter().find(|s| s.field == name).map(|s| s.value.as_str());
-    if let Some(threshold) = setting("thresholds.expansion") {
-        put("Grows At", &format!("{threshold}% used"), Tone::Plain);
-    }
-    if let (Some(percentage), Some(least), Some(cooldown)) = (
-        setting("expansion.percentage"),
-        setting("expansion.minIncrementGi"),
-        setting("expansion.cooldownMinutes"),
-    ) {
-        let by = format!("{percentage}%, at least {least}Gi, at most once in {cooldown}m");
-        put("Grows By", &by, Tone::Plain);
+    let own = explained.map_or(&[][..], |explained| explained.settings.as_slice());
+    for (name, value) in model_fields(own, &explanation.settings) {
+        put(name, &value, Tone::Plain);
     }
     let limit = volume.limit.or(explained.and_then(|e| e.limit));
     put("Limit", &limit.map_or_else(|| "none".to_owned(), size), Tone::Plain);
+    if let Some(buffer) = ending(own, ".targetBuffer") {
+        put("Target Buffer", &format!("{buffer}%"), Tone::Plain);
+    }
     put("Effective Size", &size(volume.effective_size), Tone::Plain);
     if let Some(target) = volume.target_size.filter(|to| *to > volume.size_now()) {
         put("Target Size", &size(target), Tone::Watch);
@@ -112,6 +112,93 @@ fn fields(lines: &mut Lines, volume: &VolumeReport, explained: Option<&VolumeExp
     }
     if let Some(at) = volume.next_action_at {
         put("Next Action", &moment_and_age(at, page.now), Tone::Plain);
+    }
+    if let Some(time) = explained.and_then(|e| e.time_to_full.as_ref()) {
+        put("Time To Full", time, Tone::Plain);
+    }
+}
+
+/// The value of the setting whose name ends so.
+fn ending<'a>(settings: &'a [Setting], name: &str) -> Option<&'a str> {
+    settings.iter().find(|s| s.field.ends_with(name)).map(|s| s.value.as_str())
+}
+
+/// What the volume's model goes by.
+fn model_fields(own: &[Setting], shared: &[Setting]) -> Vec<(&'static str, String)> {
+    let set = |name: &str| ending(own, name).filter(|value| *value != "none");
+    if let Some(request) = set(".request") {
+        return vec![("Request", request.to_owned())];
+    }
+    if let (Some(usage), Some(step)) = (set("triggers.usageThreshold"), set("expansion.step")) {
+        let mut at = format!("over {usage}% used");
+        if let Some(least) = set("triggers.minAvailable") {
+            let _ = write!(at, ", less than {least} available");
+        }
+        if let Some(inodes) = set("triggers.inodeThreshold") {
+            let _ = write!(at, ", over {inodes}% of inodes used");
+        }
+        if let (Some("Predictive"), Some(time)) = (set("strategy.mode"), set("triggers.timeToFull")) {
+            let _ = write!(at, ", full in less than {time}");
+        }
+        let by = match (set("expansion.minStep"), set("expansion.maxStep")) {
+            (Some(least), Some(most)) => format!("{step}, at least {least}, at most {most}"),
+            _ => step.to_owned(),
+        };
+        return vec![("Grows At", at), ("Grows By", by)];
+    }
+    let mut fields = Vec::new();
+    if let Some(threshold) = ending(shared, "thresholds.expansion") {
+        fields.push(("Grows At", format!("{threshold}% used")));
+    }
+    if let (Some(percentage), Some(least), Some(cooldown)) = (
+        ending(shared, "expansion.percentage"),
+        ending(shared, "expansion.minIncrementGi"),
+        ending(shared, "expansion.cooldownMinutes"),
+    ) {
+        let by = format!("{percentage}%, at least {least}Gi, at most once in {cooldown}m");
+        fields.push(("Grows By", by));
+    }
+    fields
+}
+
+/// Where the values of the budget begin.
+const BUDGET_COLUMN: usize = 22;
+
+/// The budget and the maintenance window of a volume, where it has them.
+fn pace(lines: &mut Lines, explained: &VolumeExplanation, page: &Page) {
+    let BudgetExplanation {
+        max_actions_per_day,
+        actions_last_24h,
+        available_for_planned,
+        available_for_emergency,
+        resets_at,
+    } = explained.budget;
+    if let Some(max) = max_actions_per_day {
+        lines.gap();
+        lines.line(0, "Budget:");
+        let number = |n: Option<u32>| n.map_or_else(|| "no limit".to_owned(), |n| n.to_string());
+        let mut put = |name: &str, value: &str| lines.field(page, 2, BUDGET_COLUMN, name, (value, Tone::Plain));
+        put("Max Actions/Day", &max.to_string());
+        put("Used (24h)", &actions_last_24h.to_string());
+        put("Available (Planned)", &number(available_for_planned));
+        put("Available (Emergency)", &number(available_for_emergency));
+        if let Some(at) = resets_at {
+            put("Resets At", &moment(at));
+        }
+    }
+    if let Some(window) = &explained.window {
+        lines.gap();
+        if let Some(at) = window.open_until {
+            lines.field(
+                page,
+                0,
+                0,
+                "Maintenance Window",
+                (&format!("open until {}", moment_and_age(at, page.now)), Tone::Plain),
+            );
+        }
+        let next = window.next.map_or_else(|| "never".to_owned(), |at| moment_and_age(at, page.now));
+        lines.field(page, 0, 0, "Next Maintenance Window", (&next, Tone::Plain));
     }
 }
 

@@ -1,5 +1,7 @@
 //! One cluster, as `explain CLUSTER` shows it.
 
+use std::fmt::Write as _;
+
 use csm_api::Verdict;
 
 use super::lines::Lines;
@@ -7,7 +9,9 @@ use super::size::{growing, size, written};
 use super::table::{Table, plain};
 use super::time::{ago, moment_and_age, with_age};
 use super::{Page, Tone};
-use crate::explanation::{Answer, Explanation, MemberExplanation, OperationReport, VolumeExplanation};
+use crate::explanation::{
+    Answer, BudgetExplanation, Explanation, MemberExplanation, OperationReport, Setting, VolumeExplanation, WindowExplanation,
+};
 use crate::figures::Trust;
 use crate::read::Manager;
 
@@ -22,15 +26,7 @@ pub fn explanation(explanation: &Explanation, page: &Page) -> String {
     if !explanation.settings.is_empty() {
         lines.gap();
         lines.line(0, &Tone::Title.paint("Settings:"));
-        let mut table = Table::new(&["FIELD", "VALUE>", "FROM"]).indented(2);
-        for setting in &explanation.settings {
-            let from = match setting.from.as_str() {
-                "built in" => (setting.from.clone(), Tone::Faint),
-                from => plain(from),
-            };
-            table.row(&[plain(setting.field), plain(&setting.value), from]);
-        }
-        lines.block(&table.text());
+        lines.block(&settings(explanation.settings.iter()));
     }
     for explained in &explanation.volumes {
         lines.gap();
@@ -41,6 +37,19 @@ pub fn explanation(explanation: &Explanation, page: &Page) -> String {
         lines.line(0, "It has no PVCs: there is nothing to decide.");
     }
     lines.into_text()
+}
+
+/// Settings with their origins.
+fn settings<'a>(settings: impl Iterator<Item = &'a Setting>) -> String {
+    let mut table = Table::new(&["FIELD", "VALUE>", "FROM"]).indented(2);
+    for setting in settings {
+        let from = match setting.from.as_str() {
+            "built in" => (setting.from.clone(), Tone::Faint),
+            from => plain(from),
+        };
+        table.row(&[plain(&setting.field), plain(&setting.value), from]);
+    }
+    table.text()
 }
 
 fn head(lines: &mut Lines, explanation: &Explanation, page: &Page) {
@@ -135,11 +144,24 @@ fn volume(lines: &mut Lines, volume: &VolumeExplanation, page: &Page) {
         let text = format!("{to} ({}, {}), held by {}", wanted.reason, wanted.urgency, wanted.held_by);
         put("Wanted", &text, Tone::Plain);
     }
-    let limit = match (volume.limit, volume.limit_from) {
+    let model = volume.settings.iter().find(|setting| setting.field.ends_with(MODEL));
+    if let Some(Setting { value, from, .. }) = model {
+        put("Model", &format!("{value} ({from})"), Tone::Plain);
+    }
+    let limit = match (volume.limit, &volume.limit_from) {
         (Some(limit), Some(from)) => format!("{} ({from})", size(limit)),
         _ => "none".to_owned(),
     };
     put("Limit", &limit, Tone::Plain);
+    if let Some(text) = budget(&volume.budget, page) {
+        put("Budget", &text, Tone::Plain);
+    }
+    if let Some(window) = &volume.window {
+        put("Window", &window_line(window, page), Tone::Plain);
+    }
+    if let Some(time) = &volume.time_to_full {
+        put("Forecast", &format!("full in {time}, at the rate of the last hour"), Tone::Plain);
+    }
     if let Some(at) = volume.next_action_at {
         put("Next", &moment_and_age(at, page.now), Tone::Plain);
     }
@@ -162,10 +184,55 @@ fn volume(lines: &mut Lines, volume: &VolumeExplanation, page: &Page) {
             put("Failure", message, Tone::Bad);
         }
     }
+    let mut own = volume.settings.iter().filter(|setting| !setting.field.ends_with(MODEL)).peekable();
+    if own.peek().is_some() {
+        lines.gap();
+        lines.block(&settings(own));
+    }
     lines.gap();
     lines.block(&members(volume, page));
     lines.gap();
     lines.block(&gates(volume, page));
+}
+
+/// The field that stands above the others of a volume.
+const MODEL: &str = ".model";
+
+/// "3 of 4 growths in 24h used; 0 planned ones left, and 1 for emergencies; the oldest counts until …".
+fn budget(budget: &BudgetExplanation, page: &Page) -> Option<String> {
+    let BudgetExplanation {
+        max_actions_per_day,
+        actions_last_24h: used,
+        available_for_planned,
+        available_for_emergency,
+        resets_at,
+    } = *budget;
+    let mut text = match max_actions_per_day {
+        Some(max) => format!("{used} of {max} growths in 24h used"),
+        None if used > 0 => format!("{used} growth{} in 24h, without a limit", if used == 1 { "" } else { "s" }),
+        None => return None,
+    };
+    if let Some(planned) = available_for_planned {
+        let _ = write!(text, "; {planned} planned left");
+        match available_for_emergency {
+            Some(kept) if kept > 0 => {
+                let _ = write!(text, ", and {kept} for emergencies");
+            }
+            _ => {}
+        }
+    }
+    if let Some(at) = resets_at {
+        let _ = write!(text, "; the oldest counts until {}", moment_and_age(at, page.now));
+    }
+    Some(text)
+}
+
+fn window_line(window: &WindowExplanation, page: &Page) -> String {
+    match (window.open_until, window.next) {
+        (Some(until), _) => format!("open until {}", moment_and_age(until, page.now)),
+        (None, Some(next)) => format!("closed, opens {}", moment_and_age(next, page.now)),
+        (None, None) => "closed, and never opens".to_owned(),
+    }
 }
 
 fn operation_line(operation: &OperationReport, page: &Page) -> String {

@@ -240,6 +240,56 @@ pub fn silent(fixture: Fixture) -> Fixture {
         .silent_storage("fresh")
 }
 
+/// A volume that converges to a free-space target, with a window and a budget, beside one that grows in steps.
+pub fn sized(fixture: Fixture) -> Fixture {
+    let mut data = Said::held(
+        "40Gi",
+        "42Gi",
+        State::PendingGrowth,
+        Reason::MaintenanceWindowClosed,
+        "data is 85 % full: should grow, but the maintenance window is closed",
+    )
+    .json();
+    data["timeToFull"] = json!("31h");
+    data["limit"] = json!("90Gi");
+    let wal = Said {
+        limit: Some("50Gi"),
+        ..Said::balanced("8Gi", "wal is 25 % full: nothing to do up to 75 %")
+    };
+    let grown = [(82_000, "26Gi", "30Gi"), (50_000, "30Gi", "36Gi"), (9_000, "36Gi", "40Gi")];
+    let fixture = fixture
+        .cluster("app", 2)
+        .pvc("app", 1, "data", "40Gi", "40Gi")
+        .pvc("app", 2, "data", "40Gi", "40Gi")
+        .pvc("app", 1, "wal", "8Gi", "8Gi")
+        .pvc("app", 2, "wal", "8Gi", "8Gi")
+        .storage(
+            "app",
+            &json!({"data": data, "wal": wal.json()}),
+            &json!({
+                "app-1": {"dataVolume": disk(Disk(34 * GIB + 100 * MIB, 5 * GIB + 700 * MIB, 22)), "walVolume": disk(Disk(2 * GIB, 5 * GIB + 900 * MIB, 22))},
+                "app-2": {"dataVolume": disk(Disk(34 * GIB, 5 * GIB + 800 * MIB, 33)), "walVolume": disk(Disk(GIB + 300 * MIB, 6 * GIB + 600 * MIB, 33))},
+            }),
+        )
+        .policy(
+            "default",
+            &json!({
+                "storage": {"request": "12Gi", "limit": "90Gi", "targetBuffer": 15,
+                    "maintenanceWindow": {"schedule": "0 3 * * *", "duration": "90m", "timezone": "UTC"},
+                    "emergencyGrow": {"maxActionsPerDay": 5, "reservedActionsForEmergency": 1}},
+                "walStorage": {"resize": {"enabled": true, "triggers": {"usageThreshold": 75, "minAvailable": "900Mi"},
+                    "expansion": {"step": "30%", "limit": "50Gi"}, "strategy": {"mode": "Predictive"}}, "targetBuffer": 25},
+            }),
+        );
+    grown.into_iter().fold(fixture, |fixture, (age, from, to)| {
+        let done = [
+            pvc_status("app-2", "Completed", from, to, Some("filesystem")),
+            pvc_status("app-1", "Completed", from, to, Some("filesystem")),
+        ];
+        fixture.event(&expansion("app", from, to, age, &json!("Completed"), &json!(done)))
+    })
+}
+
 fn expansion(cluster: &str, from: &str, to: &str, age: i64, phase: &serde_json::Value, pvcs: &serde_json::Value) -> serde_json::Value {
     let stamp = ago(age);
     let affected: Vec<_> = pvcs

@@ -106,7 +106,8 @@ fn check_asks_for_a_person_only_where_one_is_needed() {
 
 #[test]
 fn one_cluster() {
-    let cases: [(&str, Case); 6] = [
+    let cases: [(&str, Case); 7] = [
+        ("status_sized", cases::sized),
         ("status_balanced", cases::balanced),
         ("status_held", cases::held),
         ("status_resizing", cases::resizing),
@@ -125,7 +126,8 @@ fn one_cluster() {
 
 #[test]
 fn every_decision_is_explained() {
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 8] = [
+        ("explain_sized", cases::sized),
         ("explain_balanced", cases::balanced),
         ("explain_held", cases::held),
         ("explain_resizing", cases::resizing),
@@ -146,6 +148,7 @@ fn the_explanation_agrees_with_the_manager_on_the_same_facts() {
     let expected = [
         (cases::balanced as Case, Reason::BelowThresholds),
         (cases::held, Reason::Cooldown),
+        (cases::sized, Reason::MaintenanceWindowClosed),
         (cases::resizing, Reason::ResizeInProgress),
         (cases::unmanaged, Reason::NoPolicy),
         (cases::conflicting, Reason::PolicyConflict),

@@ -19,6 +19,7 @@ pub use inputs::inputs;
 pub use reasons::{About, Kind, about};
 pub use sentence::sentence;
 pub use settings::ceiling_setting;
+pub(crate) use settings::name_of as ceiling_name;
 pub use warnings::warnings;
 
 use crate::gates;

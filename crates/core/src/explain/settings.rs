@@ -4,6 +4,7 @@ use csm_api::Model;
 
 use crate::decision::{Ceiling, CeilingSource, Decision};
 use crate::resolve::Block;
+use crate::world::VolumeKey;
 
 /// A setting of the volume itself, such as `walStorage.resize.triggers.usageThreshold`.
 pub(super) fn own(decision: &Decision, name: &str) -> String {
@@ -14,21 +15,31 @@ pub(super) fn own(decision: &Decision, name: &str) -> String {
 #[must_use]
 pub fn ceiling_setting(decision: &Decision) -> Option<String> {
     let Ceiling { source, .. } = decision.ceiling?;
-    Some(match source {
-        CeilingSource::Limit => limit(decision),
+    Some(name_of(source, decision.model, &decision.volume))
+}
+
+/// The setting that a ceiling of a volume of this model comes from, or what else sets it.
+pub(crate) fn name_of(source: CeilingSource, model: Option<Model>, volume: &VolumeKey) -> String {
+    match source {
+        CeilingSource::Limit => limit_of(model, volume),
         CeilingSource::MaxSize => MAX_SIZE.to_owned(),
         CeilingSource::Bound => "bounds.maxSize".to_owned(),
         CeilingSource::Learned | CeilingSource::Fallback => source.as_str().to_owned(),
-    })
+    }
 }
 
 const MAX_SIZE: &str = "expansion.maxSize";
 
 /// What a person sets to give the volume a ceiling of its own.
 pub(super) fn limit(decision: &Decision) -> String {
-    match decision.model {
-        Some(Model::Resize) => own(decision, "resize.expansion.limit"),
-        Some(Model::Target) => own(decision, "limit"),
+    limit_of(decision.model, &decision.volume)
+}
+
+fn limit_of(model: Option<Model>, volume: &VolumeKey) -> String {
+    let path = Block::new(volume).path();
+    match model {
+        Some(Model::Resize) => format!("{path}.resize.expansion.limit"),
+        Some(Model::Target) => format!("{path}.limit"),
         Some(Model::Thresholds) | None => MAX_SIZE.to_owned(),
     }
 }

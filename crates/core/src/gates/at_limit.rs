@@ -2,6 +2,7 @@ use csm_api::{Reason, Urgency};
 
 use super::{Gate, Held, Inputs, by_members};
 use crate::decision::Cause;
+use crate::explain::ceiling_name;
 use crate::view::{MemberView, View, Want};
 
 /// Gate 15: the ceiling leaves less than one unit to grow.
@@ -32,7 +33,7 @@ fn inputs(view: &View) -> Inputs {
     };
     vec![
         ("ceiling", ceiling.size.to_string()),
-        ("ceilingFrom", ceiling.source.as_str().to_owned()),
+        ("ceilingFrom", ceiling_name(ceiling.source, view.model(), &view.volume.key)),
         ("effectiveSize", view.effective.to_string()),
     ]
 }

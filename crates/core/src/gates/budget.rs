@@ -146,10 +146,16 @@ fn inputs(view: &View) -> Inputs {
         available_for_emergency,
         resets_at,
     } = of(view);
+    let Some(max) = most(view) else {
+        return vec![
+            ("actionsLast24h", actions_last_24h.to_string()),
+            ("maxActionsPerDay", "no limit".to_owned()),
+        ];
+    };
     let number = |n: Option<u32>| n.map_or_else(|| "no limit".to_owned(), |n| n.to_string());
     vec![
         ("actionsLast24h", actions_last_24h.to_string()),
-        ("maxActionsPerDay", number(most(view))),
+        ("maxActionsPerDay", max.to_string()),
         ("availableForPlanned", number(available_for_planned)),
         ("availableForEmergency", number(available_for_emergency)),
         ("resetsAt", super::moment(resets_at, "none")),

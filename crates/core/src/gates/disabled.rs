@@ -24,8 +24,9 @@ fn holds(view: &View, _: Option<&Want>) -> Option<Held> {
 }
 
 fn inputs(view: &View) -> Inputs {
-    switch(view).map_or_else(
-        || vec![("enabled", "not asked".to_owned())],
-        |(name, enabled)| vec![(name, enabled.to_string())],
-    )
+    match (switch(view), view.model()) {
+        (Some((name, enabled)), _) => vec![(name, enabled.to_string())],
+        (None, Some(model)) => vec![("switch", format!("none in model {model}"))],
+        (None, None) => vec![("switch", "unknown".to_owned())],
+    }
 }

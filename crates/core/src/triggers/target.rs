@@ -11,9 +11,10 @@ fn rules<'a>(view: &View<'a>) -> Option<&'a TargetRules> {
     }
 }
 
-/// Rule 9, request/limit model: the volume is smaller than `request`. It needs no figures.
+/// Rule 9, request/limit model: the volume is smaller than `request`. It needs no figures, but a member.
 pub(crate) fn floor(view: &View) -> Option<Want> {
     let rules = rules(view)?;
+    view.counted().next()?;
     let below = view.effective < rules.request.value;
     below.then(|| size::growth(view, Reason::RequestFloor, Urgency::Planned, size::planned_target(view, rules)))
 }

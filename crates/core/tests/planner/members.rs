@@ -63,6 +63,16 @@ fn no_figures_are_not_zero() {
     assert_eq!((none.reason, none.from, none.members.len()), (Reason::NoObservation, size("0"), 0));
 }
 
+/// A volume without any PVC has nothing to grow, however small it is.
+#[test]
+fn nobody_wants_a_floor() {
+    let none = decide(&world(Vec::new()).policy("storage: {request: 10Gi, limit: 100Gi}"));
+    assert_eq!(
+        (none.verdict, none.reason, none.wanted),
+        (Verdict::Hold, Reason::NoObservation, None)
+    );
+}
+
 #[test]
 fn the_worst() {
     let of = |members| decide(&world(members)).worst.unwrap().to_string();
@@ -306,6 +316,28 @@ fn above_the_ceiling(#[case] operation: Option<(&str, bool)>, #[case] outsize: b
 fn outsize_at_its_edge(#[case] second: &str, #[case] warnings: usize) {
     let world = world(vec![member("a-1", "80Gi", "10Gi"), member("a-2", second, "10Gi")]).policy("expansion: {maxSize: 100Gi}");
     assert_eq!(decide(&world).warnings.len(), warnings);
+}
+
+/// One that a person made larger than the ceiling stays set aside beside one that we made larger still.
+#[test]
+fn an_outsize_member_does_not_lag() {
+    let members = ["150Gi", "120Gi", "80Gi"];
+    let members = members.iter().enumerate().map(|(i, size)| member(&format!("a-{i}"), size, "10Gi"));
+    let world = world(members.collect()).policy("expansion: {maxSize: 100Gi}");
+    let world = world
+        .operation(growth(at("02:00:00"), "80Gi", "150Gi"))
+        .member(1, |m| m.disk_full = true);
+    let decision = decide(&world);
+    assert_eq!((decision.from, decision.verdict), (size("150Gi"), Verdict::CatchUp));
+    assert_eq!(sizes(&decision), [("a-1", None), ("a-2", Some("100Gi".to_owned())), ("a-0", None)]);
+    let warning = &decision.warnings[0];
+    assert_eq!((warning.reason, &*warning.members[0]), (Reason::MemberAboveLimit, "a-1"));
+    // What it wants is wanted, and held.
+    let wanted = decision.wanted.unwrap();
+    assert_eq!(
+        (wanted.reason, wanted.to, wanted.held_by),
+        (Reason::DiskFull, None, Reason::AtLimit)
+    );
 }
 
 #[test]
