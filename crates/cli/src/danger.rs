@@ -83,13 +83,26 @@ pub struct Signs<'a> {
 /// Where no decision says what the threshold is: the built-in one (planner.md, 6).
 const THRESHOLD: i32 = 85;
 
+/// The percentage at which the volume's model lets it grow.
+fn threshold(decision: &LastDecision) -> Option<i32> {
+    decision.inputs.iter().find_map(|(name, value)| {
+        let percent: i32 = value.parse().ok()?;
+        match name.rsplit('.').next()? {
+            "usageThreshold" => Some(percent),
+            "expansion" if name == "thresholds.expansion" => Some(percent),
+            "targetBuffer" => Some(100_i32.saturating_sub(percent)),
+            _ => None,
+        }
+    })
+}
+
 /// How endangered the volume is, and why it needs a person.
 #[must_use]
 pub fn judge(signs: Signs<'_>) -> (Danger, Option<Need>) {
     let Some(state) = signs.state else {
         return (Danger::Unwatched, None);
     };
-    let threshold = signs.decision.and_then(|d| d.inputs.get("thresholds.expansion")?.parse().ok());
+    let threshold = signs.decision.and_then(threshold);
     let over = signs.percent_used.is_some_and(|used| used >= threshold.unwrap_or(THRESHOLD));
     let need = need(state, &signs, over);
     let danger = match (state, &need) {
@@ -134,6 +147,19 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
+
+    #[test]
+    fn each_model_has_its_threshold() {
+        let with = |name: &str, value: &str| {
+            let mut decision = decision(Reason::BelowThresholds);
+            decision.inputs = BTreeMap::from([("effectiveSize".to_owned(), "10Gi".to_owned()), (name.to_owned(), value.to_owned())]);
+            threshold(&decision)
+        };
+        assert_eq!(with("thresholds.expansion", "75"), Some(75));
+        assert_eq!(with("walStorage.resize.triggers.usageThreshold", "60"), Some(60));
+        assert_eq!(with("tablespaces[a].storage.targetBuffer", "30"), Some(70));
+        assert_eq!(with("percentUsed", "12"), None);
+    }
 
     fn decision(reason: Reason) -> LastDecision {
         LastDecision {
