@@ -12,6 +12,11 @@ const EXIT_STATUS: &str = "Exit status:
   2  wrong usage, or input that is not valid
   3  with --check: something needs a person";
 
+const EXIT_STATUS_OF_FILES: &str = "Exit status:
+  0  done
+  1  an error, such as a file that cannot be read
+  2  wrong usage; files that are not valid, then without decisions; or settings that are not, which hold their volumes";
+
 /// Watches and explains the storage of PostgreSQL clusters that CNPG Storage Manager keeps from filling up.
 ///
 /// It reads what is in the API server, or in files, and changes nothing.
@@ -39,7 +44,7 @@ pub enum Command {
     /// Files are Kubernetes manifests (Clusters, PVCs, Pods, StorageClasses, Namespaces, policies, PostgresStorages,
     /// StorageEvents), with kubelets' summaries for how full volumes are; or one Scenario, which describes clusters in short,
     /// with policies to try on them.
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = EXIT_STATUS_OF_FILES)]
     Plan(Plan),
 }
 

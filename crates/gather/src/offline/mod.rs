@@ -31,7 +31,7 @@ use self::build::Source;
 use self::figures::Figures;
 use self::objects::Objects;
 use crate::index::{Index, Sample, Snapshot};
-use crate::views::{ClassView, ClusterView, PodView, cluster_key, namespace_labels};
+use crate::views::{ClassView, ClusterView, PodView, PvcView, cluster_key, namespace_labels};
 use crate::world::{VolumeSettings, world};
 
 /// Where an object without a namespace lives.
@@ -223,8 +223,8 @@ fn put_classes(index: &mut Index, objects: &Objects, notes: &mut Vec<String>) {
         index.put_class(&class.name_any(), Some(ClassView::of(class)));
     }
     let given: BTreeSet<String> = objects.classes.iter().map(StorageClass::name_any).collect();
-    let used = objects.pvcs.iter().filter_map(|p| p.spec.as_ref()?.storage_class_name.as_deref());
-    let missing: BTreeSet<&str> = used.filter(|name| !given.contains(*name)).collect();
+    let used = objects.pvcs.iter().filter_map(|pvc| PvcView::of(pvc)?.class);
+    let missing: BTreeSet<Arc<str>> = used.filter(|name| !given.contains(&**name)).collect();
     for name in &missing {
         let assumed = ClassView {
             provisioner: "".into(),
@@ -233,7 +233,7 @@ fn put_classes(index: &mut Index, objects: &Objects, notes: &mut Vec<String>) {
         index.put_class(name, Some(assumed));
     }
     if !missing.is_empty() {
-        let names = missing.into_iter().collect::<Vec<_>>().join(", ");
+        let names = missing.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
         notes.push(format!(
             "StorageClasses that are not in these files are taken to allow expansion, and to give each volume its own filesystem: {names}"
         ));

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use csm_gather::offline::{File, read};
 
 use super::{CLOCK, at, complaints, file, good};
@@ -283,7 +285,7 @@ fn a_file_that_unfolds_itself_is_refused() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for i in 1..9 {
         let before = format!("*a{}", i - 1);
-        text += &format!("a{i}: &a{i} [{}]\n", [before.as_str(); 10].join(", "));
+        writeln!(text, "a{i}: &a{i} [{}]", [before.as_str(); 10].join(", ")).expect("a String takes all");
     }
     assert!(
         complaints(&text).iter().all(|c| c.contains("not valid YAML")),
