@@ -1,7 +1,7 @@
 //! What the planner decides on each volume, as `plan -o json` prints it: plain data, sizes in bytes.
 
 use csm_api::{Model, Reason, State, Urgency, Verdict};
-use csm_core::explain::sentence;
+use csm_core::explain;
 use csm_core::plan::{Decision, Plan, time_to_full};
 use csm_core::resolve::{Origin, Resolution};
 use csm_core::validate::Problem;
@@ -129,6 +129,8 @@ pub struct Caution {
     pub reason: Reason,
     /// The instances that it is about.
     pub members: Vec<String>,
+    /// In a sentence.
+    pub message: String,
 }
 
 /// Effective fields in the order of a policy: an object of `NAME: {value, from}` for programs.
@@ -266,12 +268,14 @@ fn of_volume(world: &World, decision: &Decision, now: Timestamp) -> VolumeDecisi
         },
         warnings: warnings
             .iter()
-            .map(|w| Caution {
+            .zip(explain::warnings(decision))
+            .map(|(w, message)| Caution {
                 reason: w.reason,
                 members: w.members.iter().map(ToString::to_string).collect(),
+                message,
             })
             .collect(),
-        message: sentence(decision),
+        message: explain::sentence(decision),
         settings: Settings(settings),
     }
 }

@@ -159,7 +159,7 @@ fn the_table_has_a_line_for_each_volume_and_says_why() {
     );
     let why: Vec<&&str> = lines.iter().filter(|l| l.starts_with("  ")).collect();
     assert_eq!(why.len(), 3, "one that grows, its warning, one that is held: {text}");
-    assert!(why[1].contains("MemberNotObserved (orders-2)"), "{text}");
+    assert!(why[1].contains("Warning: orders-2 has no fresh figures"), "{text}");
     let wide = run(&["plan", "-o", "wide", "-f", "-"], SCENARIO).1;
     assert!(
         wide.lines().next().is_some_and(|l| l.contains("USE%") && l.contains("FULL IN")),
@@ -255,7 +255,7 @@ fn a_cluster_of_files_is_explained_like_one_of_a_cluster() {
         "orders-2",
         "NoPolicy",
         "DryRun",
-        "MemberNotObserved",
+        "no fresh figures",
     ] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }

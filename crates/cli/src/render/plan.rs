@@ -9,7 +9,7 @@ use super::size::{growing, size};
 use super::table::{Field, Table, plain};
 use super::time::{age, moment_and_age};
 use super::{Page, Tone};
-use crate::decisions::{Caution, VolumeDecision};
+use crate::decisions::VolumeDecision;
 
 /// How far the sentences stand from the edge.
 const INDENT: usize = 2;
@@ -38,7 +38,7 @@ pub fn plan(decisions: &[VolumeDecision], page: &Page) -> String {
             lines.paragraph(page, INDENT, &decision.message, Tone::Faint);
         }
         for warning in &decision.warnings {
-            lines.paragraph(page, INDENT, &caution(warning), Tone::Watch);
+            lines.paragraph(page, INDENT, &format!("Warning: {}", warning.message), Tone::Watch);
         }
     }
     lines.into_text()
@@ -88,12 +88,5 @@ fn sizes(decision: &VolumeDecision) -> String {
     match decision.to {
         Some(to) if to > from => growing(from, Some(to)),
         _ => size(decision.from),
-    }
-}
-
-fn caution(warning: &Caution) -> String {
-    match warning.members.as_slice() {
-        [] => format!("Warning: {}", warning.reason),
-        members => format!("Warning: {} ({})", warning.reason, members.join(", ")),
     }
 }
