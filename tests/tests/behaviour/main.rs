@@ -6,4 +6,5 @@ mod held;
 mod killed;
 mod kubelets;
 mod lifecycle;
+mod models;
 mod validation;

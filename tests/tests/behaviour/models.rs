@@ -1,0 +1,170 @@
+//! Each volume is sized by its own model: steps, targets, windows, budgets, runways, and what the status says of them.
+
+use csm_api::{Phase, Reason, State, Trigger, Verdict, VolumeSizing};
+use csm_tests::{Stage, phase, until};
+use csm_units::Bytes;
+use serde_json::json;
+
+/// The schedule of the minute that begins in so many minutes, every day.
+fn in_minutes(minutes: i64) -> String {
+    let at = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) + jiff::SignedDuration::from_mins(minutes);
+    format!("{} {} * * *", at.minute(), at.hour())
+}
+
+#[tokio::test]
+async fn wal_grows_by_a_step_within_its_budget_and_data_is_left_alone() -> anyhow::Result<()> {
+    let stage = Stage::new("steps").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .instances(2)
+        .data("10Gi")
+        .wal("4Gi")
+        .create()
+        .await?;
+    let resize =
+        json!({"enabled": true, "expansion": {"step": "25%", "minStep": "1Gi", "limit": "20Gi"}, "strategy": {"maxActionsPerDay": 1}});
+    stage.policy("default", json!({"walStorage": {"resize": resize}})).await?;
+    let manager = stage.manager().await?;
+    orders.fill("orders-1-wal", 0.81)?;
+    let event = stage
+        .event("orders", "the WAL volume has grown", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    assert_eq!(
+        (event.spec.volume.role, event.spec.trigger),
+        (csm_api::Role::Wal, Trigger::ThresholdBreach)
+    );
+    for instance in ["orders-1", "orders-2"] {
+        assert_eq!(orders.wal(instance).request().await?, Bytes::gib(5));
+        assert_eq!(orders.data(instance).request().await?, Bytes::gib(10), "data is left alone");
+    }
+    // The second breach of a day is over the budget, and the status says when it is not.
+    orders.fill("orders-1-wal", 0.81)?;
+    let wal = until("the second growth is held by the budget", || async {
+        let sizing = stage.storage("orders").await?.and_then(|s| s.status).and_then(|s| s.storage_sizing);
+        Ok(sizing
+            .and_then(|s| s.wal)
+            .filter(|wal| wal.last_decision.reason == Reason::BudgetExhausted))
+    })
+    .await?;
+    let budget = wal.budget.expect("a budget");
+    assert_eq!((budget.actions_last_24h, budget.available_for_planned), (1, Some(0)));
+    let begun = event.status.and_then(|s| s.start_time).expect("a start").0;
+    assert_eq!(
+        budget.budget_resets_at.map(|t| t.0),
+        Some(begun + jiff::SignedDuration::from_hours(24))
+    );
+    assert_eq!(wal.next_action_at.map(|t| t.0), Some(begun + jiff::SignedDuration::from_hours(24)));
+    let labels = ["type=\"budget-exhausted\"", "volume=\"wal\"", "cluster=\"orders\""];
+    until("the alert is due", || async {
+        Ok((manager.metric("cnpg_storage_manager_alert_active", &labels).await? == Some(1.0)).then_some(()))
+    })
+    .await?;
+    assert_eq!(stage.events("orders").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_target_waits_for_its_window_and_an_emergency_does_not() -> anyhow::Result<()> {
+    let stage = Stage::new("window").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .data("10Gi")
+        .wal("4Gi")
+        .create()
+        .await?;
+    // Half a day from now: closed for as long as this runs.
+    let window = json!({"schedule": in_minutes(720), "duration": "1h"});
+    let storage = json!({"request": "10Gi", "limit": "100Gi", "targetBuffer": 20, "maintenanceWindow": window});
+    stage.policy("default", json!({"storage": storage})).await?;
+    let _manager = stage.manager().await?;
+    orders.fill("orders-1", 0.85)?;
+    let waits = |d: &VolumeSizing| d.last_decision.reason == Reason::MaintenanceWindowClosed;
+    let held = stage.data_status("orders", "it waits for its window", waits).await?;
+    assert_eq!((held.state, held.last_decision.verdict), (State::PendingGrowth, Verdict::Hold));
+    assert!(held.target_size.is_some_and(|to| to > Bytes::gib(10)));
+    assert_eq!(
+        held.next_action_at, held.next_maintenance_window,
+        "it goes on when the window opens: {held:?}"
+    );
+    assert!(held.next_action_at.is_some());
+    assert_eq!(stage.events("orders").await?.len(), 0);
+
+    orders.fill("orders-1", 0.96)?;
+    let event = stage
+        .event("orders", "the emergency is over", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    assert_eq!(
+        (event.spec.trigger, event.spec.reason),
+        (Trigger::Emergency, Reason::CriticalThreshold)
+    );
+    assert_eq!(event.spec.urgency(), csm_api::Urgency::Emergency);
+    let grown = stage.data_status("orders", "the budget counts it", |d| d.budget.is_some()).await?;
+    let action = grown.last_action.expect("an action");
+    assert_eq!((action.kind.as_str(), action.result.as_str()), ("EmergencyGrow", "Success"));
+    let budget = grown.budget.expect("a budget");
+    assert_eq!(
+        (
+            budget.actions_last_24h,
+            budget.available_for_planned,
+            budget.available_for_emergency
+        ),
+        (1, Some(2), Some(1))
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_volume_whose_growth_is_held_is_not_left_to_fill_up() -> anyhow::Result<()> {
+    let stage = Stage::new("runway").await?;
+    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    let expansion = json!({"percentage": 50, "maxSize": "100Gi", "cooldownMinutes": 600});
+    stage.policy("default", json!({"expansion": expansion})).await?;
+    let _manager = stage.manager().await?;
+    orders.fill("orders-1", 0.87)?;
+    stage
+        .event("orders", "the first growth", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    orders.fill("orders-1", 0.97)?;
+    let small = |e: &csm_api::StorageEvent| e.spec.reason == Reason::Runway && phase(e) == Some(Phase::Completed);
+    let event = stage.event("orders", "a small step in spite of the cooldown", small).await?;
+    assert_eq!(
+        (event.spec.expansion.original_size, event.spec.expansion.requested_size),
+        (Bytes::gib(15), Bytes::gib(16))
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_block_that_got_past_the_schema_holds_its_own_volume_only() -> anyhow::Result<()> {
+    let stage = Stage::new("wrong").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .data("10Gi")
+        .wal("4Gi")
+        .create()
+        .await?;
+    // What needs a calendar is no business of the schema.
+    let window = json!({"schedule": "0 3 30 2 *"});
+    let wal = json!({"resize": {"enabled": true, "expansion": {"limit": "20Gi"}}});
+    stage
+        .policy("default", json!({"storage": {"maintenanceWindow": window}, "walStorage": wal}))
+        .await?;
+    let _manager = stage.manager().await?;
+    let held = stage
+        .data_status("orders", "data is held", |d| d.last_decision.reason == Reason::PolicyInvalid)
+        .await?;
+    let message = &held.last_decision.message;
+    assert!(
+        message.contains("storage.maintenanceWindow.schedule") && message.contains("never fires"),
+        "{message}"
+    );
+    orders.fill("orders-1-wal", 0.85)?;
+    let event = stage
+        .event("orders", "WAL has grown", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    assert_eq!(event.spec.volume.role, csm_api::Role::Wal);
+    Ok(())
+}
