@@ -205,6 +205,11 @@ fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Times
     for (key, object) in clusters {
         let Some(snapshot) = index.snapshot(&key) else { continue };
         let world = world(&snapshot, &settings);
+        if !world.volumes.is_empty() && snapshot.pods.is_empty() {
+            notes.push(format!(
+                "{key} has no Pods in these files, so the nodes of its instances are not known, nor which volumes share a filesystem"
+            ));
+        }
         if world.volumes.is_empty() {
             notes.push(format!("{key} has no PVCs in these files, so there is nothing to decide on"));
         }

@@ -247,6 +247,14 @@ fn a_cluster_without_pvcs_is_said_to_have_none() {
         "{:?}",
         offline.notes
     );
+    let without_pods = OBJECTS.replace("kind: Pod\n", "kind: Secret\n");
+    assert!(
+        super::good(&without_pods)
+            .notes
+            .iter()
+            .any(|n| n.starts_with("shop/orders has no Pods in these files"))
+    );
+    assert!(!super::good(OBJECTS).notes.iter().any(|n| n.contains("no Pods")));
 }
 
 #[test]
