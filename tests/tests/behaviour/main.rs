@@ -7,4 +7,5 @@ mod killed;
 mod kubelets;
 mod lifecycle;
 mod models;
+mod quantities;
 mod validation;
