@@ -248,13 +248,16 @@ impl Controller {
             };
             let known = |name: &str| snapshot.events.iter().any(|e| e.metadata.name.as_deref() == Some(name));
             let recorded = self.writer.begin(&snapshot.key, spec, &known, now).await?;
-            let mut index = self.shared.index();
             match recorded {
                 Begun::Recorded(event) => {
                     Self::log(decision, world, event.name_any());
-                    index.put_event(*event);
+                    self.shared.index().put_event(*event);
+                    if let Some(note) = report::notes::of_beginning(decision) {
+                        self.note(snapshot, &note, now).await;
+                    }
                 }
                 Begun::Outdated(events) => {
+                    let mut index = self.shared.index();
                     for event in events {
                         index.put_event(event);
                     }

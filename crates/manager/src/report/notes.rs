@@ -1,6 +1,6 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
-use csm_api::{LastDecision, Phase, Reason, State, StorageEvent, Verdict};
+use csm_api::{LastDecision, Phase, Reason, State, StorageEvent, Urgency, Verdict};
 use csm_core::explain;
 use csm_core::plan::Decision;
 use kube::ResourceExt;
@@ -17,6 +17,7 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
     }
     let reason = match decision.reason {
         Reason::AtLimit => "AutoResizeAtLimit",
+        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency => "AutoResizeRateLimited",
         Reason::ResizeStuck => "AutoResizeStuck",
         Reason::PolicyConflict => "StoragePolicyConflict",
         Reason::SharedFilesystem | Reason::StorageClassNotExpandable | Reason::BlockVolume => "StorageUnsupported",
@@ -25,6 +26,27 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
         Reason::StaleObservation | Reason::NoObservation if decision.state == State::WaitingForDiskStatus => return None,
         _ if decision.wanted.is_some() || decision.reason == Reason::PolicyInvalid => "AutoResizeBlocked",
         _ => return None,
+    };
+    Some(Note {
+        // To wait for its window is what a growth was asked to do.
+        severity: if decision.reason == Reason::MaintenanceWindowClosed {
+            Severity::Normal
+        } else {
+            Severity::Warning
+        },
+        reason,
+        message: explain::sentence(decision),
+    })
+}
+
+/// The Event of a growth that has just been begun; planned ones have none before they end, unless nothing is known of WAL.
+#[must_use]
+pub fn of_beginning(decision: &Decision) -> Option<Note> {
+    let reason = match decision.urgency? {
+        Urgency::Rescue => "StorageRescue",
+        Urgency::Emergency | Urgency::Runway => "StorageEmergency",
+        Urgency::Planned if decision.warnings.iter().any(|w| w.reason == Reason::WalHealthUnknown) => "AutoResizeWALHealthUnavailable",
+        Urgency::Planned | Urgency::CatchUp => return None,
     };
     Some(Note {
         severity: Severity::Warning,
