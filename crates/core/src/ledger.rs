@@ -39,10 +39,13 @@ impl Ledger {
         };
         for operation in world.operations.iter().filter(|o| o.volume == volume.key) {
             ledger.unfinished |= !operation.done;
+            let start = operation.started_at;
             if !operation.counts() {
+                // Catch-ups count against the limit of a provider, one from the future from its start on.
+                let change = (operation.accepted && start > now).then_some(start);
+                ledger.changes_at = earliest(ledger.changes_at, change);
                 continue;
             }
-            let start = operation.started_at;
             ledger.last_growth = ledger.last_growth.max(Some(start));
             let change = if start > now {
                 Some(start)
@@ -66,7 +69,12 @@ impl Ledger {
 
 /// When, at or after `from`, no more than `allowed` of these actions are less than `period` old; none where that is
 /// so at `from`.
-pub(crate) fn drops_to(starts: impl Iterator<Item = Timestamp>, allowed: u32, period: SignedDuration, from: Timestamp) -> Option<Timestamp> {
+pub(crate) fn drops_to(
+    starts: impl Iterator<Item = Timestamp>,
+    allowed: u32,
+    period: SignedDuration,
+    from: Timestamp,
+) -> Option<Timestamp> {
     let oldest = before(from, period);
     let mut counted: Vec<Timestamp> = starts.filter(|start| *start > oldest && *start <= from).collect();
     let excess = counted.len().checked_sub(usize::try_from(allowed).ok()?)?;
