@@ -39,10 +39,13 @@ impl Ledger {
         };
         for operation in world.operations.iter().filter(|o| o.volume == volume.key) {
             ledger.unfinished |= !operation.done;
+            let start = operation.started_at;
             if !operation.counts() {
+                // Catch-ups count against the limit of a provider, one from the future from its start on.
+                let change = (operation.accepted && start > now).then_some(start);
+                ledger.changes_at = earliest(ledger.changes_at, change);
                 continue;
             }
-            let start = operation.started_at;
             ledger.last_growth = ledger.last_growth.max(Some(start));
             let change = if start > now {
                 Some(start)

@@ -333,12 +333,19 @@ fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight
     let figures = view.members.iter().filter_map(|m| view.freshness.changes_at(m.member));
     // Of what fired, also where something else is what is decided or held; and what the next window provides for.
     let opens = fired.into_iter().flat_map(|want| opens(view, want, view.now()));
+    let left_out = fired.into_iter().flat_map(|_| gates::provider_limit::openings(view));
     let window = fired.and(view.rules).and_then(|rules| rules.window.as_ref());
     let window = window.into_iter().flat_map(|rules| {
         let now = view.now();
         [rules.window.open(now), rules.window.next_firing(now)]
     });
-    let moments = volume.into_iter().chain(window).flatten().chain(figures).chain(opens);
+    let moments = volume
+        .into_iter()
+        .chain(window)
+        .flatten()
+        .chain(figures)
+        .chain(opens)
+        .chain(left_out);
     moments.filter(|at| *at > view.now() && *at < Timestamp::MAX).min()
 }
 

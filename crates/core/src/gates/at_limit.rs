@@ -1,6 +1,6 @@
-use csm_api::{Reason, Urgency};
+use csm_api::Reason;
 
-use super::{Gate, Held, Inputs, by_members};
+use super::{Gate, Held, Inputs, leaves_out};
 use crate::decision::Cause;
 use crate::explain::ceiling_name;
 use crate::view::{MemberView, View, Want};
@@ -21,8 +21,11 @@ fn has_no_room(_: &View, member: &MemberView, want: &Want) -> bool {
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     let want = want?;
     let held = || Held::new(Reason::AtLimit, Cause::None);
-    if want.urgency == Urgency::CatchUp {
-        return by_members(view, Some(want), |m| has_no_room(view, m, want).then(held));
+    if want.is_catch_up() {
+        // Also one that is a rescue everywhere else: here it concerns all members that lag.
+        let full = view.lagging().any(|m| has_no_room(view, m, want));
+        let nobody_is_left = || view.lagging().all(|m| leaves_out(view, m, want));
+        return (full && nobody_is_left()).then(held);
     }
     want.at_limit.then(held)
 }

@@ -35,6 +35,11 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     })
 }
 
+/// When members may be changed again that may not be now: then they are not left out any more.
+pub(crate) fn openings(view: &View) -> impl Iterator<Item = Timestamp> {
+    view.counted().filter_map(|m| used_up_until(view, m, view.now()))
+}
+
 /// Planned growth waits for all members, any other for one that it concerns.
 fn opens_at(view: &View, want: &Want, from: Timestamp) -> Option<Timestamp> {
     let waits = |m| used_up_until(view, m, from);

@@ -76,6 +76,35 @@ fn a_dry_run_changes_with_the_growth_behind_it() {
     assert_eq!(wanted(at("12:02:00")), Reason::UsageThreshold);
 }
 
+/// A member that is left out because its provider allows no change is not left out any more from then on.
+#[test]
+fn those_that_are_left_out_for_a_time() {
+    let world = world(vec![
+        member("a-1", "30Gi", "4Gi"),
+        member("a-2", "20Gi", "4Gi"),
+        member("a-3", "20Gi", "4Gi"),
+    ]);
+    let changed = Operation {
+        members: Some(vec!["a-3-uid".into()]),
+        urgency: Urgency::CatchUp,
+        ..growth(at("11:01:00"), "13Gi", "20Gi")
+    };
+    let world = world.operation(changed).member(2, |m| {
+        m.class.provider_limit = Some(csm_core::world::ProviderLimit {
+            max_actions: 1,
+            period: SignedDuration::from_hours(1),
+        });
+    });
+    let to = || Some("30Gi".to_owned());
+    let plan = plan_at(&world, noon());
+    assert_eq!(sizes(&plan.decisions[0]), [("a-2", to()), ("a-3", None), ("a-1", None)]);
+    assert_eq!(plan.look_again_at, Some(at("12:01:00")));
+    assert_eq!(
+        sizes(&decide_at(&world, at("12:01:00"))),
+        [("a-2", to()), ("a-3", to()), ("a-1", None)]
+    );
+}
+
 #[test]
 fn looking_again_is_worth_it() {
     let world = cooling(wants()).member(0, |m| m.observation.as_mut().unwrap().at = at("12:18:00"));
