@@ -1,7 +1,9 @@
 //! Validation of settings and policies: one implementation for the API server's schema to agree with, for the
 //! webhook, the manager and `lint`.
 
+mod clusters;
 pub(crate) mod volume;
+mod warnings;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,6 +13,9 @@ use csm_api::{Bounds, ClusterStoragePolicySpec, Expansion, QuantityText, Setting
 
 use crate::resolve::{Block, Origin};
 use crate::selector::Selector;
+
+pub use self::clusters::{Subject, VolumeFacts, check_policies, warn_cluster};
+pub use self::warnings::{Warning, WarningKind, warn, warn_cluster_storage_policy, warn_storage_policy};
 
 /// Something that is wrong in settings.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,4 +15,5 @@ mod support;
 mod timing;
 mod triggers;
 mod validate;
+mod warnings;
 mod worlds;
