@@ -1,21 +1,22 @@
 //! CloudNativePG's clusters, as small as they get, and rows in them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use csm_testkit::lab::Df;
+use csm_units::Bytes;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
+use crate::volume::Volume;
 use crate::wait::within;
 
 /// PostgreSQL's container.
 const CONTAINER: &str = "postgres";
-/// Where the data volume is mounted.
-pub const DATA: &str = "/var/lib/postgresql/data";
 /// Two instances are made one after the other; measured: 37 s.
 const HEALTHY: Duration = Duration::from_mins(4);
 
@@ -25,7 +26,7 @@ pub struct Builder {
     name: String,
     instances: usize,
     class: &'static str,
-    size: &'static str,
+    sizes: BTreeMap<Volume, &'static str>,
     labels: Value,
     affinity: Value,
 }
@@ -39,10 +40,11 @@ pub struct Rows {
     pub checksum: String,
 }
 
-/// Inserts the rows after `from`, up to `to`.
-pub fn rows_sql(from: u64, to: u64) -> String {
+/// Inserts the rows after `from`, up to `to`, into the table of a volume.
+pub fn rows_sql(volume: Volume, from: u64, to: u64) -> String {
+    let table = volume.table();
     format!(
-        "INSERT INTO e2e_rows SELECT i, repeat(md5(i::text), 240) FROM generate_series({}, {to}) i",
+        "INSERT INTO {table} SELECT i, repeat(md5(i::text), 240) FROM generate_series({}, {to}) i",
         from + 1
     )
 }
@@ -52,7 +54,9 @@ pub struct Cluster {
     pub stage: Arc<Stage>,
     pub name: String,
     instances: Mutex<usize>,
-    rows: Mutex<Rows>,
+    /// Its volumes, and the size that each was made with.
+    sizes: BTreeMap<Volume, Bytes>,
+    rows: Mutex<BTreeMap<Volume, Rows>>,
 }
 
 impl Builder {
@@ -62,7 +66,7 @@ impl Builder {
             name: name.to_owned(),
             instances: 1,
             class: "loop",
-            size: "1Gi",
+            sizes: BTreeMap::from([(Volume::Data, "1Gi"), (Volume::Wal, "1Gi")]),
             labels: json!({}),
             affinity: json!({}),
         }
@@ -76,6 +80,24 @@ impl Builder {
     /// The storage class: `loop`, `loop-fixed`, `hostdir`.
     pub fn class(mut self, class: &'static str) -> Self {
         self.class = class;
+        self
+    }
+
+    /// The size of the data volume.
+    pub fn size(mut self, size: &'static str) -> Self {
+        self.sizes.insert(Volume::Data, size);
+        self
+    }
+
+    /// Data and WAL on one volume.
+    pub fn single_volume(mut self) -> Self {
+        self.sizes.remove(&Volume::Wal);
+        self
+    }
+
+    /// A tablespace of 1 GiB, with a table in it.
+    pub fn tablespace(mut self, name: &'static str) -> Self {
+        self.sizes.insert(Volume::Tablespace(name), "1Gi");
         self
     }
 
@@ -94,31 +116,18 @@ impl Builder {
         self
     }
 
-    /// Makes it, with a table, and waits until it is healthy. Data and WAL have a volume each: the data volume then holds
-    /// nothing that comes and goes.
+    /// Makes it, with a table on each volume, and waits until it is healthy. Unless said otherwise, data and WAL have a
+    /// volume each: the data volume then holds nothing that comes and goes.
     pub async fn create(self) -> Result<Cluster> {
-        let object = json!({
-            "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
-            "metadata": {"name": self.name, "labels": self.labels},
-            "spec": {
-                "instances": self.instances,
-                "imageName": self.stage.lab.postgres_image(),
-                "imagePullPolicy": "IfNotPresent",
-                "storage": {"size": self.size, "storageClass": self.class},
-                "walStorage": {"size": "1Gi", "storageClass": self.class},
-                "enableSuperuserAccess": true,
-                "smartShutdownTimeout": 1, "stopDelay": 30,
-                "affinity": self.affinity,
-                "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
-                "postgresql": {"parameters": {
-                    "shared_buffers": "64MB", "max_wal_size": "128MB", "min_wal_size": "80MB", "wal_keep_size": "64MB",
-                    "checkpoint_timeout": "30s",
-                }},
-            },
-        });
+        let object = self.object();
+        let mut sizes = BTreeMap::new();
+        for (volume, size) in self.sizes {
+            sizes.insert(volume, size.parse().with_context(|| format!("the size of {volume}"))?);
+        }
         let cluster = Cluster {
             stage: self.stage,
             instances: Mutex::new(self.instances),
+            sizes,
             rows: Mutex::default(),
             name: self.name,
         };
@@ -129,13 +138,44 @@ impl Builder {
             .await
             .context("apply the Cluster")?;
         cluster.healthy().await?;
-        // Plain: each row takes a page, and nothing is compressed.
-        cluster
-            .sql(
-                "CREATE TABLE e2e_rows (id bigint PRIMARY KEY, filler text NOT NULL); ALTER TABLE e2e_rows ALTER filler SET STORAGE plain;",
-            )
-            .await?;
+        for volume in cluster.volumes().filter(|volume| *volume != Volume::Wal) {
+            cluster.create_table(volume).await?;
+        }
         Ok(cluster)
+    }
+
+    fn object(&self) -> Value {
+        let storage = |volume: Volume| json!({"size": self.sizes.get(&volume), "storageClass": self.class});
+        let tablespaces: Vec<Value> = self
+            .sizes
+            .keys()
+            .filter_map(|volume| Some(json!({"name": volume.tablespace()?, "storage": storage(*volume)})))
+            .collect();
+        let mut object = json!({
+            "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+            "metadata": {"name": self.name, "labels": self.labels},
+            "spec": {
+                "instances": self.instances,
+                "imageName": self.stage.lab.postgres_image(),
+                "imagePullPolicy": "IfNotPresent",
+                "storage": storage(Volume::Data),
+                "enableSuperuserAccess": true,
+                "smartShutdownTimeout": 1, "stopDelay": 30,
+                "affinity": self.affinity,
+                "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+                "postgresql": {"parameters": {
+                    "shared_buffers": "64MB", "max_wal_size": "128MB", "min_wal_size": "80MB", "wal_keep_size": "64MB",
+                    "checkpoint_timeout": "30s",
+                }},
+            },
+        });
+        if self.sizes.contains_key(&Volume::Wal) {
+            object["spec"]["walStorage"] = storage(Volume::Wal);
+        }
+        if !tablespaces.is_empty() {
+            object["spec"]["tablespaces"] = tablespaces.into();
+        }
+        object
     }
 }
 
@@ -155,9 +195,19 @@ impl Cluster {
         (1..=self.instances()).map(|number| format!("{}-{number}", self.name)).collect()
     }
 
-    /// Names of the PVCs of its data volume.
-    pub fn claims_of_data(&self) -> Vec<String> {
-        self.names()
+    /// Its volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = Volume> {
+        self.sizes.keys().copied()
+    }
+
+    /// The size that a volume was made with.
+    pub fn first_size(&self, volume: Volume) -> Option<Bytes> {
+        self.sizes.get(&volume).copied()
+    }
+
+    /// Names of the PVCs of a volume.
+    pub fn claims_of(&self, volume: Volume) -> Vec<String> {
+        self.names().iter().map(|instance| volume.claim(instance)).collect()
     }
 
     /// Merges something into the Cluster, as a person would.
@@ -220,17 +270,55 @@ impl Cluster {
         Ok(output.stdout.trim().to_owned())
     }
 
-    /// The data filesystem of an instance, as its pod sees it.
-    pub async fn df(&self, instance: &str) -> Result<Df> {
-        self.stage.lab.df(&self.stage.namespace, instance, CONTAINER, DATA).await
+    /// Runs a command in PostgreSQL's container of an instance, and returns what it prints.
+    pub async fn exec(&self, instance: &str, command: &[&str]) -> Result<String> {
+        let output = self.stage.lab.exec(&self.stage.namespace, instance, CONTAINER, command).await?;
+        ensure!(output.code == 0, "{instance}: {command:?}: {}", output.stderr.trim());
+        Ok(output.stdout)
     }
 
-    /// Counts the rows of an instance.
-    pub async fn rows_of(&self, instance: &str) -> Result<Rows> {
+    /// The data filesystem of an instance, as its pod sees it.
+    pub async fn df(&self, instance: &str) -> Result<Df> {
+        self.df_of(instance, Volume::Data).await
+    }
+
+    /// The filesystem of an instance's part of a volume, as its pod sees it.
+    pub async fn df_of(&self, instance: &str, volume: Volume) -> Result<Df> {
+        self.stage.lab.df(&self.stage.namespace, instance, CONTAINER, &volume.path()).await
+    }
+
+    async fn create_table(&self, volume: Volume) -> Result<()> {
+        let place = match volume {
+            Volume::Data => String::new(),
+            Volume::Wal => bail!("there are no tables on a WAL volume"),
+            Volume::Tablespace(name) => {
+                // The operator makes it once the primary is up.
+                within(HEALTHY, &format!("{} has the tablespace {name}", self.name), async || {
+                    let sql = format!("SELECT count(*) FROM pg_tablespace WHERE spcname = '{name}'");
+                    Ok((self.sql(&sql).await? == "1").then_some(()))
+                })
+                .await?;
+                format!(" TABLESPACE {name}")
+            }
+        };
+        let table = volume.table();
+        // Plain: each row takes a page, and nothing is compressed. Without an index: all of it is where the table is.
+        self.sql(&format!(
+            "CREATE TABLE {table} (id bigint NOT NULL, filler text NOT NULL){place}; ALTER TABLE {table} ALTER filler SET STORAGE plain;"
+        ))
+        .await?;
+        Ok(())
+    }
+
+    /// Counts the rows of a volume on an instance.
+    pub async fn rows_of(&self, instance: &str, volume: Volume) -> Result<Rows> {
+        let table = volume.table();
         // Only sums are sorted, and in memory: a sort of whole rows would need as much room again.
-        let sql = "SET work_mem = '64MB'; SELECT count(*), coalesce(md5(string_agg(sum, '' ORDER BY id)), '') \
-                   FROM (SELECT id, md5(filler) AS sum FROM e2e_rows OFFSET 0) AS sums";
-        let text = self.sql_on(instance, sql).await?;
+        let sql = format!(
+            "SET work_mem = '64MB'; SELECT count(*), coalesce(md5(string_agg(sum, '' ORDER BY id)), '') \
+             FROM (SELECT id, md5(filler) AS sum FROM {table} OFFSET 0) AS sums"
+        );
+        let text = self.sql_on(instance, &sql).await?;
         let (count, checksum) = text.split_once('|').with_context(|| format!("not a count and a sum: {text:?}"))?;
         Ok(Rows {
             count: count.parse()?,
@@ -240,19 +328,30 @@ impl Cluster {
 
     /// Writes a few rows.
     pub async fn insert(&self, count: u64) -> Result<()> {
-        let from = self.rows().count;
-        self.sql(&rows_sql(from, from + count)).await?;
-        self.set_rows(self.rows_of(&self.primary().await?).await?);
-        Ok(())
+        let from = self.rows(Volume::Data).count;
+        self.sql(&rows_sql(Volume::Data, from, from + count)).await?;
+        self.remember(Volume::Data).await.map(drop)
     }
 
-    /// The rows that were committed last.
-    pub fn rows(&self) -> Rows {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The rows of a volume that were committed last.
+    pub fn rows(&self, volume: Volume) -> Rows {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.get(&volume).cloned().unwrap_or_default()
     }
 
-    /// Remembers what was committed.
-    pub fn set_rows(&self, rows: Rows) {
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+    /// So many rows are committed; their checksum is found by [`Self::remember`].
+    pub fn committed(&self, volume: Volume, count: u64) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.entry(volume).or_default().count = count;
+    }
+
+    /// Remembers what the primary has of a volume.
+    pub async fn remember(&self, volume: Volume) -> Result<Rows> {
+        let rows = self.rows_of(&self.primary().await?, volume).await?;
+        self.rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(volume, rows.clone());
+        Ok(rows)
     }
 }

@@ -1,11 +1,15 @@
-//! Filling a data volume with real rows, in steps that never come near its end.
+//! Filling volumes, in steps that never come near their end: data and tablespaces with rows, WAL volumes with WAL.
 
 use anyhow::{Result, ensure};
 use csm_testkit::lab::Df;
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::cluster::{Cluster, rows_sql};
+use crate::stage::SOON;
 use crate::timeline::{Timeline, seconds};
+use crate::volume::Volume;
+use crate::wait::within;
 
 const MIB: u64 = 1 << 20;
 /// A row takes a page.
@@ -20,6 +24,8 @@ const NEVER_BEYOND: u64 = 95;
 /// A threshold that was passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Breach {
+    /// Which volume.
+    pub volume: Volume,
     /// When `df` was asked that showed it first.
     pub at: Timestamp,
     /// When `df` was asked before.
@@ -27,17 +33,25 @@ pub struct Breach {
 }
 
 impl Breach {
+    /// What is over its threshold already, now.
+    pub fn now(volume: Volume) -> Self {
+        let now = Timestamp::now();
+        Self {
+            volume,
+            at: now,
+            before: now,
+        }
+    }
+
     /// How much earlier it may have been, in seconds.
     pub fn uncertainty(&self) -> f64 {
         seconds(self.before, self.at)
     }
-}
 
-impl Breach {
     /// A breach that was held.
-    pub fn held(&self, what: &str, by: &str) -> Timeline {
+    pub fn held(&self, cluster: &str, by: &str) -> Timeline {
         Timeline {
-            what: what.to_owned(),
+            what: format!("{cluster} {}", self.volume),
             breach: self.at,
             uncertainty_seconds: self.uncertainty(),
             decided: None,
@@ -62,37 +76,78 @@ impl Cluster {
     /// Writes rows on the primary until its data volume is over `threshold` percent and a little beyond, or has grown. All
     /// rows are committed, and remembered.
     pub async fn fill(&self, threshold: u64) -> Result<Breach> {
+        self.fill_of(Volume::Data, threshold).await
+    }
+
+    /// The same for any volume.
+    pub async fn fill_of(&self, volume: Volume, threshold: u64) -> Result<Breach> {
         let target = threshold + 2;
         ensure!(target < NEVER_BEYOND, "{threshold} is too near to the end of a volume");
         let primary = self.primary().await?;
-        let size = self.df(&primary).await?.total;
-        let mut next = self.rows().count;
+        let size = self.df_of(&primary, volume).await?.total;
         let mut before = Timestamp::now();
         let mut breach = None;
+        let mut written = self.rows(volume).count;
         loop {
             let at = Timestamp::now();
-            let df = self.df(&primary).await?;
+            let df = self.df_of(&primary, volume).await?;
             if percent(&df) >= threshold * 100 && breach.is_none() {
-                breach = Some(Breach { at, before });
+                breach = Some(Breach { volume, at, before });
             }
             if breach.is_none() {
                 before = at;
             }
-            // What has grown is no fuller for more rows.
+            // What has grown is no fuller for more.
             if percent(&df) >= target * 100 || (df.total > size && breach.is_some()) {
                 break;
             }
             let usable = df.used() + df.available;
             let missing = (usable * target / 100).saturating_sub(df.used());
             let step = (missing / 2).clamp(SMALLEST_STEP, LARGEST_STEP);
-            let last = next + step / ROW;
-            let sql = rows_sql(next, last);
-            self.sql_on(&primary, &sql).await?;
-            next = last;
+            if volume == Volume::Wal {
+                self.write_wal(&primary, step / MIB).await?;
+            } else {
+                let last = written + step / ROW;
+                self.sql_on(&primary, &rows_sql(volume, written, last)).await?;
+                written = last;
+            }
+            if volume == Volume::Data && self.first_size(Volume::Wal).is_none() {
+                // WAL that a checkpoint would give back is not what is to fill the volume.
+                self.sql_on(&primary, "CHECKPOINT").await?;
+            }
         }
-        let rows = self.rows_of(&primary).await?;
-        ensure!(rows.count == next, "{next} rows were committed, and {} are there", rows.count);
-        self.set_rows(rows);
-        breach.ok_or_else(|| anyhow::anyhow!("{} was over {threshold} % before anything was written", self.name))
+        if volume != Volume::Wal {
+            let rows = self.remember(volume).await?;
+            ensure!(rows.count == written, "{written} rows were committed, and {} are there", rows.count);
+        }
+        breach.ok_or_else(|| anyhow::anyhow!("{volume} of {} was over {threshold} % before anything was written", self.name))
+    }
+
+    /// Writes WAL, and nothing but WAL.
+    async fn write_wal(&self, instance: &str, mebibytes: u64) -> Result<()> {
+        let sql = format!(
+            "SELECT count(pg_logical_emit_message(false, 'e2e', repeat(md5(i::text), {}))) FROM generate_series(1, {mebibytes}) i",
+            MIB / 32
+        );
+        self.sql_on(instance, &sql).await.map(drop)
+    }
+
+    /// Has all instances keep this much WAL, such as "64MB"; what they need no longer goes.
+    pub async fn keep_wal(&self, size: &str) -> Result<()> {
+        let parameters = json!({"wal_keep_size": size});
+        self.merge(json!({"spec": {"postgresql": {"parameters": parameters}}})).await?;
+        for instance in self.names() {
+            within(SOON, &format!("{instance} keeps {size} of WAL"), async || {
+                Ok((self.sql_on(&instance, "SHOW wal_keep_size").await? == size).then_some(()))
+            })
+            .await?;
+        }
+        // The primary first: a standby has no restart point that it does not have of the primary.
+        let primary = self.primary().await?;
+        self.sql_on(&primary, "CHECKPOINT").await?;
+        for instance in self.names().iter().filter(|name| **name != primary) {
+            self.sql_on(instance, "CHECKPOINT").await?;
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Watching a data volume grow, from the outside.
+//! Watching a volume grow, from the outside.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +15,23 @@ use crate::cluster::Cluster;
 use crate::filling::Breach;
 use crate::stage::GROWTH;
 use crate::timeline::{Member, Timeline};
+use crate::volume::Volume;
 use crate::wait::within;
+use csm_tests::journal::Seen;
 
 /// How often `df` is asked of a pod whose PVC was patched.
 const LOOK: Duration = Duration::from_millis(250);
-/// A filesystem on a volume of this size has at least this share of it: the rest is XFS's own.
-const FILESYSTEM_SHARE: u64 = 90;
+/// XFS keeps its log for itself, and a little more.
+const XFS_LOG: Bytes = Bytes::mib(64);
+/// A filesystem on a volume has at least this share of the rest.
+const FILESYSTEM_SHARE: u64 = 98;
 
 /// Asks `df` in the pods of all members whose PVC asks for more, until it shows more.
 pub struct GrowthWatch {
     cluster: Arc<Cluster>,
-    to: Bytes,
+    volume: Volume,
+    /// The size that is expected; none: any that is larger.
+    to: Option<Bytes>,
     known: usize,
     grown: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     task: JoinHandle<()>,
@@ -39,18 +45,38 @@ impl Drop for GrowthWatch {
 
 /// What `df` must show of a volume of this size.
 pub fn filesystem_of(size: Bytes) -> u64 {
-    size.mul_div(FILESYSTEM_SHARE, 100).get()
+    size.saturating_sub(XFS_LOG).mul_div(FILESYSTEM_SHARE, 100).get()
 }
 
 impl GrowthWatch {
-    /// Begins before the volume is filled: growth to `to` is expected.
+    /// Begins before the data volume is filled: growth to `to` is expected.
     pub async fn start(cluster: &Arc<Cluster>, to: Bytes) -> Result<Self> {
+        Self::begin(cluster, Volume::Data, Some(to)).await
+    }
+
+    /// The same for any volume.
+    pub async fn of(cluster: &Arc<Cluster>, volume: Volume, to: Bytes) -> Result<Self> {
+        Self::begin(cluster, volume, Some(to)).await
+    }
+
+    /// Growth to a size that depends on how far the volume is filled when the manager looks.
+    pub async fn any(cluster: &Arc<Cluster>, volume: Volume) -> Result<Self> {
+        Self::begin(cluster, volume, None).await
+    }
+
+    async fn begin(cluster: &Arc<Cluster>, volume: Volume, to: Option<Bytes>) -> Result<Self> {
+        let stage = &cluster.stage;
         let grown = Arc::new(Mutex::new(BTreeMap::new()));
-        let known = cluster.stage.events(&cluster.name).await?.len();
-        cluster.stage.expect_growth();
-        let task = tokio::spawn(watch(cluster.clone(), to, grown.clone()));
+        let known = stage.events_of(&cluster.name, volume).await?.len();
+        let claims = stage.claims(&cluster.name).await?;
+        let claims = claims.into_iter().filter(|(name, _)| cluster.claims_of(volume).contains(name));
+        let from = claims.filter_map(|(_, claim)| Seen::of(&claim, Timestamp::now()).request).max();
+        let from = from.with_context(|| format!("{} has no PVC of {volume}", cluster.name))?;
+        stage.expect_growth();
+        let task = tokio::spawn(watch(cluster.clone(), volume, from, grown.clone()));
         Ok(Self {
             cluster: cluster.clone(),
+            volume,
             to,
             known,
             grown,
@@ -66,8 +92,10 @@ impl GrowthWatch {
     /// The same for a breach that something held at first.
     pub async fn finish_after(self, breach: &Breach, held_by: Option<&str>) -> Result<(StorageEvent, Timeline)> {
         let (stage, cluster) = (&self.cluster.stage, &self.cluster);
-        let event = within(GROWTH, &format!("{} has grown to {}", cluster.name, self.to), async || {
-            let events = stage.events(&cluster.name).await?;
+        let larger = self.to.map_or_else(|| "a larger size".to_owned(), |to| to.to_string());
+        let what = format!("{} of {} has grown to {larger}", self.volume, cluster.name);
+        let event = within(GROWTH, &what, async || {
+            let events = stage.events_of(&cluster.name, self.volume).await?;
             let ended = |e: &StorageEvent| matches!(csm_tests::phase(e), Some(Phase::Completed | Phase::Failed));
             Ok(events.into_iter().skip(self.known).find(ended))
         })
@@ -78,14 +106,14 @@ impl GrowthWatch {
             event.status
         );
         ensure!(
-            event.spec.expansion.requested_size == self.to,
-            "grown to {} instead of {}",
-            event.spec.expansion.requested_size,
-            self.to
+            self.to.is_none_or(|to| event.spec.expansion.requested_size == to),
+            "grown to {} instead of {larger}",
+            event.spec.expansion.requested_size
         );
         within(GROWTH, "df shows the growth in all pods", async || {
             let grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner).len();
-            Ok((grown == cluster.instances()).then_some(()))
+            ensure!(grown == cluster.instances(), "{grown} of {} show it", cluster.instances());
+            Ok(Some(()))
         })
         .await?;
         let timeline = Timeline {
@@ -99,6 +127,7 @@ impl GrowthWatch {
     fn timeline(&self, event: &StorageEvent, breach: &Breach) -> Result<Timeline> {
         let stage = &self.cluster.stage;
         let name = event.name_any();
+        let to = event.spec.expansion.requested_size;
         let made = stage.requests()?.into_iter().find(|e| {
             let of_this = |body: &serde_json::Value| body["metadata"]["name"] == name.as_str();
             e.verb == "create" && e.resource == "storageevents" && e.request.as_ref().is_some_and(of_this)
@@ -108,20 +137,23 @@ impl GrowthWatch {
         let statuses = event.status.as_ref().map(|s| s.pvc_statuses.clone()).unwrap_or_default();
         let patches = stage.patches()?.into_iter().filter(|p| {
             let of_this = event.spec.expansion.affected_pvcs.iter().any(|affected| affected.name == p.pvc);
-            of_this && p.code == 200 && p.to == Some(self.to)
+            of_this && p.code == 200 && p.to == Some(to)
         });
         let members = patches.map(|patch| {
             let status = statuses.iter().find(|s| s.name == patch.pvc);
             Member {
                 patched: patch.at,
-                controller_done: stage.journal.controller_done(&patch.pvc, self.to),
+                controller_done: stage.journal.controller_done(&patch.pvc, to),
                 filesystem_grown: grown.get(&patch.pvc).copied(),
                 verified: status.and_then(|s| s.filesystem_resized.as_ref()).map(|at| at.0),
                 pvc: patch.pvc,
             }
         });
         Ok(Timeline {
-            what: format!("{} data {} → {}", self.cluster.name, event.spec.expansion.original_size, self.to),
+            what: format!(
+                "{} {} {} → {to}",
+                self.cluster.name, self.volume, event.spec.expansion.original_size
+            ),
             // Whoever saw it first.
             breach: breach.at.min(made.received),
             uncertainty_seconds: breach.uncertainty(),
@@ -132,21 +164,19 @@ impl GrowthWatch {
     }
 }
 
-async fn watch(cluster: Arc<Cluster>, to: Bytes, grown: Arc<Mutex<BTreeMap<String, Timestamp>>>) {
+async fn watch(cluster: Arc<Cluster>, volume: Volume, from: Bytes, grown: Arc<Mutex<BTreeMap<String, Timestamp>>>) {
     loop {
-        let asked: Vec<String> = cluster.claims_of_data();
         let journal = cluster.stage.journal.all();
-        for name in asked {
-            let known = grown.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name);
-            let patched = journal
-                .iter()
-                .any(|seen| seen.name == name && seen.request.is_some_and(|r| r >= to));
-            if known || !patched {
+        for instance in cluster.names() {
+            let claim = volume.claim(&instance);
+            let known = grown.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&claim);
+            let asked = journal.iter().rev().find(|seen| seen.name == claim).and_then(|seen| seen.request);
+            let Some(to) = asked.filter(|to| *to > from && !known) else {
                 continue;
-            }
+            };
             // A pod that is just being made cannot be asked; it is asked again.
-            if cluster.df(&name).await.is_ok_and(|df| df.total >= filesystem_of(to)) {
-                grown.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Timestamp::now());
+            if cluster.df_of(&instance, volume).await.is_ok_and(|df| df.total >= filesystem_of(to)) {
+                grown.lock().unwrap_or_else(PoisonError::into_inner).insert(claim, Timestamp::now());
             }
         }
         tokio::time::sleep(LOOK).await;

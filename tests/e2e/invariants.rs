@@ -11,22 +11,25 @@ use kube::ResourceExt as _;
 use crate::cluster::Cluster;
 use crate::growth::filesystem_of;
 use crate::stage::Stage;
+use crate::volume::Volume;
 use crate::wait::until_it;
 use csm_tests::journal::Seen;
 
 /// Live figures are written into a status at most once a minute.
 const SETTLE: Duration = Duration::from_secs(100);
 
-/// What a test leaves behind.
+/// What a test leaves behind of a volume.
 #[derive(Clone, Debug)]
 pub struct Expect {
-    /// No PVC of the data volume may ever have been larger.
+    /// Which volume.
+    pub volume: Volume,
+    /// No PVC of the volume may ever have been larger.
     pub ceiling: Bytes,
-    /// The size that all members of the data volume have.
+    /// The size that all members of the volume have.
     pub size: Bytes,
     /// How many growths there were, catch-ups included.
     pub growths: usize,
-    /// State of the data volume.
+    /// State of the volume.
     pub state: State,
     /// Conditions that differ from those of a healthy, managed cluster.
     pub conditions: &'static [(&'static str, bool)],
@@ -36,12 +39,15 @@ pub struct Expect {
     pub counted: bool,
     /// Whether `df` shows the volume's own filesystem.
     pub own_filesystem: bool,
+    /// Whether there were figures of each PVC before it grew, to verify its growth by.
+    pub seen_before: bool,
 }
 
 impl Expect {
     /// A healthy, managed cluster that never grew.
     pub fn at_rest(size: Bytes) -> Self {
         Self {
+            volume: Volume::Data,
             ceiling: size,
             size,
             growths: 0,
@@ -50,6 +56,7 @@ impl Expect {
             managed: true,
             counted: true,
             own_filesystem: true,
+            seen_before: true,
         }
     }
 
@@ -59,6 +66,11 @@ impl Expect {
             growths,
             ..Self::at_rest(size)
         }
+    }
+
+    /// The same of another volume.
+    pub fn of(self, volume: Volume) -> Self {
+        Self { volume, ..self }
     }
 }
 
@@ -73,47 +85,60 @@ const CONDITIONS: [(&str, bool); 7] = [
     ("MetricsFresh", true),
 ];
 
-/// I1 to I5 of one cluster, and its conditions.
+/// I1 to I5 of one cluster, and its conditions, where only one volume may have grown.
 pub async fn hold(cluster: &Cluster, expect: &Expect) -> Result<()> {
+    hold_all(cluster, std::slice::from_ref(expect)).await
+}
+
+/// The same where several volumes may have grown. All others must have been left alone.
+pub async fn hold_all(cluster: &Cluster, expects: &[Expect]) -> Result<()> {
     let name = &cluster.name;
     rows(cluster).await.with_context(|| format!("I1, rows of {name}"))?;
-    sizes(cluster, expect).await.with_context(|| format!("I2, I4, sizes of {name}"))?;
-    nothing_twice(cluster, expect)
+    sizes(cluster, expects).await.with_context(|| format!("I2, I4, sizes of {name}"))?;
+    nothing_twice(cluster, expects)
         .await
         .with_context(|| format!("I3, operations of {name}"))?;
     until_it(
         SETTLE,
         &format!("I5, status, records, metrics and PVCs of {name} tell one story"),
-        async || one_story(cluster, expect).await,
+        async || {
+            for expect in expects {
+                metrics_tell(cluster, expect).await?;
+                status_tells(cluster, expect).await?;
+            }
+            one_count(cluster, expects).await
+        },
     )
     .await
 }
 
 /// I1: rows committed before are all there, on every instance, and their checksum is unchanged.
 async fn rows(cluster: &Cluster) -> Result<()> {
-    let committed = cluster.rows();
-    if committed.count == 0 {
-        return Ok(());
-    }
-    for instance in cluster.names() {
-        // A replica may still be replaying.
-        until_it(SETTLE, &format!("{instance} has all rows"), async || {
-            let rows = cluster.rows_of(&instance).await?;
-            ensure!(rows == committed, "{rows:?} instead of {committed:?}");
-            Ok(())
-        })
-        .await?;
+    for volume in cluster.volumes() {
+        let committed = cluster.rows(volume);
+        if committed.count == 0 {
+            continue;
+        }
+        for instance in cluster.names() {
+            // A replica may still be replaying.
+            until_it(SETTLE, &format!("{instance} has all rows of {volume}"), async || {
+                let rows = cluster.rows_of(&instance, volume).await?;
+                ensure!(rows == committed, "{rows:?} instead of {committed:?}");
+                Ok(())
+            })
+            .await?;
+        }
     }
     Ok(())
 }
 
 /// I2: no PVC above its ceiling, none ever smaller. I4: all members of a volume have one size.
-async fn sizes(cluster: &Cluster, expect: &Expect) -> Result<()> {
+async fn sizes(cluster: &Cluster, expects: &[Expect]) -> Result<()> {
     let stage = &cluster.stage;
-    let data = cluster.claims_of_data();
     let mut last: BTreeMap<String, Seen> = BTreeMap::new();
     for seen in stage.journal.all() {
-        if data.contains(&seen.name) {
+        let expect = expects.iter().find(|expect| cluster.claims_of(expect.volume).contains(&seen.name));
+        if let Some(expect) = expect {
             let most = seen.request.max(seen.capacity);
             ensure!(most <= Some(expect.ceiling), "{} was above {}: {seen:?}", seen.name, expect.ceiling);
         }
@@ -124,54 +149,57 @@ async fn sizes(cluster: &Cluster, expect: &Expect) -> Result<()> {
         last.insert(seen.uid.clone(), seen);
     }
     let claims = stage.claims(&cluster.name).await?;
-    for name in &data {
-        let seen = Seen::of(
-            claims.get(name).with_context(|| format!("there is no PVC {name}"))?,
-            jiff::Timestamp::now(),
-        );
-        let size = Some(expect.size);
-        ensure!(
-            seen.request == size && seen.capacity == size,
-            "{name} should have {}: {seen:?}",
-            expect.size
-        );
-        ensure!(
-            seen.expansion.is_none() && seen.conditions.is_empty(),
-            "something is in flight: {seen:?}"
-        );
-    }
-    for (name, claim) in claims.iter().filter(|(name, _)| !data.contains(name)) {
-        let seen = Seen::of(claim, jiff::Timestamp::now());
-        ensure!(
-            seen.request == Some(Bytes::gib(1)),
-            "the WAL volume {name} should have been left alone: {seen:?}"
-        );
+    for volume in cluster.volumes() {
+        let expected = expects.iter().find(|expect| expect.volume == volume).map(|expect| expect.size);
+        let size = expected.or(cluster.first_size(volume));
+        for name in cluster.claims_of(volume) {
+            let seen = Seen::of(
+                claims.get(&name).with_context(|| format!("there is no PVC {name}"))?,
+                jiff::Timestamp::now(),
+            );
+            ensure!(
+                seen.request == size && seen.capacity == size,
+                "{name} should have {size:?}: {seen:?}"
+            );
+            ensure!(
+                seen.expansion.is_none() && seen.conditions.is_empty(),
+                "something is in flight: {seen:?}"
+            );
+        }
     }
     Ok(())
 }
 
 /// I3: nothing is left in flight, and nothing was done twice: as many accepted patches as PVCs in the records.
-async fn nothing_twice(cluster: &Cluster, expect: &Expect) -> Result<()> {
+async fn nothing_twice(cluster: &Cluster, expects: &[Expect]) -> Result<()> {
     let stage = &cluster.stage;
-    let events = stage.events(&cluster.name).await?;
-    ensure!(
-        events.len() == expect.growths,
-        "{} records instead of {}: {events:#?}",
-        events.len(),
-        expect.growths
-    );
+    for volume in cluster.volumes() {
+        let expected = expects
+            .iter()
+            .find(|expect| expect.volume == volume)
+            .map_or(0, |expect| expect.growths);
+        let events = stage.events_of(&cluster.name, volume).await?;
+        ensure!(
+            events.len() == expected,
+            "{} records of {volume} instead of {expected}: {events:#?}",
+            events.len()
+        );
+    }
     let mut recorded = Vec::new();
-    for event in &events {
+    for event in stage.events(&cluster.name).await? {
         let status = event.status.clone().unwrap_or_default();
         ensure!(
             status.phase == Some(Phase::Completed),
             "{} is left in flight: {status:?}",
             event.name_any()
         );
+        let expect = expects.iter().find(|expect| expect.volume.is_of(&event));
+        let seen_before = expect.is_none_or(|expect| expect.seen_before);
         for pvc in &status.pvc_statuses {
-            let verified = (pvc.phase, pvc.verified_by) == (PvcPhase::Completed, Some(VerifiedBy::Filesystem));
+            let by_filesystem = pvc.verified_by == Some(VerifiedBy::Filesystem);
+            let by_status = pvc.verified_by == Some(VerifiedBy::PvcStatus) && !seen_before;
             ensure!(
-                verified,
+                pvc.phase == PvcPhase::Completed && (by_filesystem || by_status),
                 "{} of {} is not verified by its filesystem: {pvc:?}",
                 pvc.name,
                 event.name_any()
@@ -189,18 +217,74 @@ async fn nothing_twice(cluster: &Cluster, expect: &Expect) -> Result<()> {
     Ok(())
 }
 
-/// I5: status, StorageEvents, metrics and PVCs tell the same story.
-async fn one_story(cluster: &Cluster, expect: &Expect) -> Result<()> {
-    metrics_tell(cluster, expect).await?;
-    status_tells(cluster, expect).await
-}
-
-async fn metrics_tell(cluster: &Cluster, expect: &Expect) -> Result<()> {
+/// I5, of the Cluster as a whole: counters, and the outcomes in the status.
+async fn one_count(cluster: &Cluster, expects: &[Expect]) -> Result<()> {
     let stage = &cluster.stage;
     let labels = [("namespace", stage.namespace.as_str()), ("cluster", cluster.name.as_str())];
     let metrics = stage.manager.metrics().await?;
-    for name in cluster.claims_of_data() {
-        let df = cluster.df(&name).await?;
+    let of_result = |result| metrics.value("cnpg_storage_manager_expansion_total", &[labels[0], labels[1], ("result", result)]);
+    if expects.iter().all(|expect| expect.counted) {
+        let counted = of_result("success");
+        let growths: usize = expects.iter().map(|expect| expect.growths).sum();
+        ensure!(is(counted.or(Some(0.0)), growths as u64), "expansion_total is {counted:?}");
+    }
+    let failed = of_result("failure");
+    ensure!(failed.is_none(), "{failed:?} failed expansions are counted");
+    let growing = metrics
+        .all("cnpg_storage_manager_expansion_in_progress", &labels)
+        .any(|s| !is(Some(s.value), 0));
+    ensure!(!growing, "expansion_in_progress is not 0");
+    if expects.iter().all(|expect| expect.managed) {
+        outcomes(cluster).await?;
+    }
+    Ok(())
+}
+
+/// `autoResizeEvents` tells of every PVC in the records once: which instance, which volume, from where to where, success.
+async fn outcomes(cluster: &Cluster) -> Result<()> {
+    let stage = &cluster.stage;
+    let events = stage.events(&cluster.name).await?;
+    let mut recorded = Vec::new();
+    for event in &events {
+        let expansion = &event.spec.expansion;
+        for pvc in event.status.iter().flat_map(|status| &status.pvc_statuses) {
+            let affected = expansion.affected_pvcs.iter().find(|affected| affected.uid == pvc.uid);
+            let affected = affected.with_context(|| format!("{} is not of {}", pvc.name, event.name_any()))?;
+            recorded.push((
+                affected.instance.clone(),
+                event.spec.volume.role.as_str(),
+                event.spec.volume.tablespace.clone(),
+                pvc.original_size,
+                expansion.requested_size,
+                "success".to_owned(),
+            ));
+        }
+    }
+    let status = stage.storage(&cluster.name).await?.and_then(|storage| storage.status);
+    let told = status.context("there is no status")?.auto_resize_events.into_iter().map(|outcome| {
+        (
+            outcome.instance,
+            outcome.volume_type.as_str(),
+            outcome.tablespace,
+            outcome.from,
+            outcome.to,
+            outcome.result,
+        )
+    });
+    let mut told: Vec<_> = told.collect();
+    recorded.sort();
+    told.sort();
+    ensure!(told == recorded, "autoResizeEvents tells of {told:?}, the records of {recorded:?}");
+    Ok(())
+}
+
+async fn metrics_tell(cluster: &Cluster, expect: &Expect) -> Result<()> {
+    let (stage, volume) = (&cluster.stage, expect.volume);
+    let labels = [("namespace", stage.namespace.as_str()), ("cluster", cluster.name.as_str())];
+    let metrics = stage.manager.metrics().await?;
+    for instance in cluster.names() {
+        let name = volume.claim(&instance);
+        let df = cluster.df_of(&instance, volume).await?;
         let of = |metric: &str| metrics.value(&format!("cnpg_storage_manager_{metric}"), &[labels[0], labels[1], ("pvc", &name)]);
         ensure!(
             is(of("pvc_capacity_bytes"), expect.size.get()),
@@ -216,7 +300,8 @@ async fn metrics_tell(cluster: &Cluster, expect: &Expect) -> Result<()> {
             (used - double(df.used())).abs() < double(64 << 20),
             "{name}: the metric says {used} bytes used, df {df:?}"
         );
-        let shown = [labels[0], labels[1], ("instance", name.as_str()), ("volume_type", "data")];
+        let [role, tablespace] = volume.labels();
+        let shown = [labels[0], labels[1], ("instance", instance.as_str()), role, tablespace];
         ensure!(
             is(metrics.value("cnpg_disk_total_bytes", &shown), df.used() + df.available),
             "cnpg_disk_total_bytes of {name} is {:?}, df {df:?}",
@@ -229,27 +314,11 @@ async fn metrics_tell(cluster: &Cluster, expect: &Expect) -> Result<()> {
             );
         }
     }
-    if expect.counted {
-        let counted = metrics.value(
-            "cnpg_storage_manager_expansion_total",
-            &[labels[0], labels[1], ("result", "success")],
-        );
-        ensure!(is(counted.or(Some(0.0)), expect.growths as u64), "expansion_total is {counted:?}");
-    }
-    let failed = metrics.value(
-        "cnpg_storage_manager_expansion_total",
-        &[labels[0], labels[1], ("result", "failure")],
-    );
-    ensure!(failed.is_none(), "{failed:?} failed expansions are counted");
-    let growing = metrics
-        .all("cnpg_storage_manager_expansion_in_progress", &labels)
-        .any(|s| !is(Some(s.value), 0));
-    ensure!(!growing, "expansion_in_progress is not 0");
     Ok(())
 }
 
 async fn status_tells(cluster: &Cluster, expect: &Expect) -> Result<()> {
-    let stage = &cluster.stage;
+    let (stage, volume) = (&cluster.stage, expect.volume);
     let storage = stage.storage(&cluster.name).await?;
     if !expect.managed {
         ensure!(
@@ -259,48 +328,47 @@ async fn status_tells(cluster: &Cluster, expect: &Expect) -> Result<()> {
         return Ok(());
     }
     let status = storage.and_then(|s| s.status).context("there is no status")?;
-    let sizing = status
-        .storage_sizing
-        .and_then(|s| s.data)
-        .context("the status has no data volume")?;
+    let sizing = status.storage_sizing.as_ref().and_then(|sizing| volume.sizing(sizing));
+    let sizing = sizing.with_context(|| format!("the status has no {volume}"))?;
     ensure!(
         sizing.state == expect.state,
-        "the state is {}: {}",
+        "the state of {volume} is {}: {}",
         sizing.state,
         sizing.last_decision.message
     );
-    ensure!(sizing.effective_size == expect.size, "effectiveSize is {}", sizing.effective_size);
-    let sizes: BTreeMap<_, _> = cluster.names().into_iter().map(|name| (name, expect.size)).collect();
-    ensure!(sizing.actual_sizes == sizes, "actualSizes are {:?}", sizing.actual_sizes);
-    let events = stage.events(&cluster.name).await?;
-    let newest = events.last().map(|event| (event.name_any(), "Success".to_owned()));
-    let told = sizing.last_action.map(|action| (action.event, action.result));
-    ensure!(told == newest, "lastAction is {told:?} instead of {newest:?}");
-    let outcomes = events
-        .iter()
-        .map(|e| e.status.as_ref().map_or(0, |s| s.pvc_statuses.len()))
-        .sum::<usize>();
-    let succeeded = status.auto_resize_events.iter().filter(|o| o.result == "success").count();
     ensure!(
-        outcomes == succeeded && succeeded == status.auto_resize_events.len(),
-        "autoResizeEvents: {:?}",
-        status.auto_resize_events
+        sizing.effective_size == expect.size,
+        "effectiveSize of {volume} is {}",
+        sizing.effective_size
     );
+    let sizes: BTreeMap<_, _> = cluster.names().into_iter().map(|name| (name, expect.size)).collect();
+    ensure!(
+        sizing.actual_sizes == sizes,
+        "actualSizes of {volume} are {:?}",
+        sizing.actual_sizes
+    );
+    let events = stage.events_of(&cluster.name, volume).await?;
+    let newest = events.last().map(|event| (event.name_any(), "Success".to_owned()));
+    let told = sizing
+        .last_action
+        .as_ref()
+        .map(|action| (action.event.clone(), action.result.clone()));
+    ensure!(told == newest, "lastAction of {volume} is {told:?} instead of {newest:?}");
     for name in cluster.names() {
         let disk = status
             .disk_status
             .as_ref()
             .and_then(|d| d.instances.get(&name))
-            .and_then(|i| i.data_volume.as_ref());
-        let disk = disk.with_context(|| format!("diskStatus lacks {name}"))?;
+            .and_then(|disks| volume.disk(disks));
+        let disk = disk.with_context(|| format!("diskStatus of {name} lacks {volume}"))?;
         if !expect.own_filesystem {
             continue;
         }
-        let df = cluster.df(&name).await?;
+        let df = cluster.df_of(&name, volume).await?;
         let total = i64::try_from(df.used() + df.available)?;
         ensure!(
             disk.total_bytes == total,
-            "diskStatus of {name} says {} bytes, df {df:?}",
+            "diskStatus of {name} says {} bytes of {volume}, df {df:?}",
             disk.total_bytes
         );
     }

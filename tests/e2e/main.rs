@@ -1,5 +1,6 @@
 //! What must be shown on a real cluster: the manager as a Pod with the permissions that it ships with, on the lab.
-//! `cargo xtask e2e` runs it; `FOCUS=`, `SUITE=`, `FAILFAST=1` and `FRESH=1` choose.
+//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target or all), `FAILFAST=1` and `FRESH=1`
+//! choose.
 
 mod cases;
 mod cluster;
@@ -14,7 +15,9 @@ mod runner;
 mod stage;
 mod stamps;
 mod timeline;
+mod volume;
 mod wait;
+mod window;
 
 use std::process::ExitCode;
 

@@ -117,15 +117,15 @@ impl Run {
             self.nodes,
             self.seconds
         );
-        let _ = writeln!(text, "{:9} {:8} {:>7}  TEST", "ID", "OUTCOME", "SECONDS");
+        let _ = writeln!(text, "{:11} {:8} {:>7}  TEST", "ID", "OUTCOME", "SECONDS");
         for test in &self.tests {
             let outcome = format!("{:?}", test.outcome).to_lowercase();
-            let _ = writeln!(text, "{:9} {outcome:8} {:>7.0}  {}", test.id, test.seconds, test.title);
+            let _ = writeln!(text, "{:11} {outcome:8} {:>7.0}  {}", test.id, test.seconds, test.title);
             if let Some(error) = &test.error {
-                let _ = writeln!(text, "{:27}{}", "", error.lines().next().unwrap_or_default());
+                let _ = writeln!(text, "{:29}{}", "", error.lines().next().unwrap_or_default());
             }
             if let Some(folder) = &test.folder {
-                let _ = writeln!(text, "{:27}see {}", "", folder.display());
+                let _ = writeln!(text, "{:29}see {}", "", folder.display());
             }
         }
         text.push('\n');

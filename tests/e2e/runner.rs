@@ -25,8 +25,9 @@ use crate::stamps::{self, Stamps};
 use crate::wait::within;
 use crate::{invariants, permissions};
 
-/// A suite ends by itself after this time.
+/// A suite ends by itself after this time, and all of them together after the other.
 const SUITE: Duration = Duration::from_mins(40);
+const ALL: Duration = Duration::from_mins(100);
 /// CloudNativePG's pods stop within seconds; their volumes go after them.
 const GONE: Duration = Duration::from_mins(3);
 /// Runs that are kept in the report's folder.
@@ -35,10 +36,23 @@ const KEPT: usize = 10;
 /// A function of a test.
 pub type Body = fn(Arc<Stage>) -> LocalBoxFuture<'static, Result<()>>;
 
+/// What a test is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// The manager as a whole, whatever the model.
+    Manager,
+    /// The resize model.
+    Resize,
+    /// The request/limit model.
+    Target,
+}
+
 /// A test.
 pub struct Case {
-    /// Its id in the list of what must be shown.
+    /// Its id in the list of what must be shown; several, joined by `+`, where one cluster shows them.
     pub id: &'static str,
+    /// What it is about.
+    pub suite: Suite,
     /// What it shows.
     pub title: &'static str,
     /// What later issues add to it.
@@ -57,6 +71,7 @@ pub struct Case {
 struct Choice {
     focus: Vec<String>,
     smoke: bool,
+    suite: Option<Suite>,
     failfast: bool,
     fresh: bool,
 }
@@ -65,15 +80,19 @@ impl Choice {
     fn from_env() -> Result<Self> {
         let text = |name: &str| std::env::var(name).unwrap_or_default();
         let flag = |name: &str| !matches!(text(name).as_str(), "" | "0" | "false");
-        let smoke = match text("SUITE").as_str() {
-            "" | "all" => false,
-            "smoke" => true,
-            other => bail!("SUITE is {other:?}; use smoke or all"),
+        let (smoke, suite) = match text("SUITE").as_str() {
+            "" | "all" => (false, None),
+            "smoke" => (true, None),
+            "manager" => (false, Some(Suite::Manager)),
+            "resize" => (false, Some(Suite::Resize)),
+            "target" => (false, Some(Suite::Target)),
+            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target or all"),
         };
         let focus = text("FOCUS");
         Ok(Self {
             focus: focus.split([',', ' ']).filter(|w| !w.is_empty()).map(str::to_lowercase).collect(),
             smoke,
+            suite,
             failfast: flag("FAILFAST"),
             fresh: flag("FRESH"),
         })
@@ -81,8 +100,14 @@ impl Choice {
 
     fn takes(&self, case: &Case) -> bool {
         let id = case.id.to_lowercase();
-        let focused = self.focus.is_empty() || self.focus.iter().any(|word| id.starts_with(word.as_str()));
-        focused && (case.smoke || !self.smoke)
+        let is_meant = |word: &String| id.split('+').any(|id| id.starts_with(word.as_str()));
+        let focused = self.focus.is_empty() || self.focus.iter().any(is_meant);
+        focused && (case.smoke || !self.smoke) && self.suite.is_none_or(|suite| case.suite == suite)
+    }
+
+    /// When a run of these ends by itself.
+    fn limit(&self) -> Duration {
+        if self.smoke || self.suite.is_some() { SUITE } else { ALL }
     }
 }
 
@@ -148,8 +173,8 @@ pub async fn run() -> Result<bool> {
         if !case.left_out.is_empty() {
             println!("    left out: {}", case.left_out);
         }
-        let left = SUITE.saturating_sub(start.elapsed());
-        ensure!(!left.is_zero(), "the suite is not done after {} min", SUITE.as_secs() / 60);
+        let left = choice.limit().saturating_sub(start.elapsed());
+        ensure!(!left.is_zero(), "the suite is not done after {} min", choice.limit().as_secs() / 60);
         let test = one(&lab, &client, &manager, case, &here, mark).await?;
         let outcome = format!("{:?}", test.outcome).to_lowercase();
         println!("{place} {outcome} after {:.0} s", test.seconds);

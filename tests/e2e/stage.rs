@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{PostgresStorage, StorageEvent, Verdict};
+use csm_api::{PostgresStorage, StorageEvent, Verdict, VolumeSizing};
 use csm_testkit::lab::Lab;
 use csm_testkit::lab::audit::Entry;
 use csm_units::Bytes;
@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 use crate::cluster::{Builder, Cluster};
 use crate::filling::Breach;
 use crate::manager::{Manager, USER};
+use crate::metrics::Metrics;
 use crate::timeline::Timeline;
+use crate::volume::Volume;
 use crate::wait::within;
 use csm_tests::journal::Journal;
 
@@ -61,6 +63,8 @@ impl Stage {
     /// A new namespace, whose name begins with `id`.
     pub async fn new(lab: &Lab, client: &Client, manager: &Arc<Manager>, id: &str) -> Result<Arc<Self>> {
         let began = Timestamp::now();
+        // Names and labels take no "+".
+        let id = id.replace('+', "-");
         let namespace = format!("e2e-{}-{:05x}", id.to_lowercase(), began.as_millisecond() & 0xf_ffff);
         let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace, "labels": {MARK: id}}}))?;
         Api::all(client.clone()).create(&PostParams::default(), &object).await?;
@@ -118,6 +122,12 @@ impl Stage {
         let mut events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
         events.sort_by_key(|event| (event.creation_timestamp().map(|at| at.0), event.name_any()));
         Ok(events)
+    }
+
+    /// Those of one volume.
+    pub async fn events_of(&self, cluster: &str, volume: Volume) -> Result<Vec<StorageEvent>> {
+        let events = self.events(cluster).await?;
+        Ok(events.into_iter().filter(|event| volume.is_of(event)).collect())
     }
 
     /// The PostgresStorage of a cluster.
@@ -190,41 +200,56 @@ impl Stage {
         .await
     }
 
-    /// Waits until the status tells of a decision, made after the breach, to hold the data volume for this reason; then
-    /// through two more samples, in which no PVC may be patched.
+    /// Waits until the status of a volume satisfies `done`.
+    pub async fn sizing(
+        &self,
+        cluster: &Cluster,
+        volume: Volume,
+        what: &str,
+        done: impl Fn(&VolumeSizing) -> bool,
+    ) -> Result<VolumeSizing> {
+        within(SOON, &format!("{}: {volume}: {what}", cluster.name), async || {
+            let status = self.storage(&cluster.name).await?.and_then(|storage| storage.status);
+            let sizing = status.and_then(|status| status.storage_sizing);
+            let sizing = sizing
+                .as_ref()
+                .and_then(|sizing| volume.sizing(sizing))
+                .context("not in the status")?;
+            ensure!(done(sizing), "{sizing:?}");
+            Ok(Some(sizing.clone()))
+        })
+        .await
+    }
+
+    /// Waits until the status tells of a decision, made after the breach, to hold the volume for this reason; then through
+    /// two more samples, in which no PVC may be patched.
     pub async fn held(&self, cluster: &Cluster, reason: &str, breach: &Breach) -> Result<()> {
         // Times in a status have whole seconds; the samples that are waited for below are newer to the millisecond.
-        let status = self
-            .status(
-                cluster,
-                &format!("{} is held by {reason}, decided after {}", cluster.name, breach.at),
-                |status| {
-                    let decision = status
-                        .storage_sizing
-                        .as_ref()
-                        .and_then(|s| s.data.as_ref())
-                        .map(|d| &d.last_decision);
-                    decision.is_some_and(|d| {
-                        d.verdict == Verdict::Hold && d.reason.as_str() == reason && d.at.0.as_second() >= breach.at.as_second()
-                    })
-                },
-            )
+        let what = format!("held by {reason}, decided after {}", breach.at);
+        let sizing = self
+            .sizing(cluster, breach.volume, &what, |sizing| {
+                let decision = &sizing.last_decision;
+                decision.verdict == Verdict::Hold
+                    && decision.reason.as_str() == reason
+                    && decision.at.0.as_second() >= breach.at.as_second()
+            })
             .await?;
-        let decision = status.storage_sizing.and_then(|s| s.data).map(|d| d.last_decision);
         ensure!(
-            decision.as_ref().is_some_and(|d| d.wanted.is_some()),
-            "nothing is wanted: {decision:?}"
+            sizing.last_decision.wanted.is_some(),
+            "nothing is wanted: {:?}",
+            sizing.last_decision
         );
         self.no_patch(cluster, "Hold", reason, breach).await
     }
 
-    /// Through two samples newer than the breach the decision stays the same, and no PVC is patched.
+    /// Through two samples newer than the breach the decision stays the same, and no PVC of the volume is patched.
     pub async fn no_patch(&self, cluster: &Cluster, verdict: &str, reason: &str, breach: &Breach) -> Result<()> {
-        let decided = self.decision_after(cluster, verdict, reason, breach.at).await?;
+        let decision = (verdict, reason);
+        let decided = self.decision_of(cluster, breach.volume, decision, breach.at).await?;
         let longer = decided.checked_add(jiff::SignedDuration::from_secs(10))?;
-        self.decision_after(cluster, verdict, reason, longer).await?;
-        let of_this = |pvc: &str| pvc.strip_prefix(&cluster.name).is_some_and(|rest| rest.starts_with('-'));
-        let patches = self.patches()?.into_iter().filter(|p| of_this(&p.pvc) && p.at > breach.at);
+        self.decision_of(cluster, breach.volume, decision, longer).await?;
+        let claims = cluster.claims_of(breach.volume);
+        let patches = self.patches()?.into_iter().filter(|p| claims.contains(&p.pvc) && p.at > breach.at);
         let patches: Vec<_> = patches.collect();
         ensure!(
             patches.is_empty(),
@@ -232,7 +257,7 @@ impl Stage {
             cluster.name
         );
         if verdict == "Hold" {
-            self.keep(breach.held(&format!("{} data", cluster.name), reason));
+            self.keep(breach.held(&cluster.name, reason));
         }
         Ok(())
     }
@@ -240,28 +265,53 @@ impl Stage {
     /// Waits until a scrape tells of this decision about the data volume, and of figures of each instance that were taken
     /// after a moment. Returns when the oldest of those were taken.
     pub async fn decision_after(&self, cluster: &Cluster, verdict: &str, reason: &str, after: Timestamp) -> Result<Timestamp> {
-        let labels = [("namespace", self.namespace.as_str()), ("cluster", cluster.name.as_str())];
-        within(
-            SOON,
-            &format!("{} is decided to be {verdict} for {reason} on figures after {after}", cluster.name),
-            async || {
-                let metrics = self.manager.metrics().await?;
-                let now = Timestamp::now();
-                let decided = metrics
-                    .all("cnpg_storage_manager_decision", &labels)
-                    .any(|s| s.labels["volume"] == "data" && s.labels["verdict"] == verdict && s.labels["reason"] == reason);
-                let ages = cluster.claims_of_data().into_iter().map(|pvc| {
-                    let labels = [labels[0], labels[1], ("pvc", pvc.as_str())];
-                    metrics.value("cnpg_storage_manager_observation_age_seconds", &labels)
-                });
-                let ages: Option<Vec<f64>> = ages.collect();
-                let oldest = ages.unwrap_or_default().into_iter().reduce(f64::max);
-                let Some(age) = oldest else { return Ok(None) };
-                let taken = now.checked_sub(jiff::SignedDuration::from_millis(millis(age)))?;
-                Ok((decided && taken > after).then_some(taken))
-            },
-        )
+        self.decision_of(cluster, Volume::Data, (verdict, reason), after).await
+    }
+
+    /// The same for any volume; the decision is a verdict and a reason.
+    pub async fn decision_of(
+        &self,
+        cluster: &Cluster,
+        volume: Volume,
+        (verdict, reason): (&str, &str),
+        after: Timestamp,
+    ) -> Result<Timestamp> {
+        let what = format!(
+            "{volume} of {} is decided to be {verdict} for {reason} on figures after {after}",
+            cluster.name
+        );
+        let name = volume.to_string();
+        within(SOON, &what, async || {
+            let metrics = self.manager.metrics().await?;
+            let labels = [
+                ("namespace", self.namespace.as_str()),
+                ("cluster", cluster.name.as_str()),
+                ("volume", &name),
+            ];
+            let decided = metrics
+                .all("cnpg_storage_manager_decision", &labels)
+                .any(|s| s.labels["verdict"] == verdict && s.labels["reason"] == reason);
+            let taken = self.taken(&metrics, cluster, volume)?;
+            Ok(taken.filter(|taken| decided && *taken > after))
+        })
         .await
+    }
+
+    /// When the oldest of the instances' newest figures were taken; none where an instance has none.
+    fn taken(&self, metrics: &Metrics, cluster: &Cluster, volume: Volume) -> Result<Option<Timestamp>> {
+        let now = Timestamp::now();
+        let ages = cluster.claims_of(volume).into_iter().map(|pvc| {
+            let labels = [
+                ("namespace", self.namespace.as_str()),
+                ("cluster", cluster.name.as_str()),
+                ("pvc", pvc.as_str()),
+            ];
+            metrics.value("cnpg_storage_manager_observation_age_seconds", &labels)
+        });
+        let ages: Option<Vec<f64>> = ages.collect();
+        let oldest = ages.unwrap_or_default().into_iter().reduce(f64::max);
+        let taken = oldest.map(|age| now.checked_sub(jiff::SignedDuration::from_millis(millis(age))));
+        Ok(taken.transpose()?)
     }
 
     /// Keeps a timeline for the report.

@@ -15,6 +15,7 @@ use crate::filling::{Breach, percent, rows_to};
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::Stage;
+use crate::volume::Volume;
 use crate::wait::within;
 
 /// Figures count for five minutes; with room for the look that finds them too old.
@@ -82,19 +83,16 @@ pub async fn a_silent_kubelet(stage: Arc<Stage>) -> Result<()> {
 
     let watch = GrowthWatch::start(&blind, Bytes::gib(2)).await?;
     stage.lab.start(&format!("kubelet@{}", there.name)).await?;
-    let back = Timestamp::now();
-    watch
-        .finish_after(&Breach { at: back, before: back }, Some("StaleObservation"))
-        .await?;
+    let back = Breach::now(Volume::Data);
+    watch.finish_after(&back, Some("StaleObservation")).await?;
     blind.healthy().await?;
-    let rows = blind.rows_of("blind-1").await?;
+    let committed = blind.rows(Volume::Data).count;
+    let rows = blind.remember(Volume::Data).await?;
     ensure!(
-        rows.count == blind.rows().count,
-        "{} rows were committed, and {} are there",
-        blind.rows().count,
+        rows.count == committed,
+        "{committed} rows were committed, and {} are there",
         rows.count
     );
-    blind.set_rows(rows);
     let df = blind.df("blind-1").await?;
     ensure!(
         df.used() > before.used() + (200 << 20),
@@ -120,24 +118,31 @@ async fn write_unseen(seen: &Cluster, blind: &Cluster, rows: u64) -> Result<Brea
     let pod = stage.api::<Pod>().get("blind-1").await?;
     let address = pod.status.and_then(|status| status.pod_ip).context("blind-1 has no address")?;
     let target = format!("postgresql://postgres:{password}@{address}:5432/app");
-    let mut next = blind.rows().count;
+    let mut next = blind.rows(Volume::Data).count;
     let last = next + rows;
     let mut breach = None;
     while next < last {
         // 48 MiB of WAL at a time.
         let to = (next + 6144).min(last);
-        let command = ["psql", &target, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", &rows_sql(next, to)];
+        let command = [
+            "psql",
+            &target,
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            &rows_sql(Volume::Data, next, to),
+        ];
         let before = Timestamp::now();
         let output = stage.lab.exec(&stage.namespace, "seen-1", "postgres", &command).await?;
         ensure!(output.code == 0, "writing into blind-1: {}", output.stderr);
         next = to;
         breach = Some(Breach {
+            volume: Volume::Data,
             at: Timestamp::now(),
             before,
         });
     }
-    let mut rows = blind.rows();
-    rows.count = next;
-    blind.set_rows(rows);
+    blind.committed(Volume::Data, next);
     breach.context("nothing was to be written")
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use csm_api::{ConditionStatus, PostgresStorageStatus, State};
 use csm_units::Bytes;
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::filling::{Breach, percent};
 use crate::invariants::{self, Expect, is};
 use crate::stage::{SOON, Stage};
+use crate::volume::Volume;
 use crate::wait::within;
 
 /// C03: the storage class does not allow expansion.
@@ -47,13 +47,13 @@ pub async fn directory_of_the_node(stage: Arc<Stage>) -> Result<()> {
         percent(&df) >= 300,
         "the node's disk is not even 3 % full, so that nothing would be wanted: {df:?}"
     );
-    let now = Timestamp::now();
+    let now = Breach::now(Volume::Data);
     let expansion = json!({"minIncrementGi": 1, "maxSize": "4Gi", "cooldownMinutes": 0});
     let thresholds = json!({"warning": 1, "critical": 2, "expansion": 3});
     stage
         .policy("default", json!({"thresholds": thresholds, "expansion": expansion}))
         .await?;
-    stage.held(&local, "SharedFilesystem", &Breach { at: now, before: now }).await?;
+    stage.held(&local, "SharedFilesystem", &now).await?;
     said(&local, "SharedFilesystem").await?;
     invariants::hold(
         &local,
