@@ -150,4 +150,27 @@ impl Cluster {
         }
         Ok(())
     }
+
+    /// Makes at least `count` empty files on the data volume of an instance, beside PGDATA.
+    pub async fn make_files(&self, instance: &str, count: u64) -> Result<()> {
+        let folder = format!("{}/e2e-files/{}", Volume::Data.path(), Timestamp::now().as_millisecond());
+        // In folders of 10 000, and a process for many files.
+        let script = format!(
+            "set -e; for d in $(seq 1 {folders}); do mkdir -p {folder}/$d; cd {folder}/$d; seq 1 10000 | xargs touch; done",
+            folders = count.div_ceil(10_000)
+        );
+        self.exec(instance, &["sh", "-c", &script]).await.map(drop)
+    }
+
+    /// Lets a file beside PGDATA take so many percent of the data volume of an instance together with all else, or no room.
+    pub async fn ballast(&self, instance: &str, to_percent: Option<u64>) -> Result<()> {
+        let file = format!("{}/e2e-ballast", Volume::Data.path());
+        self.exec(instance, &["rm", "-f", &file]).await?;
+        let Some(wanted) = to_percent else { return Ok(()) };
+        let df = self.df(instance).await?;
+        let missing = ((df.used() + df.available) * wanted / 100).saturating_sub(df.used());
+        ensure!(missing > 0, "{instance} is over {wanted} % already: {df:?}");
+        self.exec(instance, &["fallocate", "-l", &missing.to_string(), &file]).await?;
+        Ok(())
+    }
 }

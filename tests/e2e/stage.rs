@@ -297,6 +297,19 @@ impl Stage {
         .await
     }
 
+    /// Waits until the manager has figures of each instance that were taken after a moment.
+    pub async fn observed(&self, cluster: &Cluster, volume: Volume, after: Timestamp) -> Result<Timestamp> {
+        within(
+            SOON,
+            &format!("figures of {volume} of {} after {after}", cluster.name),
+            async || {
+                let metrics = self.manager.metrics().await?;
+                Ok(self.taken(&metrics, cluster, volume)?.filter(|taken| *taken > after))
+            },
+        )
+        .await
+    }
+
     /// When the oldest of the instances' newest figures were taken; none where an instance has none.
     fn taken(&self, metrics: &Metrics, cluster: &Cluster, volume: Volume) -> Result<Option<Timestamp>> {
         let now = Timestamp::now();

@@ -6,10 +6,12 @@ mod a03;
 mod a05;
 mod a06;
 mod a11;
+mod a18;
 mod b02;
 mod b03;
 mod b07;
 mod b10;
+mod b17;
 mod c01;
 mod c02;
 mod c04;
@@ -168,6 +170,16 @@ pub fn all() -> Vec<Case> {
             body: |stage| Box::pin(a11::tablespaces(stage)),
         },
         Case {
+            id: "A18",
+            suite: Suite::Resize,
+            title: "a forecast fires far below every threshold; half a million files, all inodes of 1 GiB, grow a volume",
+            left_out: "",
+            smoke: false,
+            nodes: 1,
+            limit: minutes(15),
+            body: |stage| Box::pin(a18::forecast_and_inodes(stage)),
+        },
+        Case {
             id: "B02",
             suite: Suite::Target,
             title: "a volume that is smaller than request grows to it; a new instance is caught up",
@@ -196,6 +208,16 @@ pub fn all() -> Vec<Case> {
             nodes: 1,
             limit: minutes(14),
             body: |stage| Box::pin(b07::window_emergency_budget(stage)),
+        },
+        Case {
+            id: "B17",
+            suite: Suite::Target,
+            title: "usage comes and goes around the threshold: nothing is done for what went again, and one growth in all",
+            left_out: "",
+            smoke: false,
+            nodes: 1,
+            limit: minutes(12),
+            body: |stage| Box::pin(b17::no_flapping(stage)),
         },
         Case {
             id: "CONTRACT",
