@@ -17,6 +17,13 @@ const EXIT_STATUS_OF_FILES: &str = "Exit status:
   1  an error, such as a file that cannot be read
   2  wrong usage; files that are not valid, then without decisions; or settings that are not, which hold their volumes";
 
+const EXIT_STATUS_OF_LINT: &str = "Exit status:
+  0  no errors; with --strict, no warnings either
+  1  a file cannot be read
+  2  wrong usage; an error in the files; with --strict, a warning
+
+Each line of text is FILE:LINE:COLUMN: error or warning: OBJECT: what is wrong. How many there are is on standard error.";
+
 /// Watches and explains the storage of PostgreSQL clusters that CNPG Storage Manager keeps from filling up.
 ///
 /// It reads what is in the API server, or in files, and changes nothing.
@@ -46,6 +53,13 @@ pub enum Command {
     /// with policies to try on them.
     #[command(after_help = EXIT_STATUS_OF_FILES)]
     Plan(Plan),
+    /// What is wrong in policies, and what is valid and seldom meant, with line and column. Needs no cluster.
+    ///
+    /// Each StoragePolicy, ClusterStoragePolicy and PostgresStorage is looked at by itself, as the API server would, and as
+    /// the manager would. Where the files have Clusters or a Scenario as well (with PVCs and StorageClasses, better), so is
+    /// what they come to together: policies that conflict, limits below what volumes have, settings that have no effect.
+    #[command(after_help = EXIT_STATUS_OF_LINT)]
+    Lint(Lint),
 }
 
 /// The arguments of `status`.
@@ -86,6 +100,32 @@ pub struct Plan {
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// The arguments of `lint`.
+#[derive(Clone, Debug, Args)]
+pub struct Lint {
+    /// Manifests or a Scenario, in YAML or JSON: files, folders (not those below them), or - for standard input.
+    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., action = ArgAction::Append, required = true)]
+    pub files: Vec<PathBuf>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: LintFormat,
+    /// End with status 2 on warnings, too.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Form of the output of `lint`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LintFormat {
+    /// For people and editors: a line each.
+    #[default]
+    Text,
+    /// For programs: a list.
+    Json,
+    /// For GitHub Actions: annotations of the files.
+    Github,
 }
 
 /// What a command takes that can do without a cluster.

@@ -21,6 +21,9 @@ async fn main() -> ExitCode {
             for problem in &answer.problems {
                 anstream::eprintln!("Problem: {problem}");
             }
+            if let Some(summary) = &answer.summary {
+                anstream::eprintln!("{summary}");
+            }
             match written {
                 // Whoever reads has read enough (`| head`).
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => {

@@ -1,6 +1,7 @@
 //! The commands, one a file. Each turns what was read into an answer; reading is done here.
 
 mod explain;
+mod lint;
 mod plan;
 mod status;
 
@@ -16,6 +17,7 @@ use crate::read::{self, Facts, Manager, Scope};
 use crate::render::{Page, ago};
 
 pub use explain::{explain, explain_file};
+pub use lint::lint;
 pub use plan::plan;
 pub use status::{one, table};
 
@@ -31,6 +33,8 @@ pub struct Answer {
     pub notes: Vec<String>,
     /// For standard error: what is wrong with the input.
     pub problems: Vec<String>,
+    /// For standard error, the last line: what it all comes to.
+    pub summary: Option<String>,
     /// The exit status.
     pub status: u8,
 }
@@ -105,6 +109,10 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
         Command::Plan(arguments) => {
             let offline = offline(&arguments.files)?;
             plan(&offline, &View::at(arguments.output, offline.now))
+        }
+        Command::Lint(arguments) => {
+            let files = read::files(&arguments.files)?;
+            lint(&files, arguments.output, arguments.strict, Timestamp::now())
         }
         Command::Explain(arguments) if !arguments.files.files.is_empty() => {
             let offline = offline(&arguments.files)?;

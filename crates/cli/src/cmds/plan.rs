@@ -36,6 +36,7 @@ pub fn plan(offline: &Offline, view: &View) -> Result<Answer, Error> {
         text,
         notes: offline.notes.clone(),
         problems: said,
+        summary: None,
         status,
     })
 }

@@ -64,6 +64,7 @@ pub fn table(facts: &Facts, scope: &Scope, check: bool, view: &View) -> Result<A
         text,
         notes,
         problems: Vec::new(),
+        summary: None,
         status: exit_status(check, needy > 0 || facts.manager.is_away()),
     })
 }
@@ -94,6 +95,7 @@ pub fn one(facts: &Facts, details: &Details, check: bool, view: &View) -> Result
         text,
         notes,
         problems: Vec::new(),
+        summary: None,
         status: exit_status(check, !report.needs_person.is_empty() || facts.manager.is_away()),
     })
 }

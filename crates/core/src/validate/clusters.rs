@@ -181,7 +181,7 @@ pub fn check_policies(policies: &[&Policy], subjects: &[Subject<'_>]) -> (Vec<Pr
         let missing = policy.exclude.iter().filter(|e| !e.namespace.is_empty() && !known.contains(e));
         warnings.extend(missing.map(|cluster| {
             let reason = format!("excludeClusters names {cluster}, and there is no such Cluster");
-            let example = "the name of a Cluster, or nothing";
+            let example = "a Cluster that there is";
             let warning = Warning::new(WarningKind::UnknownCluster, "excludeClusters", cluster, reason, example);
             warning.from(&policy.origin)
         }));
@@ -208,7 +208,7 @@ fn conflicts(subjects: &[Subject<'_>]) -> Vec<Problem> {
         let others = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         let reason = format!("{last} and {others} are of one rank ({rank}) and both match {clusters}, which is held for it");
         let example = "a selector that leaves these Clusters to one of them";
-        Some(Problem::new("selector", format_args!("matching {clusters}"), reason, example).from([last]))
+        Some(Problem::new("selector", "overlapping", reason, example).from([last]))
     };
     found.into_iter().filter_map(problem).collect()
 }

@@ -16,6 +16,6 @@ mod support;
 mod timing;
 mod triggers;
 mod validate;
-mod warnings;
 mod volumes;
+mod warnings;
 mod worlds;

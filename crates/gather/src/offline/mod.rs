@@ -7,6 +7,7 @@
 mod build;
 mod decode;
 mod figures;
+mod lint;
 mod mistake;
 mod objects;
 mod scenario;
@@ -25,6 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
 
+pub use self::lint::{Finding, Linted, Severity, lint};
 pub use self::mistake::Mistake;
 
 use self::build::Source;

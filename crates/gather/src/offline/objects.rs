@@ -20,7 +20,7 @@ use crate::views::{NamespaceObject, PodObject};
 const OURS: [&str; 4] = ["StoragePolicy", "ClusterStoragePolicy", "PostgresStorage", "StorageEvent"];
 const OUR_VERSION: &str = "cnpg.supporttools.io/v1alpha1";
 const OUR_GROUP: &str = "cnpg.supporttools.io/";
-const CNPG_GROUP: &str = "postgresql.cnpg.io/";
+pub(super) const CNPG_GROUP: &str = "postgresql.cnpg.io/";
 
 /// A Scenario, and the tree that it was read from.
 pub(super) struct FoundScenario {
@@ -251,7 +251,8 @@ impl Objects {
     }
 }
 
-fn items(node: Node) -> Vec<Node> {
+/// The elements of a list of objects.
+pub(super) fn items(node: Node) -> Vec<Node> {
     let Value::Map(entries) = node.value else { return Vec::new() };
     let items = entries.into_iter().find(|e: &Entry| e.key == "items").map(|e| e.node.value);
     match items {

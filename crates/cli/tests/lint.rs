@@ -1,0 +1,359 @@
+//! `lint`: every complaint at its own line and column, in each form, through the program itself.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+fn lint(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
+        .args(["lint", "-f", "-"])
+        .args(arguments)
+        // Nothing of a cluster is needed.
+        .env("KUBECONFIG", "/nowhere/config")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// Many faults of values: what each object says by itself, and what they come to together.
+const FAULTS: &str = r#"apiVersion: cnpg.supporttools.io/v1alpha1
+kind: StoragePolicy
+metadata: {name: standard, namespace: shop}
+spec:
+  selector:
+    matchLabels: {tier: gold}
+  excludeClusters:
+    - {name: gone}
+  thresholds: {warning: 80, critical: 75}
+  expansion:
+    maxSize: 19.5Gi
+    parallelism: 21
+  tablespaces:
+    - name: logs.old
+      storage:
+        request: 1Gi
+        limit: ten
+    - {name: "*", storage: {targetBuffer: 4}}
+---
+apiVersion: cnpg.supporttools.io/v1alpha1
+kind: StoragePolicy
+metadata: {name: other, namespace: shop}
+spec:
+  selector: {matchLabels: {app: orders}}
+  expansion: {enabled: false}
+---
+apiVersion: cnpg.supporttools.io/v1alpha1
+kind: PostgresStorage
+metadata: {name: returns, namespace: shop}
+spec:
+  storage:
+    resize:
+      enabled: true
+      triggers:
+        minAvailable: 8Gi
+      expansion: {step: 200%, limit: 8Gi}
+      strategy: {maxActionsPerDay: 0}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: orders, namespace: shop, labels: {tier: gold, app: orders}}
+spec: {instances: 3, storage: {size: 20Gi}}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: returns, namespace: shop}
+spec: {instances: 1, storage: {size: 8Gi}}
+"#;
+
+#[test]
+fn one_file_with_many_faults() {
+    let (status, text, said) = lint(&[], FAULTS);
+    insta::assert_snapshot!(text);
+    assert_eq!((status, said.as_str()), (Some(2), "6 errors, 6 warnings in 1 file\n"));
+}
+
+#[test]
+fn what_cannot_be_read_is_among_the_errors() {
+    let input = "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {name: a}\nspec:\n  expansoin: {}\n---\napiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {name: b}\nspec:\n  expansion: {maxSize: 0, parallelism: many}\n  dryRun: true\n---\napiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {name: c}\nspec:\n  expansion: {maxSize: 0}\n";
+    let (status, text, said) = lint(&[], input);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(
+        lines[0],
+        "standard input:5:3: error: unknown key spec.expansoin; did you mean expansion?"
+    );
+    assert!(
+        lines[1].starts_with("standard input:11:40: error: spec.expansion.parallelism: \"many\" is not"),
+        "{text}"
+    );
+    assert!(
+        lines[2].starts_with("standard input:18:15: error: StoragePolicy default/c: expansion.maxSize: \"0\""),
+        "{text}"
+    );
+    assert_eq!(status, Some(2));
+    assert!(
+        said.contains("Note: the objects were not looked at together") && said.ends_with("3 errors, 0 warnings in 1 file\n"),
+        "{said}"
+    );
+    let (status, text, _) = lint(&[], "spec: [1, 2\n");
+    assert_eq!(status, Some(2));
+    assert!(
+        text.starts_with("standard input:") && text.contains(": error: not valid YAML: "),
+        "{text}"
+    );
+}
+
+const WARNED: &str = "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: ClusterStoragePolicy\nmetadata: {name: fleet}\nspec:\n  bounds:\n    maxSize: 30.5Gi\n";
+
+#[test]
+fn json_has_a_list() {
+    let (status, text, said) = lint(&["-o", "json"], WARNED);
+    let printed: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        printed,
+        json!([{
+            "file": "standard input", "line": 6, "column": 5, "severity": "warning", "object": "ClusterStoragePolicy fleet",
+            "field": "bounds.maxSize",
+            "message": "bounds.maxSize is not on a whole GiB: storage drivers round up, so growth ends at 30Gi (it is \"30.5Gi\"; for example \"31Gi\")",
+        }])
+    );
+    assert_eq!((status, said.as_str()), (Some(0), "0 errors, 1 warning in 1 file\n"));
+    assert_eq!(lint(&["-o", "json", "--strict"], WARNED).0, Some(2));
+}
+
+#[test]
+fn what_is_clean_is_0_in_every_form() {
+    let clean = WARNED.replace("30.5Gi", "31Gi");
+    for (form, expected) in [("text", ""), ("json", "[]\n"), ("github", "")] {
+        let (status, text, said) = lint(&["--strict", "-o", form], &clean);
+        assert_eq!(
+            (status, text.as_str(), said.as_str()),
+            (Some(0), expected, "0 errors, 0 warnings in 1 file\n")
+        );
+    }
+}
+
+#[test]
+fn github_escapes_messages_and_names() {
+    let folder = std::env::temp_dir().join(format!("kubectl-cnpg-storage-lint-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("a,b:c%.yaml");
+    let policy = "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {name: a}\nspec:\n  storage: {resize: {expansion: {limit: \"7\\nGi\", step: 150%}}}\n";
+    std::fs::write(&file, policy).expect("a file");
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
+        .args(["lint", "-o", "github", "-f"])
+        .arg(&file)
+        .output()
+        .expect("the program");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let name = file.display().to_string().replace("a,b:c%", "a%2Cb%3Ac%25");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].starts_with(&format!(
+            "::error file={name},line=5,col=34::StoragePolicy default/a: storage.resize.expansion.limit"
+        )),
+        "{text}"
+    );
+    assert_eq!(
+        lines[1],
+        format!(
+            "::warning file={name},line=5,col=50::StoragePolicy default/a: storage.resize.expansion.step is over 100 %25: each growth more than doubles the volume, and volumes never shrink (it is \"150%25\"; for example \"20%25\")"
+        )
+    );
+}
+
+/// The reject table of the API: a spec, with its wrong line marked, and what the message says.
+const REFUSED: [(&str, &str); 19] = [
+    (
+        "thresholds:\n  warning: 0 # here",
+        "thresholds.warning must be between 1 and 99 percent",
+    ),
+    (
+        "thresholds: # here\n  warning: 80\n  critical: 80",
+        "warning (80) must be below critical (80)",
+    ),
+    (
+        "thresholds: # here\n  expansion: 91\n  emergency: 90",
+        "expansion (91) must not be above emergency (90)",
+    ),
+    (
+        "thresholds:\n  warning: 1\n  expansion: 2 # here",
+        "thresholds.expansion must be between 3 and 99 percent",
+    ),
+    (
+        "expansion:\n  parallelism: 2\n  maxSize: 100GB # here",
+        "\"100GB\" is not a positive quantity; write for example \"100Gi\"",
+    ),
+    ("expansion:\n  maxSize: -5Gi # here", "\"-5Gi\" is not a positive quantity"),
+    (
+        "expansion:\n  percentage: 1001 # here",
+        "expansion.percentage must be between 1 and 1000 percent",
+    ),
+    (
+        "expansion:\n  cooldownMinutes: 10081 # here",
+        "expansion.cooldownMinutes must be between 0 and 10080 (a week)",
+    ),
+    (
+        "expansion:\n  parallelism: 21 # here",
+        "expansion.parallelism must be between 1 and 20",
+    ),
+    (
+        "expansion:\n  minIncrementGi: 0 # here",
+        "expansion.minIncrementGi must be between 1 and 65536 (GiB)",
+    ),
+    ("expansion:\n  enabled: yes please # here", "is not true or false"),
+    ("expansion:\n  percentage: fifty # here", "is not a whole number"),
+    ("dryRun: true\nbounds: {} # here", "unknown key spec.bounds"),
+    (
+        "selector: # here\n  matchExpressions: [{key: tier, operator: Is}]",
+        "the unknown operator \"Is\"",
+    ),
+    (
+        "storage: # here\n  resize: {}\n  request: 1Gi",
+        "resize and request/limit are two models",
+    ),
+    (
+        "walStorage:\n  emergencyGrow: # here\n    maxActionsPerDay: 2\n    reservedActionsForEmergency: 3",
+        "reservedActionsForEmergency must not be above maxActionsPerDay",
+    ),
+    ("dryRun: maybe # here", "is not true or false"),
+    (
+        "thresholds:\n  emergency: 100 # here",
+        "thresholds.emergency must be between 1 and 99 percent",
+    ),
+    ("expansion:\n  maxSize: \"\" # here", "\"\" is not a positive quantity"),
+];
+
+/// The same for the settings of one volume.
+const REFUSED_OF_A_VOLUME: [(&str, &str); 24] = [
+    ("limit: 10Gi\nrequest: 20Gi # here", "request must not be above limit"),
+    ("request: ten # here", "\"ten\" is not a positive quantity"),
+    ("request: 1Gi\nlimit: 0Gi # here", "\"0Gi\" is not a positive quantity"),
+    ("targetBuffer: 51 # here", "targetBuffer must be between 5 and 50 percent"),
+    (
+        "resize:\n  triggers:\n    minAvailable: 512Ki # here",
+        "\"512Ki\" is not a quantity of 1Mi or more",
+    ),
+    (
+        "resize:\n  triggers:\n    inodeThreshold: 100 # here",
+        "inodeThreshold must be between 1 and 99 percent",
+    ),
+    (
+        "resize:\n  triggers:\n    usageThreshold: 0 # here",
+        "leave it out for the default, set enabled: false to stop",
+    ),
+    ("resize:\n  triggers:\n    timeToFull: soon # here", "resize.triggers.timeToFull: "),
+    (
+        "resize:\n  expansion:\n    step: 20 # here",
+        "\"20\" is a bare number; write \"20%\" or \"20Gi\"",
+    ),
+    ("resize:\n  expansion:\n    step: 0 # here", "\"0\" is a bare number"),
+    ("resize:\n  expansion:\n    step: 1001% # here", "\"1001%\" is neither a percentage"),
+    (
+        "resize:\n  expansion:\n    minStep: 1Ki # here",
+        "\"1Ki\" is not a quantity of 1Mi or more",
+    ),
+    (
+        "resize:\n  expansion:\n    maxStep: \"\" # here",
+        "\"\" is not a quantity of 1Mi or more",
+    ),
+    ("resize:\n  expansion:\n    limit: -1 # here", "\"-1\" is not a positive quantity"),
+    (
+        "resize:\n  expansion: # here\n    minStep: 3Gi\n    maxStep: 2Gi",
+        "minStep must not be above maxStep",
+    ),
+    (
+        "resize:\n  strategy:\n    maxActionsPerDay: 51 # here",
+        "maxActionsPerDay must be between 0 and 50",
+    ),
+    (
+        "resize:\n  strategy:\n    walSafetyPolicy:\n      maxPendingWALFiles: -1 # here",
+        "maxPendingWALFiles must be 0",
+    ),
+    (
+        "resize:\n  strategy:\n    walSafetyPolicy:\n      maxSlotRetentionBytes: -1Gi # here",
+        "\"-1Gi\" is not a quantity of 0 or more",
+    ),
+    (
+        "emergencyGrow:\n  criticalThreshold: 79 # here",
+        "criticalThreshold must be between 80 and 99 percent",
+    ),
+    (
+        "emergencyGrow:\n  criticalMinimumFree: x # here",
+        "\"x\" is not a positive quantity",
+    ),
+    (
+        "emergencyGrow:\n  reservedActionsForEmergency: 51 # here",
+        "reservedActionsForEmergency must be between 0 and 50",
+    ),
+    (
+        "maintenanceWindow:\n  duration: 1h\n  schedule: 99 3 * * * # here",
+        "maintenanceWindow.schedule: ",
+    ),
+    (
+        "maintenanceWindow:\n  duration: 0h # here\n  schedule: 0 3 * * *",
+        "maintenanceWindow.duration: ",
+    ),
+    ("maintenanceWindow:\n  timezone: Mars/Base # here", "maintenanceWindow.timezone: "),
+];
+
+fn indented(yaml: &str, by: usize) -> String {
+    let lines: Vec<String> = yaml.lines().map(|line| format!("{:by$}{line}\n", "")).collect();
+    lines.concat()
+}
+
+#[test]
+fn what_the_api_server_refuses_is_an_error_at_its_line() {
+    let mut cases: Vec<(String, &str)> = REFUSED.iter().map(|(yaml, words)| (indented(yaml, 2), *words)).collect();
+    for (yaml, words) in REFUSED_OF_A_VOLUME {
+        cases.push((format!("  storage:\n{}", indented(yaml, 4)), words));
+        cases.push((format!("  walStorage:\n{}", indented(yaml, 4)), words));
+        let tablespaces = format!(
+            "  tablespaces:\n    - name: other\n      storage: {{}}\n    - name: archive\n      storage:\n{}",
+            indented(yaml, 8)
+        );
+        cases.push((tablespaces, words));
+    }
+    // One object each, all in one file: a complaint at each marked line, and none besides.
+    let mut input = String::new();
+    for (i, (spec, _)) in cases.iter().enumerate() {
+        let header = "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\n";
+        let _ = write!(input, "---\n{header}metadata: {{name: p{i}}}\nspec:\n{spec}");
+    }
+    let marked: Vec<u64> = (1..)
+        .zip(input.lines())
+        .filter(|(_, l)| l.ends_with("# here"))
+        .map(|(n, _)| n)
+        .collect();
+    assert_eq!(marked.len(), cases.len());
+    let (status, text, _) = lint(&["-o", "json"], &input);
+    assert_eq!(status, Some(2));
+    let printed: Value = serde_json::from_str(&text).expect("JSON");
+    let errors: Vec<(u64, &str)> = printed
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|f| f["severity"] == "error")
+        .map(|f| (f["line"].as_u64().unwrap_or(0), f["message"].as_str().unwrap_or("")))
+        .collect();
+    for ((spec, words), line) in cases.iter().zip(&marked) {
+        let there: Vec<&str> = errors.iter().filter(|(l, _)| l == line).map(|(_, m)| *m).collect();
+        assert!(
+            there.iter().any(|m| m.contains(words)),
+            "{spec}: line {line} says {there:?}, not {words:?}"
+        );
+    }
+    let elsewhere: Vec<_> = errors.iter().filter(|(line, _)| !marked.contains(line)).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
