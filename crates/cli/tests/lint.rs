@@ -357,3 +357,42 @@ fn what_the_api_server_refuses_is_an_error_at_its_line() {
     let elsewhere: Vec<_> = errors.iter().filter(|(line, _)| !marked.contains(line)).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
 }
+
+#[test]
+fn what_only_shows_with_other_objects_is_at_its_own_place() {
+    let input = r#"kind: Scenario
+now: "2026-03-01T12:00:00Z"
+storageClasses: [{name: standard, allowVolumeExpansion: false}]
+clusters:
+  - name: orders
+    namespace: shop
+    volumes:
+      data: {size: 12Gi, members: {orders-1: {used: 8Gi, available: 4Gi}}}
+---
+apiVersion: cnpg.supporttools.io/v1alpha1
+kind: StoragePolicy
+metadata: {name: all, namespace: shop}
+spec:
+  storage:
+    limit: 20Gi
+---
+apiVersion: cnpg.supporttools.io/v1alpha1
+kind: ClusterStoragePolicy
+metadata: {name: fleet}
+spec:
+  expansion: {maxSize: 11Gi}
+  excludeClusters:
+    - {name: legacy}
+"#;
+    let (status, text, said) = lint(&[], input);
+    let starts = [
+        "standard input:5:5: warning: Cluster shop/orders: the storage class of data of shop/orders does not have allowVolumeExpansion",
+        "standard input:14:3: error: StoragePolicy shop/all: storage: model Target needs both request and limit",
+        "standard input:22:3: error: ClusterStoragePolicy fleet: excludeClusters: each entry of a ClusterStoragePolicy needs a namespace",
+    ];
+    assert_eq!(text.lines().count(), starts.len(), "{text}");
+    for (line, start) in text.lines().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
+    assert_eq!((status, said.as_str()), (Some(2), "2 errors, 1 warning in 1 file\n"));
+}
