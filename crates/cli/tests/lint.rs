@@ -396,3 +396,46 @@ spec:
     }
     assert_eq!((status, said.as_str()), (Some(2), "2 errors, 1 warning in 1 file\n"));
 }
+
+#[test]
+fn a_limit_of_another_object_is_a_limit() {
+    let object = |kind: &str, meta: &str, spec: &str| {
+        let group = if kind == "Cluster" {
+            "postgresql.cnpg.io/v1"
+        } else {
+            "cnpg.supporttools.io/v1alpha1"
+        };
+        format!("---\napiVersion: {group}\nkind: {kind}\nmetadata: {{{meta}}}\nspec: {spec}\n")
+    };
+    let policy = object("StoragePolicy", "name: all, namespace: shop", "{thresholds: {warning: 60}}");
+    let fleet = object("ClusterStoragePolicy", "name: fleet", "{expansion: {maxSize: 90Gi}}");
+    let cluster = object("Cluster", "name: orders, namespace: shop", "{instances: 1, storage: {size: 12Gi}}");
+    let count = |input: String| lint(&[], &input).1.matches("expansion.maxSize is not set").count();
+    assert_eq!(count(format!("{policy}{fleet}{cluster}")), 0);
+    assert_eq!(count(format!("{policy}{cluster}")), 1, "nobody sets one");
+    assert_eq!(count(format!("{policy}{fleet}")), 1, "nothing is known of Clusters");
+}
+
+#[test]
+fn a_cluster_without_pvcs_is_taken_as_it_asks() {
+    let input = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: local}\nprovisioner: rancher.io/local-path\nallowVolumeExpansion: true\n---\napiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: fixed}\nprovisioner: csi.example.com\n---\napiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: orders, namespace: shop}\nspec:\n  storage: {size: 12Gi, storageClass: local}\n  tablespaces:\n    - name: logs\n      storage: {size: 3Gi, storageClass: fixed}\n";
+    // Nobody means to grow what no policy manages.
+    assert_eq!(lint(&[], input).1, "");
+    let policy = WARNED.replace("30.5Gi", "31Gi");
+    let (status, text, _) = lint(&[], &format!("{input}---\n{policy}"));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((status, lines.len()), (Some(0), 2), "{text}");
+    assert!(
+        lines[0].starts_with("standard input:16:25: warning: Cluster shop/orders: the storage class of data"),
+        "{text}"
+    );
+    assert!(lines[0].contains("one filesystem") && lines[0].contains("it is local"), "{text}");
+    assert!(
+        lines[1].starts_with("standard input:19:28: warning: Cluster shop/orders: the storage class of tablespace/logs"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("allowVolumeExpansion") && lines[1].contains("it is fixed"),
+        "{text}"
+    );
+}

@@ -104,7 +104,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
     }
 }
 
-fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &VolumeSettings) -> Class {
+/// What is known of a storage class; one that is not there cannot expand volumes.
+pub(crate) fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &VolumeSettings) -> Class {
     let directory = view.is_some_and(|v| DIRECTORY_PROVISIONERS.contains(&&*v.provisioner));
     Class {
         name: name.clone(),

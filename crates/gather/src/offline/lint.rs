@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use csm_api::{ClusterStoragePolicy, PostgresStorage, StoragePolicy};
-use csm_core::resolve::{Identity, Origin, OriginKind, Policy};
-use csm_core::validate::{self, Problem, VolumeFacts, Warning};
-use csm_core::world::{ClusterKey, VolumeKey};
+use csm_api::{ClusterStoragePolicy, PostgresStorage, Role, StoragePolicy};
+use csm_core::resolve::{Identity, Origin, OriginKind, Policy, Resolution};
+use csm_core::validate::{self, Problem, VolumeFacts, Warning, WarningKind};
+use csm_core::world::{Class, ClusterKey, Limits, VolumeKey};
 use jiff::Timestamp;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
 
 use super::build::{self, Source};
@@ -17,7 +18,8 @@ use super::objects::Objects;
 use super::strict;
 use super::tree::{Node, Place, Value, documents};
 use super::{DEFAULT_NAMESPACE, File};
-use crate::views::namespace_labels;
+use crate::views::{ClassView, namespace_labels};
+use crate::world::VolumeSettings;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +74,7 @@ pub fn lint(files: &[File], clock: Timestamp) -> Linted {
         notes.push("the objects were not looked at together, since some cannot be read".to_owned());
     }
     found.findings.extend(mistakes.into_iter().map(of_mistake));
+    found.findings.extend(found.unbounded.into_iter().map(|(_, finding)| finding));
     let order = |name: &str| files.iter().position(|f| f.name == name);
     found.findings.sort_by(|a, b| {
         let key = |f: &Finding| (order(&f.file), f.place, f.severity);
@@ -109,6 +112,8 @@ struct Found {
     ours: BTreeMap<Origin, Object>,
     clusters: BTreeMap<ClusterKey, Object>,
     findings: Vec<Finding>,
+    /// Objects that set no limit themselves: another may.
+    unbounded: Vec<(Origin, Finding)>,
 }
 
 impl Found {
@@ -168,8 +173,14 @@ impl Found {
         if let Some((problems, warnings)) = alone(policy, &object.node) {
             let problems = problems.iter().map(|p| finding(Severity::Error, p, &object, &origin));
             self.findings.extend(problems);
-            let warnings = warnings.iter().map(|w| finding(Severity::Warning, &w.problem, &object, &origin));
-            self.findings.extend(warnings);
+            for Warning { kind, problem } in warnings {
+                let finding = finding(Severity::Warning, &problem, &object, &origin);
+                if kind == WarningKind::Unbounded {
+                    self.unbounded.push((origin.clone(), finding));
+                } else {
+                    self.findings.push(finding);
+                }
+            }
         }
         self.ours.insert(origin, object);
     }
@@ -218,7 +229,7 @@ impl Found {
                     labels: subject.object.metadata.labels.as_ref().unwrap_or(&nothing),
                     namespace_labels: labels.get(&*key.namespace).unwrap_or(&nothing),
                 };
-                facts(subject, identity)
+                facts(subject, identity, &objects.classes)
             })
             .collect();
         for subject in &subjects {
@@ -233,6 +244,7 @@ impl Found {
                 self.add(Severity::Warning, &problem, Some(subject.identity.key));
             }
         }
+        self.unbounded.retain(|(origin, _)| !is_bounded_everywhere(origin, &facts));
         let policies: Vec<_> = index.policies().into_iter().map(|(_, entry, _)| entry.policy).collect();
         let policies: Vec<&Policy> = policies.iter().map(AsRef::as_ref).collect();
         let (problems, warnings) = validate::check_policies(&policies, &facts);
@@ -261,6 +273,26 @@ impl Found {
     }
 }
 
+/// Whether each Cluster that an object applies to, and there is one, has limits from elsewhere.
+fn is_bounded_everywhere(origin: &Origin, subjects: &[validate::Subject<'_>]) -> bool {
+    let mut applied = false;
+    for subject in subjects {
+        let Resolution::Settings(resolved) = subject.resolution else {
+            continue;
+        };
+        if !resolved.policies.contains(origin) {
+            continue;
+        }
+        applied = true;
+        let shared = resolved.expansion.max_size.is_some() || resolved.bounds.max_size.is_some();
+        let limited = |v: &VolumeFacts| resolved.volumes.of(&v.key).is_ok_and(|rules| rules.limit().is_some());
+        if !shared && !subject.volumes.iter().all(limited) {
+            return false;
+        }
+    }
+    applied
+}
+
 /// What one object says wrong by itself; none where it cannot be read.
 fn alone(kind: OriginKind, node: &Node) -> Option<(Vec<Problem>, Vec<Warning>)> {
     match kind {
@@ -282,14 +314,14 @@ fn alone(kind: OriginKind, node: &Node) -> Option<(Vec<Problem>, Vec<Warning>)> 
 }
 
 /// What can be wrong for a Cluster: its PVCs, and what it asks for where the files have none.
-fn facts<'a>(subject: &'a super::Subject, identity: Identity<'a>) -> validate::Subject<'a> {
+fn facts<'a>(subject: &'a super::Subject, identity: Identity<'a>, classes: &[StorageClass]) -> validate::Subject<'a> {
     let mut facts = validate::Subject::of(&subject.world, identity);
     for (key, size) in subject.snapshot.cluster.spec_sizes.iter() {
         if facts.volumes.iter().all(|v| v.key != *key) {
             facts.volumes.push(VolumeFacts {
                 key: key.clone(),
                 size: *size,
-                class: None,
+                class: class_of(&subject.object, key, classes),
             });
         }
     }
@@ -302,6 +334,27 @@ fn facts<'a>(subject: &'a super::Subject, identity: Identity<'a>) -> validate::S
         });
     }
     facts
+}
+
+/// The storage class that a Cluster asks for, where the files have it.
+fn class_of(cluster: &csm_cnpg::Cluster, key: &VolumeKey, classes: &[StorageClass]) -> Option<Class> {
+    let spec = &cluster.spec;
+    let storage = match key.role {
+        Role::Data => spec.storage.as_ref(),
+        Role::Wal => spec.wal_storage.as_ref(),
+        Role::Tablespace => {
+            let mut all = spec.tablespaces.iter().flatten();
+            all.find(|t| Some(t.name.as_str()) == key.tablespace.as_deref())?.storage.as_ref()
+        }
+    };
+    let name = storage?.storage_class.as_deref()?;
+    let class = classes.iter().find(|c| c.name_any() == name)?;
+    let settings = VolumeSettings {
+        limits: Limits::default(),
+        default_ceiling_factor: 0,
+        shared_classes: Vec::new(),
+    };
+    Some(crate::world::class_of(&name.into(), Some(&ClassView::of(class)), &settings))
 }
 
 fn finding(severity: Severity, problem: &Problem, object: &Object, name: &dyn std::fmt::Display) -> Finding {
