@@ -194,7 +194,7 @@ pub fn all() -> Vec<Case> {
             suite: Suite::Target,
             title: "three growths towards 20 % of free space, the last one onto the limit; effective and target size in the status",
             left_out: "",
-            smoke: true,
+            smoke: false,
             nodes: 1,
             limit: minutes(12),
             body: |stage| Box::pin(b03::buffer_and_limit(stage)),

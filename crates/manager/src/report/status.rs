@@ -230,7 +230,9 @@ fn last_decision(decision: &Decision, before: Option<&VolumeSizing>, now: Timest
         let told = &before.last_decision;
         told.verdict == decision.verdict && told.reason == decision.reason && told.urgency == decision.urgency && told.wanted == wanted
     });
-    if let Some(same) = same.filter(|same| same.state == decision.state) {
+    // Words that tell a time are as good as that time.
+    let next = decision.next_action_at.map(Time);
+    if let Some(same) = same.filter(|same| same.state == decision.state && same.next_action_at == next) {
         return same.last_decision.clone();
     }
     LastDecision {
