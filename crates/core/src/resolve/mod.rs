@@ -138,7 +138,10 @@ impl Resolved {
     /// Each effective field of a volume: its name, its value as a policy would say it, and where it comes from.
     #[must_use]
     pub fn fields_of(&self, key: &VolumeKey) -> Vec<(String, String, Origin)> {
-        let shared = self.fields().into_iter().map(|(name, value, origin)| (name.to_owned(), value, origin));
+        let shared = self
+            .fields()
+            .into_iter()
+            .map(|(name, value, origin)| (name.to_owned(), value, origin));
         let path = Block::new(key).path();
         let own = self.volumes.of(key).map(|rules| rules.fields(&path)).unwrap_or_default();
         shared.chain(own).collect()

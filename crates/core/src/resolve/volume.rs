@@ -301,11 +301,7 @@ impl ResizeRules {
             Some(percent) => add("resize.triggers.inodeThreshold", percent.value.get().to_string(), &percent.origin),
             None => add("resize.triggers.inodeThreshold", "none".to_owned(), &none()),
         }
-        add(
-            "resize.triggers.timeToFull",
-            time_to_full.value.to_string(),
-            &time_to_full.origin,
-        );
+        add("resize.triggers.timeToFull", time_to_full.value.to_string(), &time_to_full.origin);
         add("resize.expansion.step", step.value.to_string(), &step.origin);
         if matches!(step.value, Step::Share(_)) {
             add("resize.expansion.minStep", min_step.value.to_string(), &min_step.origin);
@@ -316,7 +312,11 @@ impl ResizeRules {
             None => add("resize.expansion.limit", "none".to_owned(), &none()),
         }
         add("resize.strategy.mode", mode.value.to_string(), &mode.origin);
-        add("resize.strategy.maxActionsPerDay", max_actions.value.to_string(), &max_actions.origin);
+        add(
+            "resize.strategy.maxActionsPerDay",
+            max_actions.value.to_string(),
+            &max_actions.origin,
+        );
         let mut wal = |name: &str, value: String, origin: &Origin| add(&format!("resize.strategy.walSafetyPolicy.{name}"), value, origin);
         wal("acknowledgeWALRisk", acknowledged.value.to_string(), &acknowledged.origin);
         wal(
@@ -460,7 +460,10 @@ impl Reader<'_> {
         let enabled = self.flag(|v| v.resize.as_ref()?.enabled, false);
         let raw = self.field(|v| triggers(v)?.usage_threshold, 80);
         let usage_threshold = self.whole(&read::USAGE, raw).map(percent);
-        let min_available = self.size(|v| v.resize.as_ref()?.triggers.as_ref()?.min_available.as_ref(), read::min_available);
+        let min_available = self.size(
+            |v| v.resize.as_ref()?.triggers.as_ref()?.min_available.as_ref(),
+            read::min_available,
+        );
         let raw = self.optional(|v| triggers(v)?.inode_threshold);
         let inode_threshold = raw.map(|raw| self.whole(&read::INODES, raw).map(percent));
         let (text, origin) = self.field(|v| triggers(v)?.time_to_full, "2h".to_owned());
@@ -477,9 +480,10 @@ impl Reader<'_> {
             origin,
         };
         let (min_step, max_step) = self.steps();
-        let limit = self.size(|v| v.resize.as_ref()?.expansion.as_ref()?.limit.as_ref(), |t| {
-            read::positive("resize.expansion.limit", t)
-        });
+        let limit = self.size(
+            |v| v.resize.as_ref()?.expansion.as_ref()?.limit.as_ref(),
+            |t| read::positive("resize.expansion.limit", t),
+        );
         let raw = self.field(|v| strategy(v)?.max_actions_per_day, 3);
         let max_actions = self.whole(&read::RESIZE_ACTIONS, raw);
         let raw = self.field(|v| wal(v)?.max_pending_wal_files, 100);
@@ -513,8 +517,16 @@ impl Reader<'_> {
 
     /// `minStep` and `maxStep`: a default gives way to the other one where that is set.
     fn steps(&mut self) -> (Field<Bytes>, Field<Bytes>) {
-        let min = self.step_bound(|v| v.resize.as_ref()?.expansion.as_ref()?.min_step.as_ref(), read::min_step, Bytes::gib(2));
-        let max = self.step_bound(|v| v.resize.as_ref()?.expansion.as_ref()?.max_step.as_ref(), read::max_step, Bytes::gib(500));
+        let min = self.step_bound(
+            |v| v.resize.as_ref()?.expansion.as_ref()?.min_step.as_ref(),
+            read::min_step,
+            Bytes::gib(2),
+        );
+        let max = self.step_bound(
+            |v| v.resize.as_ref()?.expansion.as_ref()?.max_step.as_ref(),
+            read::max_step,
+            Bytes::gib(500),
+        );
         let ((mut min, min_is_set), (mut max, max_is_set)) = (min, max);
         match (min_is_set, max_is_set) {
             (true, false) => max.value = max.value.max(min.value),
@@ -606,9 +618,10 @@ impl Reader<'_> {
         let enabled = self.flag(|v| emergency(v)?.enabled, true);
         let raw = self.field(|v| emergency(v)?.critical_threshold, 95);
         let threshold = self.whole(&read::CRITICAL_THRESHOLD, raw).map(percent);
-        let minimum_free = self.size(|v| v.emergency_grow.as_ref()?.critical_minimum_free.as_ref(), |t| {
-            read::positive("emergencyGrow.criticalMinimumFree", t)
-        });
+        let minimum_free = self.size(
+            |v| v.emergency_grow.as_ref()?.critical_minimum_free.as_ref(),
+            |t| read::positive("emergencyGrow.criticalMinimumFree", t),
+        );
         let raw = self.field(|v| emergency(v)?.max_actions_per_day, 4);
         let max_actions = self.whole(&read::EMERGENCY_ACTIONS, raw);
         let reserved = self.reserved(&max_actions, bound);

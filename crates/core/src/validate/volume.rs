@@ -152,7 +152,12 @@ pub(crate) fn two_models() -> Problem {
 pub(crate) fn rising_sizes(request: Bytes, limit: Bytes) -> Option<Problem> {
     (request > limit).then(|| {
         let reason = format!("request must not be above limit ({request}, {limit})");
-        Problem::new("request", format_args!("{request}, limit {limit}"), reason, "{request: 10Gi, limit: 100Gi}")
+        Problem::new(
+            "request",
+            format_args!("{request}, limit {limit}"),
+            reason,
+            "{request: 10Gi, limit: 100Gi}",
+        )
     })
 }
 
