@@ -1,6 +1,5 @@
 //! A raised request walks through the states that the real resizer and kubelet write.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csm_testkit::resizer::{Code, ResizeFault, Speed};
@@ -11,6 +10,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim,
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
+use tokio::sync::watch;
 
 async fn ground(name: &str) -> (Sim, SimCluster, SimVolume) {
     let sim = Sim::shared().await.unwrap();
@@ -58,34 +58,47 @@ async fn events(sim: &Sim, volume: &SimVolume) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Everything that is seen of a PVC while a test runs: (status, conditions, capacity).
-fn record(sim: &Sim, volume: &SimVolume) -> Arc<Mutex<Vec<(String, String, String)>>> {
-    let seen = Arc::new(Mutex::new(Vec::new()));
+/// What is seen of a PVC: status, conditions, capacity.
+type States = Vec<(String, String, String)>;
+
+/// Everything that is seen of a PVC while a test runs, as it comes.
+fn record(sim: &Sim, volume: &SimVolume) -> watch::Receiver<States> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(sim.client(), &volume.key().namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={}", volume.key().claim));
-    let into = seen.clone();
+    let (into, seen) = watch::channel(States::new());
     tokio::spawn(async move {
         let stream = watcher(claims, config).default_backoff().applied_objects();
         pin_mut!(stream);
-        while let Some(Ok(pvc)) = stream.next().await {
+        while let Some(event) = stream.next().await {
+            // The watcher tries again by itself.
+            let Ok(pvc) = event else { continue };
             let capacity = storage(pvc.status.as_ref().and_then(|status| status.capacity.as_ref()));
             let state = (status(&pvc).unwrap_or_default(), conditions(&pvc).join(" "), capacity);
-            let mut seen = into.lock().unwrap();
-            if seen.last() != Some(&state) {
-                seen.push(state);
-            }
+            into.send_if_modified(|seen| {
+                let new = seen.last() != Some(&state);
+                if new {
+                    seen.push(state);
+                }
+                new
+            });
         }
     });
     seen
 }
 
+/// Waits until so many states were seen.
+async fn states(seen: &mut watch::Receiver<States>, count: usize) -> States {
+    let all = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| seen.len() >= count)).await;
+    all.unwrap_or_else(|_| panic!("{count} states were not seen in time"))
+        .unwrap()
+        .clone()
+}
+
 #[tokio::test]
 async fn all_states_in_order() {
     let (sim, _cluster, data) = ground("order").await;
-    let seen = record(&sim, &data);
-    data.wait("being there", PATIENCE, |_| !seen.lock().unwrap().is_empty())
-        .await
-        .unwrap();
+    let mut seen = record(&sim, &data);
+    states(&mut seen, 1).await;
     data.patch_request(Bytes::gib(2)).await.unwrap();
     let done = data.wait_capacity(Bytes::gib(2)).await.unwrap();
     assert_eq!(status(&done), None);
@@ -103,9 +116,7 @@ async fn all_states_in_order() {
         state("NodeResizeInProgress", "Resizing FileSystemResizePending", "1Gi"),
         state("", "", "2Gi"),
     ];
-    let all = |_: &PersistentVolumeClaim| seen.lock().unwrap().len() == expected.len();
-    data.wait("all states", PATIENCE, all).await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), expected);
+    assert_eq!(states(&mut seen, expected.len()).await, expected);
 
     let name = done.spec.unwrap().volume_name.unwrap();
     let volume = Api::<PersistentVolume>::all(sim.client()).get(&name).await.unwrap();
