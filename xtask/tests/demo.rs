@@ -103,7 +103,7 @@ fn the_growth_is_shown_and_verified() {
         "colours and cursor movements are for terminals:\n{output}"
     );
     let widest = output.lines().map(|line| line.chars().count()).max();
-    assert!(widest <= Some(120), "{widest:?}:\n{output}");
+    assert!(widest <= Some(80), "{widest:?}:\n{output}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     let start = Instant::now();
     say(
         &mut terminal,
-        "starting etcd, kube-apiserver, the simulated nodes, three clusters, the manager …",
+        "starting etcd, kube-apiserver, simulated nodes, three clusters, the manager …",
     );
     let stage = Simulated::set(&binary).await?;
     perform(&SIMULATED, stage, &mut terminal, &mut interrupt, start).await
@@ -151,7 +151,7 @@ async fn show(play: &'static Play, stage: &mut impl Stage, terminal: &mut Termin
                     .collect::<Vec<_>>(),
             );
             if status_due <= Instant::now() {
-                terminal.print(&[screen::status_line(&scene, start)]);
+                terminal.print(&screen::status_lines(&scene, start, columns));
                 status_due = Instant::now() + STATUS;
             }
         }

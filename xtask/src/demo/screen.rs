@@ -11,6 +11,8 @@ use super::text::{Line, Tone, clock, gib, paragraph};
 
 /// Below this a volume looks well, from the threshold on it is in danger.
 const WATCHED: Percent = Percent::of(70);
+/// Columns of a time, `12:34`.
+const TIME: usize = 5;
 /// Columns of names; the longest is `reports-1`.
 const NAME: usize = 10;
 /// Columns of roles.
@@ -179,28 +181,45 @@ fn state_tone(state: State) -> Tone {
 /// One item of the news, with its time.
 pub fn news_lines(item: &News, start: Timestamp, columns: usize) -> Vec<Line> {
     let time = item.at.duration_since(start);
-    let label = Line::of(Tone::Faint, format!("{:>5} ", clock(time)))
+    let label = Line::of(Tone::Faint, format!("{:>TIME$} ", clock(time)))
         .plain(item.about.clone())
-        .pad_to(6 + NAME);
+        .pad_to(TIME + 1 + NAME);
     paragraph(label, item.tone, &item.text, columns)
 }
 
-/// All clusters in one line, for output that is not drawn over.
-pub fn status_line(scene: &Scene, start: Timestamp) -> Line {
-    let clusters = scene.clusters.iter().map(|cluster| {
-        let percents = cluster.instances.iter().map(|instance| {
-            let percent = instance.percent();
-            percent.map_or_else(|| "?".to_owned(), |percent| percent.get().to_string())
-        });
-        let state = cluster.told.as_ref().map_or("not seen yet", |told| told.state.as_str());
-        let percents: Vec<String> = percents.collect();
-        format!("{} {} % of {} {state}", cluster.name, percents.join(" "), sizes(cluster))
-    });
+/// All clusters side by side, for output that is not drawn over: a line is broken only between two of them.
+pub fn status_lines(scene: &Scene, start: Timestamp, columns: usize) -> Vec<Line> {
+    const BETWEEN: &str = " | ";
+    let indent = TIME + 1;
+    let room = columns.saturating_sub(indent);
+    let mut texts: Vec<String> = Vec::new();
+    for cluster in &scene.clusters {
+        let text = cluster_text(cluster);
+        match texts.last_mut() {
+            Some(last) if columns_of(&[last, BETWEEN, &text]) <= room => last.extend([BETWEEN, &text]),
+            _ => texts.push(text),
+        }
+    }
     let time: SignedDuration = scene.at.duration_since(start);
-    Line::of(
-        Tone::Faint,
-        format!("{:>5} {}", clock(time), clusters.collect::<Vec<_>>().join(" | ")),
-    )
+    let mut label = Some(format!("{:>TIME$} ", clock(time)));
+    texts
+        .into_iter()
+        .map(|text| Line::of(Tone::Faint, label.take().unwrap_or_else(|| " ".repeat(indent)) + &text))
+        .collect()
+}
+
+fn columns_of(texts: &[&str]) -> usize {
+    texts.iter().map(|text| text.chars().count()).sum()
+}
+
+fn cluster_text(cluster: &Cluster) -> String {
+    let percents = cluster.instances.iter().map(|instance| {
+        let percent = instance.percent();
+        percent.map_or_else(|| "?".to_owned(), |percent| percent.get().to_string())
+    });
+    let state = cluster.told.as_ref().map_or("not seen yet", |told| told.state.as_str());
+    let percents: Vec<String> = percents.collect();
+    format!("{} {} % of {} {state}", cluster.name, percents.join(" "), sizes(cluster))
 }
 
 #[cfg(test)]
@@ -255,10 +274,21 @@ mod tests {
     }
 
     #[test]
-    fn one_line_for_all() {
-        assert_eq!(
-            status_line(&sample::growing(27), sample::at(0)).render(false),
-            " 0:27 orders 95 63 95 % of 10Gi → 15Gi Resizing | reports 88 88 % of 20Gi AtLimit | catalog 41 40 % of 50Gi Balanced"
-        );
+    fn all_clusters_side_by_side() {
+        let lines = status_lines(&sample::growing(27), sample::at(0), 120);
+        insta::assert_snapshot!(page(&lines));
+        let lines = status_lines(&sample::growing(27), sample::at(0), 80);
+        insta::assert_snapshot!(page(&lines));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for columns in [60, 80, 100, 120] {
+            for scene in sample::scenes().iter().chain([&sample::unseen(1)]) {
+                for line in status_lines(scene, sample::at(0), columns) {
+                    assert!(line.width() <= columns, "{columns}: {}", page(&[line]));
+                }
+            }
+        }
     }
 }
