@@ -56,6 +56,8 @@ pub fn test() -> anyhow::Result<()> {
 pub fn lint() -> anyhow::Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // Tests that need the lab are left out of plain `cargo test`, and with it of `--all-targets`.
+    run(cargo().args(["clippy", "--workspace", "--test", "e2e", "--test", "lab", "--", "-D", "warnings"]))?;
     run(cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings"))?;

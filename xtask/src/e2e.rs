@@ -10,10 +10,20 @@ use crate::check::{cargo, run};
 use crate::generated::root;
 
 /// Brings the lab up (`NODES=`), builds the manager, and runs the tests that `FOCUS=`, `SUITE=`, `FAILFAST=1` and `FRESH=1`
-/// choose. The last line is theirs: how many passed, and how many failed.
+/// choose; where they choose nothing, the lab's own tests before them. The last line is theirs: how many passed, and how
+/// many failed.
 pub fn e2e() -> Result<ExitCode> {
     let this = std::env::current_exe().context("find this program")?;
     run(Command::new(this).args(["lab", "up"]))?;
+    let suite = chosen("SUITE");
+    let lab_alone = suite == "lab";
+    let mut promises = Ok(());
+    if lab_alone || (matches!(suite.as_str(), "" | "all") && chosen("FOCUS").is_empty()) {
+        promises = lab_promises();
+        if lab_alone || (promises.is_err() && !chosen("FAILFAST").is_empty()) {
+            return promises.map(|()| ExitCode::SUCCESS);
+        }
+    }
     run(cargo().args(["build", "--package", "cnpg-storage-manager", "--bins"]))?;
     let tests = tests()?;
     let mut command = Command::new(&tests);
@@ -21,7 +31,17 @@ pub fn e2e() -> Result<ExitCode> {
         .current_dir(root())
         .status()
         .with_context(|| format!("start {}", tests.display()))?;
+    promises.context("the lab's own tests, before all others")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn chosen(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_default()
+}
+
+/// What the lab itself promises: one test after the other, because some stop a part of it.
+fn lab_promises() -> Result<()> {
+    run(cargo().args(["test", "--package", "csm-testkit", "--test", "lab", "--", "--test-threads=1"]))
 }
 
 /// What cargo says of a finished build, as far as it matters here.

@@ -22,6 +22,9 @@ pub struct VolumeSettings {
     pub shared_classes: Vec<String>,
 }
 
+/// [`VolumeSettings::default_ceiling_factor`] where nothing sets it (`defaultCeilingFactor` of the manager's settings).
+pub const DEFAULT_CEILING_FACTOR: u32 = 10;
+
 /// Provisioners that make directories of one filesystem: the kubelet reports that filesystem for each of their volumes.
 const DIRECTORY_PROVISIONERS: [&str; 6] = [
     "rancher.io/local-path",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use csm_api::{Expansion, Settings, StoragePolicy, StoragePolicySpec};
 use csm_core::resolve::Resolution;
-use csm_core::world::{ClusterKey, Observation};
+use csm_core::world::{ClusterKey, Observation, VolumeKey};
 use csm_gather::index::{Index, Kind, Sample};
 use csm_gather::views::{ClassView, ClusterView, NodeView, PodObject, PodView};
 use csm_gather::world::{VolumeSettings, world};
@@ -183,6 +183,50 @@ fn settings_are_resolved_anew_when_what_they_rest_on_changes() {
     assert!(!index.take_matches_changed());
     index.remove_policy("db", "prod");
     assert_eq!(*resolved(&mut index), Resolution::NoPolicy);
+}
+
+/// How many samples a forecast gets.
+fn history(index: &mut Index) -> usize {
+    let snapshot = index.snapshot(&key()).expect("a snapshot");
+    snapshot.pvcs.first().expect("the PVC").history.len()
+}
+
+#[test]
+fn a_day_of_samples_outlives_a_change_of_the_settings() {
+    let mut index = index();
+    let windows = StoragePolicySpec {
+        settings: read(json!({"storage": {"request": "10Gi", "limit": "100Gi", "maintenanceWindow": {}}})),
+        ..StoragePolicySpec::default()
+    };
+    let mut policy = StoragePolicy::new("windows", windows);
+    policy.metadata.namespace = Some("db".into());
+    policy.metadata.generation = Some(1);
+    index.put_policy(&policy);
+    assert_eq!(history(&mut index), 0);
+    for minute in 0..600 {
+        sampled(&mut index, sample(5000, minute * 60));
+    }
+    // The last hour in full, and every ten minutes of the nine before.
+    assert_eq!(history(&mut index), 61 + 54);
+    // Another label: what the settings are is not known until somebody asks.
+    index.put_cluster(&key(), Some(cluster(2, &json!({"tier": "prod"}))));
+    sampled(&mut index, sample(5000, 600 * 60));
+    assert_eq!(history(&mut index), 61 + 54);
+    // Settings that cannot be used say nothing about how much is wanted.
+    policy.spec.settings = read(json!({"storage": {"request": "10Gi", "limit": "1Gi", "maintenanceWindow": {}}}));
+    policy.metadata.generation = Some(2);
+    index.put_policy(&policy);
+    assert!(matches!(
+        &*index.snapshot(&key()).expect("a snapshot").resolution,
+        Resolution::Settings(settings) if settings.volumes.of(&VolumeKey::DATA).is_err()
+    ));
+    sampled(&mut index, sample(5000, 601 * 60));
+    assert_eq!(history(&mut index), 61 + 55);
+    // Without windows, an hour is all that a forecast looks at.
+    index.remove_policy("db", "windows");
+    assert!(history(&mut index) > 61);
+    sampled(&mut index, sample(5000, 602 * 60));
+    assert_eq!(history(&mut index), 61);
 }
 
 #[test]

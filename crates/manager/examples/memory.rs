@@ -9,7 +9,7 @@ use csm_api::{PostgresStorage, Settings};
 use csm_core::world::{ClusterKey, Observation};
 use csm_gather::index::{Index, Sample};
 use csm_gather::views::{ClassView, ClusterView, PodObject, PodView};
-use csm_gather::world::{VolumeSettings, world};
+use csm_gather::world::{DEFAULT_CEILING_FACTOR, VolumeSettings, world};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -108,27 +108,32 @@ fn main() -> anyhow::Result<()> {
         }
     }
     step("pods")?;
-    for i in 0..fleet {
-        let key = key(i);
-        let names: Vec<_> = (0..INSTANCES)
-            .flat_map(|k| [format!("{}-{}", key.name, k + 1), format!("{}-{}-wal", key.name, k + 1)])
-            .collect();
-        let samples = names.iter().map(|name| {
-            let observation = Observation {
-                used: Bytes::mib(5000),
-                available: Bytes::mib(5000),
-                capacity: Bytes::gib(10),
-                inodes: None,
-                at: now,
-            };
-            ((&*key.namespace, name.as_str()), Sample { observation, twin: false })
-        });
-        index.put_samples(samples, SignedDuration::from_mins(5));
-    }
+    let round = |index: &mut Index, at: Timestamp, minute: u64| {
+        for i in 0..fleet {
+            let key = key(i);
+            let names = (0..INSTANCES).flat_map(|k| [format!("{}-{}", key.name, k + 1), format!("{}-{}-wal", key.name, k + 1)]);
+            let names: Vec<_> = names.collect();
+            let samples = names.iter().zip(1_u64..).map(|(name, n)| {
+                // Databases grow by some hundred KiB a minute, and by whole blocks.
+                let grown = Bytes::kib(4 * (minute * (20 + n * 11) + (minute * n * 7919) % 97));
+                let used = Bytes::mib(5000).saturating_add(grown);
+                let observation = Observation {
+                    used,
+                    available: Bytes::mib(10_000).saturating_sub(used),
+                    capacity: Bytes::mib(10_000),
+                    inodes: None,
+                    at,
+                };
+                ((&*key.namespace, name.as_str()), Sample { observation, twin: false })
+            });
+            index.put_samples(samples, SignedDuration::from_mins(5));
+        }
+    };
+    round(&mut index, now, 0);
     step("samples")?;
     let settings = VolumeSettings {
         limits: csm_core::world::Limits::default(),
-        default_ceiling_factor: 10,
+        default_ceiling_factor: DEFAULT_CEILING_FACTOR,
         shared_classes: Vec::new(),
     };
     let metrics = Metrics::default();
@@ -158,6 +163,10 @@ fn main() -> anyhow::Result<()> {
         );
     }
     step("settings")?;
+    for minute in 1..=90_u64 {
+        round(&mut index, now + SignedDuration::from_mins(i64::try_from(minute)?), minute);
+    }
+    step("an hour of samples")?;
     println!("{:.0} KiB a cluster", (last - first) / f64::from(clusters) / 1024.0);
     Ok(())
 }

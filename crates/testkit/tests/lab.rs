@@ -1,5 +1,5 @@
-//! What the lab promises to the tests that run on it. They need a running lab: `make lab`, then
-//! `cargo test -p csm-testkit --test lab -- --ignored`.
+//! What the lab promises to the tests that run on it, one test at a time. They need a running lab, so that plain
+//! `cargo test` leaves them out: `make e2e SUITE=lab`, and the whole of `make e2e`, run them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -183,7 +183,6 @@ async fn wait<T>(what: &str, patience: Duration, attempt: impl AsyncFn() -> Resu
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn a_volume_fills_and_grows_online_and_the_audit_log_tells() {
     let room = Room::new("grow").await;
     room.claim("loop", "1Gi").await;
@@ -216,7 +215,6 @@ async fn a_volume_fills_and_grows_online_and_the_audit_log_tells() {
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn an_infeasible_size_is_refused_until_it_is_feasible() {
     let room = Room::new("infeasible").await;
     room.claim("loop", "1Gi").await;
@@ -231,7 +229,6 @@ async fn an_infeasible_size_is_refused_until_it_is_feasible() {
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn an_expansion_hangs_on_the_node_and_goes_on() {
     let room = Room::new("hang").await;
     room.claim("loop", "1Gi").await;
@@ -252,7 +249,6 @@ async fn an_expansion_hangs_on_the_node_and_goes_on() {
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn failures_are_counted_and_retried() {
     let room = Room::new("fail").await;
     room.claim("loop", "1Gi").await;
@@ -279,7 +275,6 @@ async fn failures_are_counted_and_retried() {
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn figures_freeze_while_their_call_hangs() {
     let room = Room::new("stats").await;
     room.claim("loop", "1Gi").await;
@@ -319,7 +314,6 @@ async fn figures_freeze_while_their_call_hangs() {
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn a_host_directory_reports_the_nodes_disk_and_a_fixed_class_does_not_grow() {
     let room = Room::new("hostdir").await;
     room.claim("hostdir", "1Gi").await;
@@ -351,7 +345,6 @@ async fn a_host_directory_reports_the_nodes_disk_and_a_fixed_class_does_not_grow
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn a_volume_follows_its_pod_to_the_other_node_and_a_node_can_be_silenced() {
     let mut room = Room::new("nodes").await;
     room.lab.ensure_nodes(2).await.unwrap();
@@ -415,7 +408,6 @@ async fn a_volume_follows_its_pod_to_the_other_node_and_a_node_can_be_silenced()
 }
 
 #[tokio::test]
-#[ignore = "needs the lab: make lab"]
 async fn an_image_of_our_own_runs_and_diagnostics_are_collected() {
     let room = Room::new("image").await;
     room.lab

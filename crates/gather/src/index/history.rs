@@ -14,6 +14,17 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// What is older than an hour is kept at this distance: 120 samples in 24 hours are all that a forecast takes.
 const APART: SignedDuration = SignedDuration::from_mins(10);
 
+/// How much is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    /// The last hour.
+    Hour,
+    /// The last hour, and the last day thinly.
+    Day,
+    /// A day if it was a day, else an hour.
+    AsBefore,
+}
+
 /// The last hour in full; the last day thinly, for volumes whose growth waits for windows.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -22,8 +33,8 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Adds figures; `windowed`: the day is wanted.
-    pub fn push(&mut self, figures: &Observation, windowed: bool) {
+    /// Adds figures, and drops what is older than `span`.
+    pub fn push(&mut self, figures: &Observation, span: Span) {
         let sample = Sample {
             at: figures.at,
             used: figures.used,
@@ -31,11 +42,15 @@ impl History {
         let ago = |time| sample.at.saturating_sub(time).unwrap_or(Timestamp::MIN);
         self.hour.push(sample);
         self.hour.drop_before(ago(HOUR));
-        if !windowed {
-            self.day = None;
-            return;
-        }
-        let day = self.day.get_or_insert_default();
+        let day = match (span, &mut self.day) {
+            (Span::Hour, day) => {
+                *day = None;
+                return;
+            }
+            (Span::AsBefore, None) => return,
+            (Span::AsBefore, Some(day)) => day,
+            (Span::Day, day) => day.get_or_insert_default(),
+        };
         if day.newest_at().is_none_or(|newest| newest <= ago(APART)) {
             day.push(sample);
         }
@@ -69,9 +84,9 @@ mod tests {
                 inodes: None,
                 at: start + SignedDuration::from_mins(i64::try_from(minute).unwrap()),
             };
-            history.push(&figures, true);
+            history.push(&figures, Span::Day);
             // Figures that a kubelet gives twice count once.
-            history.push(&figures, true);
+            history.push(&figures, Span::Day);
         }
         let samples = history.samples();
         let age = |minutes: i64| start + SignedDuration::from_mins(2999 - minutes);
@@ -79,16 +94,18 @@ mod tests {
         assert_eq!(samples.iter().filter(|s| s.at >= age(60)).count(), 61);
         assert_eq!(samples.iter().filter(|s| s.at < age(60)).count(), 138);
         assert!(samples.iter().all(|s| s.at >= age(24 * 60)));
-        history.push(
-            &Observation {
-                used: Bytes::ZERO,
-                available: Bytes::ZERO,
-                capacity: Bytes::ZERO,
-                inodes: None,
-                at: age(-1),
-            },
-            false,
-        );
+        let later = |minutes: i64| Observation {
+            used: Bytes::ZERO,
+            available: Bytes::ZERO,
+            capacity: Bytes::ZERO,
+            inodes: None,
+            at: age(-minutes),
+        };
+        history.push(&later(1), Span::AsBefore);
+        assert!(history.samples().len() > 190);
+        history.push(&later(2), Span::Hour);
+        assert_eq!(history.samples().len(), 61);
+        history.push(&later(3), Span::AsBefore);
         assert_eq!(history.samples().len(), 61);
     }
 }

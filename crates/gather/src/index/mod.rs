@@ -23,6 +23,7 @@ use kube::ResourceExt;
 pub use self::names::{Kind, ObjectName};
 pub use self::samples::Figures;
 
+use self::history::Span;
 use self::kept::{Claim, Instance, Record};
 use crate::compact::{Packed, SmallMap, Strings};
 use crate::views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
@@ -69,11 +70,18 @@ struct Slot {
 }
 
 impl Slot {
-    /// Whether planned growth of a PVC waits for maintenance windows.
-    fn waits_for_windows(&self, claim: &Claim) -> bool {
-        match self.resolution.as_deref() {
-            Some(Resolution::Settings(settings)) => settings.volumes.of(&claim.volume).is_ok_and(|rules| rules.window.is_some()),
-            Some(Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_)) | None => false,
+    /// How much of a PVC's history a forecast may want: a day, where planned growth waits for maintenance windows. Where
+    /// the settings are not known, or wrong, it stays as it is: what is dropped takes a day to come back.
+    fn span(&self, claim: &Claim) -> Span {
+        let rules = match self.resolution.as_deref() {
+            Some(Resolution::Settings(settings)) => settings.volumes.of(&claim.volume),
+            Some(Resolution::NoPolicy) => return Span::Hour,
+            Some(Resolution::Conflict(_) | Resolution::Invalid(_)) | None => return Span::AsBefore,
+        };
+        match rules {
+            Ok(rules) if rules.window.is_some() => Span::Day,
+            Ok(_) => Span::Hour,
+            Err(_) => Span::AsBefore,
         }
     }
 

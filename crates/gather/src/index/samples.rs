@@ -46,10 +46,10 @@ impl Index {
                         || sample.observation.at.duration_since(before.observation.at) > stale_after
                 }
             };
-            let windowed = slot.waits_for_windows(claim);
+            let span = slot.span(claim);
             if let Some(claim) = self.slots.get_mut(&key).and_then(|slot| slot.pvcs.get_mut(name)) {
                 claim.sample = Some(sample);
-                claim.history.push(&sample.observation, windowed);
+                claim.history.push(&sample.observation, span);
             }
             if crossed || followed {
                 wake.insert(key);

@@ -34,12 +34,10 @@ use self::figures::Figures;
 use self::objects::Objects;
 use crate::index::{Index, Sample, Snapshot};
 use crate::views::{ClassView, ClusterView, PodView, PvcView, cluster_key, namespace_labels};
-use crate::world::{VolumeSettings, world};
+use crate::world::{DEFAULT_CEILING_FACTOR, VolumeSettings, world};
 
 /// Where an object without a namespace lives.
 const DEFAULT_NAMESPACE: &str = "default";
-/// As the manager ships (`defaultCeilingFactor`).
-const DEFAULT_CEILING_FACTOR: u32 = 10;
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
 
 use crate::kubelet::KubeletSettings;
-use csm_gather::world::VolumeSettings;
+use csm_gather::world::{DEFAULT_CEILING_FACTOR, VolumeSettings};
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
@@ -171,7 +171,10 @@ impl Settings {
             defaults,
             volumes: VolumeSettings {
                 limits,
-                default_ceiling_factor: args.default_ceiling_factor.or(default_ceiling_factor).unwrap_or(10),
+                default_ceiling_factor: args
+                    .default_ceiling_factor
+                    .or(default_ceiling_factor)
+                    .unwrap_or(DEFAULT_CEILING_FACTOR),
                 shared_classes: storage_classes
                     .into_iter()
                     .filter(|(_, class)| class.shared_filesystem)
