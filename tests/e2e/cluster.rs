@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::stage::Stage;
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// PostgreSQL's container.
 const CONTAINER: &str = "postgres";

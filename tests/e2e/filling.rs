@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, rows_sql};
 use crate::stage::SOON;
 use crate::timeline::{Timeline, seconds};
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 const MIB: u64 = 1 << 20;
 /// A row takes a page.

@@ -16,7 +16,7 @@ use crate::filling::Breach;
 use crate::stage::GROWTH;
 use crate::timeline::{Member, Timeline};
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 use csm_tests::journal::Seen;
 
 /// How often `df` is asked of a pod whose PVC was patched.

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::growth::filesystem_of;
 use crate::stage::Stage;
 use crate::volume::Volume;
-use crate::wait::until_it;
+use csm_testkit::wait::until_it;
 use csm_tests::journal::Seen;
 
 /// Live figures are written into a status at most once a minute.

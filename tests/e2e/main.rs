@@ -16,7 +16,6 @@ mod stage;
 mod stamps;
 mod timeline;
 mod volume;
-mod wait;
 mod window;
 
 use std::process::ExitCode;

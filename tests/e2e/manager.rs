@@ -2,17 +2,16 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use csm_testkit::lab::Lab;
-use csm_testkit::manifest;
+use csm_testkit::lab::shipped::{self, NAME, START};
 use csm_tests::manager::NAMESPACE;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
 use kube::{Client, ResourceExt as _};
@@ -22,14 +21,10 @@ use tokio::task::JoinHandle;
 
 use crate::invariants::is;
 use crate::metrics::Metrics;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
-/// The name of the Deployment, its container's program, and its label's value.
-const NAME: &str = "cnpg-storage-manager";
 /// How the manager calls itself at the API server.
 pub const USER: &str = "system:serviceaccount:cnpg-storage-manager:cnpg-storage-manager";
-/// An image is imported, a pod started, a lease taken over from a run that was cut off (15 s).
-const START: Duration = Duration::from_mins(2);
 
 /// One line of its log.
 #[derive(Clone, Debug)]
@@ -59,23 +54,17 @@ impl Manager {
     /// Makes an image of `binary`, applies the manifests that ship, and waits until the new pod leads. Everything that it
     /// logs goes into the file `log` too.
     pub async fn deploy(lab: &Lab, client: &Client, binary: &Path, log: &Path) -> Result<Self> {
-        let image = image_name(binary)?;
-        lab.load_own_image(binary, &image).await.context("load the manager's image")?;
-        let deploy = csm_tests::root().join("deploy");
-        let mut objects = Vec::new();
-        for file in crds(&deploy)?
-            .into_iter()
-            .chain([deploy.join("rbac.yaml"), deploy.join("manager.yaml")])
-        {
-            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            objects.extend(manifest::documents(&text).with_context(|| file.display().to_string())?);
-        }
-        for object in &mut objects {
-            adapt(object, &image, &lab.status().nodes.first().context("the lab has no node")?.name)?;
-        }
+        let node = &lab.status().nodes.first().context("the lab has no node")?.name;
         let log = File::create(log).with_context(|| format!("create {}", log.display()))?;
         let begin = Timestamp::now();
-        manifest::apply(client, objects, NAMESPACE).await?;
+        let adapt = |deployment: &mut Value| {
+            let template = &mut deployment["spec"]["template"];
+            // A new annotation makes a new pod, so that each run begins with one.
+            template["metadata"]["annotations"]["csm-e2e/run"] = begin.to_string().into();
+            // Tests stop the other node's kubelet.
+            template["spec"]["nodeSelector"]["kubernetes.io/hostname"] = node.as_str().into();
+        };
+        shipped::deploy(lab, client, binary, &csm_tests::root().join("deploy"), adapt).await?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let follower = tokio::spawn(follow(client.clone(), begin, lines.clone(), log));
         let manager = Self {
@@ -83,22 +72,14 @@ impl Manager {
             lines,
             follower,
         };
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-        let rolled_out = within(START, "the manager's Deployment is rolled out", async || {
-            let deployment = deployments.get(NAME).await?;
-            let (generation, status) = (deployment.metadata.generation, deployment.status.unwrap_or_default());
-            let all = [status.replicas, status.updated_replicas, status.ready_replicas];
-            Ok((status.observed_generation == generation && all == [Some(1); 3]).then_some(()))
-        });
-        rolled_out.await.with_context(|| manager.tail(20))?;
+        shipped::rolled_out(client).await.with_context(|| manager.tail(20))?;
         manager.leads().await?;
         Ok(manager)
     }
 
     /// Takes the Deployment away; kinds, permissions and the record of what happened stay.
     pub async fn remove(self) -> Result<()> {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
-        deployments.delete(NAME, &DeleteParams::foreground()).await?;
+        shipped::deployments(&self.client).delete(NAME, &DeleteParams::foreground()).await?;
         within(START, "the manager is gone", async || {
             Ok(self.pods().await?.is_empty().then_some(()))
         })
@@ -159,46 +140,6 @@ impl Manager {
         let texts: Vec<&str> = lines.iter().rev().take(count).map(|line| line.text.as_str()).collect();
         texts.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
-}
-
-/// A name that changes with the binary.
-fn image_name(binary: &Path) -> Result<String> {
-    let meta = std::fs::metadata(binary).with_context(|| format!("{}: build it first", binary.display()))?;
-    let made = meta.modified()?.duration_since(UNIX_EPOCH)?.as_millis();
-    Ok(format!("localhost/{NAME}:{made:x}-{:x}", meta.len()))
-}
-
-fn crds(deploy: &Path) -> Result<Vec<PathBuf>> {
-    let folder = deploy.join("crds");
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-        files.push(entry?.path());
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// All that differs from what ships: the image, the interval, and the node. A new annotation makes a new pod, so that each
-/// run begins with one.
-fn adapt(object: &mut Value, image: &str, node: &str) -> Result<()> {
-    if object["kind"] == "Deployment" {
-        let template = &mut object["spec"]["template"];
-        template["metadata"]["annotations"]["csm-e2e/run"] = Timestamp::now().to_string().into();
-        // Tests stop the other node's kubelet.
-        template["spec"]["nodeSelector"]["kubernetes.io/hostname"] = node.into();
-        let container = &mut template["spec"]["containers"][0];
-        container["image"] = image.into();
-        container["imagePullPolicy"] = "IfNotPresent".into();
-    }
-    if object["kind"] == "ConfigMap" {
-        let settings = object["data"]["settings.yaml"]
-            .as_str()
-            .context("manager.yaml has no settings.yaml")?;
-        let faster = settings.replace("metricsInterval: 30s", "metricsInterval: 5s");
-        ensure!(faster != settings, "manager.yaml no longer says `metricsInterval: 30s`");
-        object["data"]["settings.yaml"] = faster.into();
-    }
-    Ok(())
 }
 
 async fn pods(client: &Client) -> Result<Vec<Pod>> {

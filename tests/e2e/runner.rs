@@ -22,8 +22,8 @@ use crate::manager::Manager;
 use crate::report::{Outcome, Run, TestReport};
 use crate::stage::{MARK, Stage};
 use crate::stamps::{self, Stamps};
-use crate::wait::within;
 use crate::{invariants, permissions};
+use csm_testkit::wait::within;
 
 /// A suite ends by itself after this time, and all of them together after the other.
 const SUITE: Duration = Duration::from_mins(40);

@@ -23,7 +23,7 @@ use crate::manager::{Manager, USER};
 use crate::metrics::Metrics;
 use crate::timeline::Timeline;
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 use csm_tests::journal::Journal;
 
 /// The label of all that these tests make; what an earlier run left is found by it.

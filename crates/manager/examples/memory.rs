@@ -115,7 +115,7 @@ fn main() -> anyhow::Result<()> {
             let names: Vec<_> = names.collect();
             let samples = names.iter().zip(1_u64..).map(|(name, n)| {
                 // Databases grow by some hundred KiB a minute, and by whole blocks.
-                let grown = Bytes::kib(4 * (minute * (20 + n * 11) + (minute * n * 7919) % 97));
+                let grown = Bytes::new(4096 * (minute * (20 + n * 11) + (minute * n * 7919) % 97));
                 let used = Bytes::mib(5000).saturating_add(grown);
                 let observation = Observation {
                     used,

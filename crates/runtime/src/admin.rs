@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::readiness::Readiness;
+use crate::scrape::{Scrape, accepts_gzip};
 
 struct Shared {
     registry: Registry,
+    scrapes: Semaphore,
     readiness: Readiness,
     healthy: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
@@ -42,6 +45,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let shared = Arc::new(Shared {
         registry,
+        scrapes: Semaphore::new(1),
         readiness,
         healthy: Box::new(healthy),
     });
@@ -53,20 +57,29 @@ pub async fn serve(
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &shared.registry) {
-        Ok(()) => (
-            StatusCode::OK,
-            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-            text,
-        ),
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-            format!("cannot encode the metrics: {error}\n"),
-        ),
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    // One at a time, whoever asks: each holds its text, and asks for every object.
+    let Ok(_turn) = shared.scrapes.acquire().await else {
+        return cannot_encode("the server is stopping");
+    };
+    let encoded = tokio::task::spawn_blocking({
+        let shared = shared.clone();
+        move || Scrape::of(&shared.registry)
+    });
+    match encoded.await {
+        Ok(Ok(scrape)) => {
+            let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
+            scrape.respond(accepts_gzip(accepted.filter_map(|value| value.to_str().ok())))
+        }
+        Ok(Err(error)) => cannot_encode(&error.to_string()),
+        Err(error) => cannot_encode(&error.to_string()),
     }
+}
+
+fn cannot_encode(why: &str) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    let text = format!("cannot encode the metrics: {why}\n");
+    (StatusCode::INTERNAL_SERVER_ERROR, content_type, text).into_response()
 }
 
 async fn healthz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {

@@ -14,5 +14,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod watch;
 
+mod scrape;
+
 pub use error::{Failure, FailureClass};
 pub use lease::{Identity, LeaderGuard, LeaseLost, LeaseTimes};

@@ -19,3 +19,4 @@ pub mod resizer;
 pub mod retry;
 pub mod scenario;
 pub mod tools;
+pub mod wait;

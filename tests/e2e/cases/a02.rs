@@ -14,7 +14,7 @@ use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::Stage;
 use crate::volume::Volume;
-use crate::wait::until_it;
+use csm_testkit::wait::until_it;
 
 /// A standby gives WAL back at its next restart point.
 const GIVEN_BACK: Duration = Duration::from_mins(3);

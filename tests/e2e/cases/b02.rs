@@ -11,7 +11,7 @@ use crate::growth::filesystem_of;
 use crate::invariants::{self, Expect};
 use crate::stage::{GROWTH, Stage};
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// The Cluster asks for 1 GiB, the policy for 1.5 GiB.
 pub async fn floor(stage: Arc<Stage>) -> Result<()> {

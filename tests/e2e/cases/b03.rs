@@ -11,7 +11,7 @@ use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::{GROWTH, Stage};
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// No growth of this model is smaller than 5 %: three reach the limit.
 const GROWTHS: usize = 3;

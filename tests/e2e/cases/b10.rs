@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::{SOON, Stage};
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// The call of the driver does not return until the fault is cleared.
 fn hang(stage: &Stage, rpc: Rpc) -> Fault {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::invariants::{self, Expect};
 use crate::stage::{SOON, Stage};
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// One cluster comes, gets a replica, is no longer selected, is selected again, and goes; another one stays as it is.
 pub async fn come_and_go(stage: Arc<Stage>) -> Result<()> {

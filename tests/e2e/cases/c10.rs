@@ -16,7 +16,7 @@ use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::Stage;
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// Figures count for five minutes; with room for the look that finds them too old.
 const STALE: Duration = Duration::from_secs(380);

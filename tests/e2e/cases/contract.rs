@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::stage::{SOON, Stage};
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// Two volumes of 1 GiB on the first node, one of a class that does not expand.
 pub async fn like_the_simulated_world(stage: Arc<Stage>) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::filling::{Breach, percent};
 use crate::invariants::{self, Expect, is};
 use crate::stage::{SOON, Stage};
 use crate::volume::Volume;
-use crate::wait::within;
+use csm_testkit::wait::within;
 
 /// C03: the storage class does not allow expansion.
 pub async fn class_without_expansion(stage: Arc<Stage>) -> Result<()> {

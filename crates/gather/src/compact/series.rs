@@ -2,7 +2,7 @@ use csm_core::world::Sample;
 use csm_units::Bytes;
 use jiff::Timestamp;
 
-/// Samples of one PVC in the order of their times, in about three bytes each.
+/// Samples of one PVC in the order of their times, in about four bytes each.
 ///
 /// A sample is the difference to the one before it: seconds, and bytes in blocks of 4 KiB where both are whole blocks, as
 /// filesystems count them. Times are in whole seconds, as a kubelet gives them.
@@ -24,6 +24,10 @@ struct Point {
 
 /// Filesystems count their space in these.
 const BLOCK: u64 = 4096;
+/// Bytes that may lie unused, before and behind: an hour of samples takes about 250, and doubling would waste as many.
+const SLACK: usize = 32;
+/// Bytes of a sample that is larger than most.
+const LARGE: usize = 8;
 
 impl Series {
     /// Adds a sample. One that is not newer than the newest is none.
@@ -45,6 +49,9 @@ impl Series {
         let difference = if whole { difference / i128::from(BLOCK) } else { difference };
         // The lowest bit tells the unit, the next one the sign.
         let magnitude = difference.unsigned_abs() << 2 | u128::from(difference < 0) << 1 | u128::from(!whole);
+        if self.deltas.capacity().saturating_sub(self.deltas.len()) < LARGE {
+            self.deltas.reserve_exact(SLACK);
+        }
         put(&mut self.deltas, u128::from(seconds));
         put(&mut self.deltas, magnitude);
         self.newest = Some(point);
@@ -59,8 +66,9 @@ impl Series {
                 None => *self = Self::default(),
             }
         }
-        if self.start > self.deltas.len() / 2 {
+        if self.start > SLACK {
             self.deltas.drain(..self.start);
+            self.deltas.shrink_to(self.deltas.len() + SLACK);
             self.start = 0;
         }
     }
@@ -186,7 +194,8 @@ mod tests {
             series.drop_before(Timestamp::from_second((minute - 60) * 60).unwrap());
         }
         assert_eq!(series.iter().count(), 61);
-        assert!(series.deltas.len() <= 2 * 61 * 4, "{} bytes", series.deltas.len());
+        let (bytes, room) = (series.deltas.len() - series.start, series.deltas.capacity());
+        assert!(bytes <= 61 * 4 && room <= bytes + 2 * SLACK, "{bytes} bytes in {room}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod host;
 pub mod images;
 pub mod layout;
 pub mod protocol;
+pub mod shipped;
 pub mod supervisor;
 mod up;
 mod usage;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use csm_api::Reason;
 use csm_testkit::lab::Lab;
 use csm_testkit::manifest;
@@ -86,27 +86,6 @@ spec:
 
 /// The label of what we make on the lab; what a killed run left is found by it.
 const MARK: &str = "csm-demo";
-/// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// What is waited for, and how long.
-struct Patience(&'static str, Duration);
-
-/// Looks again and again until `look` gives something.
-async fn within<T>(patience: Patience, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    let Patience(what, longest) = patience;
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look().await.with_context(|| format!("while waiting: {what}"))? {
-            return Ok(found);
-        }
-        if begin.elapsed() > longest {
-            bail!("not within {} s: {what}", longest.as_secs());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// Runs it.
 pub async fn run() -> Result<ExitCode> {
     let mut terminal = Terminal::detect();

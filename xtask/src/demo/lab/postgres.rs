@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use csm_testkit::lab::{Df, Lab};
+use csm_testkit::wait::within;
 use csm_units::Bytes;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
-use super::{Patience, within};
 use crate::demo::story::Part;
 
 /// PostgreSQL's container.
@@ -58,7 +58,7 @@ pub async fn create(lab: &Lab, client: &Client, namespace: &str, part: &Part) ->
 /// Waits until CloudNativePG calls it healthy, with all instances.
 pub async fn healthy(client: &Client, namespace: &str, part: &Part) -> Result<()> {
     let api = clusters(client, namespace);
-    within(Patience("the clusters are healthy", HEALTHY), async || {
+    within(HEALTHY, "the clusters are healthy", async || {
         let status = &api.get(part.name).await?.data["status"];
         let healthy = status["phase"] == "Cluster in healthy state" && status["readyInstances"] == part.instances;
         Ok(healthy.then_some(()))
