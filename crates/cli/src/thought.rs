@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use csm_api::{PostgresStorageStatus, Reason, Settings};
 use csm_core::plan::{CeilingSource, Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Resolution};
-use csm_core::world::{ClusterKey, Limits, Member, Observation, World};
+use csm_core::world::{ClusterKey, Member, Observation, World};
 use csm_gather::index::{Index, PvcNow, Sample, Snapshot};
 use csm_gather::offline::Subject;
 use csm_gather::views::{ClassView, ClusterView, PodView, cluster_key, namespace_labels};
@@ -84,9 +84,9 @@ impl Thought {
 /// The manager's own settings cannot be seen from here: these are as it ships.
 fn shipped() -> VolumeSettings {
     VolumeSettings {
-        limits: Limits::default(),
+        // What it comes to stands in the status.
         default_ceiling_factor: 0,
-        shared_classes: Vec::new(),
+        ..VolumeSettings::default()
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{EventType, Phase, StorageEvent};
-use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation, Volume, VolumeKey, World};
+use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation, ProviderLimit, Volume, VolumeKey, World};
 use csm_units::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{PvcNow, Snapshot, is_done};
 use crate::views::{ClassView, started_at, volume_of};
@@ -20,10 +20,29 @@ pub struct VolumeSettings {
     pub default_ceiling_factor: u32,
     /// Storage classes that are said to put many volumes on one filesystem.
     pub shared_classes: Vec<String>,
+    /// How often provisioners let one volume be changed.
+    pub provider_limits: BTreeMap<String, ProviderLimit>,
+    /// The same by storage class; it wins over the provisioner's.
+    pub class_limits: BTreeMap<String, ProviderLimit>,
 }
 
-/// [`VolumeSettings::default_ceiling_factor`] where nothing sets it (`defaultCeilingFactor` of the manager's settings).
-pub const DEFAULT_CEILING_FACTOR: u32 = 10;
+/// As the manager ships.
+impl Default for VolumeSettings {
+    fn default() -> Self {
+        // Four modifications of a volume in 24 hours, rolling (Amazon EBS User Guide, Elastic Volumes, since January 2026).
+        let ebs = ProviderLimit {
+            max_actions: 4,
+            period: SignedDuration::from_hours(24),
+        };
+        Self {
+            limits: Limits::default(),
+            default_ceiling_factor: 10,
+            shared_classes: Vec::new(),
+            provider_limits: BTreeMap::from([("ebs.csi.aws.com".to_owned(), ebs)]),
+            class_limits: BTreeMap::new(),
+        }
+    }
+}
 
 /// Provisioners that make directories of one filesystem: the kubelet reports that filesystem for each of their volumes.
 const DIRECTORY_PROVISIONERS: [&str; 6] = [
@@ -113,7 +132,11 @@ pub(crate) fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &Vol
     Class {
         name: name.clone(),
         expandable: view.is_some_and(|v| v.expandable),
-        provider_limit: None,
+        provider_limit: settings
+            .class_limits
+            .get(&**name)
+            .or_else(|| settings.provider_limits.get(&*view?.provisioner))
+            .copied(),
         shared_filesystem: directory || settings.shared_classes.iter().any(|c| **c == **name),
     }
 }

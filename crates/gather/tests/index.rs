@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use csm_api::{Expansion, Settings, StoragePolicy, StoragePolicySpec};
 use csm_core::resolve::Resolution;
-use csm_core::world::{ClusterKey, Observation, VolumeKey};
+use csm_core::world::{ClusterKey, Observation, ProviderLimit, VolumeKey, World};
 use csm_gather::index::{Index, Kind, Sample};
 use csm_gather::views::{ClassView, ClusterView, NodeView, PodObject, PodView};
 use csm_gather::world::{VolumeSettings, world};
@@ -262,7 +262,7 @@ fn the_world_says_what_the_objects_say() {
     let mut index = index();
     sampled(&mut index, sample(5000, 0));
     index.put_pod("db", "my-pg-1", pod(2, false));
-    let world = world(&index.snapshot(&key()).expect("a snapshot"), &settings());
+    let world = world_of(&mut index);
     let volume = world.volumes.first().expect("a volume");
     assert_eq!(
         volume.fallback_ceiling,
@@ -276,12 +276,35 @@ fn the_world_says_what_the_objects_say() {
     );
     assert!(member.bound && !member.block && !member.pod_running && member.class.expandable);
     assert_eq!(world.cluster.primary.as_deref(), Some("my-pg-1"));
+    let limit = |world: &World| {
+        let member = world.volumes.first().and_then(|volume| volume.members.first());
+        member.and_then(|m| m.class.provider_limit).map(|limit| limit.max_actions)
+    };
+    assert_eq!(limit(&world), Some(2), "its provisioner's");
+    let slow = ClassView {
+        provisioner: Arc::from("csi.example.com"),
+        expandable: true,
+    };
+    index.put_class("slow", Some(slow));
+    let mut other = pvc("u2", 9, "10Gi", "10Gi");
+    other.spec.get_or_insert_default().storage_class_name = Some("slow".into());
+    index.put_pvc(&other, at(1));
+    let world = world_of(&mut index);
+    assert_eq!(limit(&world), Some(1), "its class's own");
+}
+
+fn world_of(index: &mut Index) -> World {
+    world(&index.snapshot(&key()).expect("a snapshot"), &settings())
 }
 
 fn settings() -> VolumeSettings {
+    let limit = |max_actions| ProviderLimit {
+        max_actions,
+        period: SignedDuration::from_hours(6),
+    };
     VolumeSettings {
-        limits: csm_core::world::Limits::default(),
-        default_ceiling_factor: 10,
-        shared_classes: Vec::new(),
+        provider_limits: [("csi.example.com".to_owned(), limit(2))].into(),
+        class_limits: [("slow".to_owned(), limit(1))].into(),
+        ..VolumeSettings::default()
     }
 }

@@ -9,7 +9,7 @@ use csm_api::{PostgresStorage, Settings};
 use csm_core::world::{ClusterKey, Observation};
 use csm_gather::index::{Index, Sample};
 use csm_gather::views::{ClassView, ClusterView, PodObject, PodView};
-use csm_gather::world::{DEFAULT_CEILING_FACTOR, VolumeSettings, world};
+use csm_gather::world::{VolumeSettings, world};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -131,11 +131,7 @@ fn main() -> anyhow::Result<()> {
     };
     round(&mut index, now, 0);
     step("samples")?;
-    let settings = VolumeSettings {
-        limits: csm_core::world::Limits::default(),
-        default_ceiling_factor: DEFAULT_CEILING_FACTOR,
-        shared_classes: Vec::new(),
-    };
+    let settings = VolumeSettings::default();
     let metrics = Metrics::default();
     for i in 0..fleet {
         let key = key(i);

@@ -2,7 +2,8 @@
 
 use csm_api::{ConditionStatus, Phase, Reason, State, Verdict, VolumeSizing};
 use csm_testkit::controlplane::AuditMark;
-use csm_testkit::scenario::FIXED;
+use csm_testkit::scenario::{EXPANDABLE, FIXED};
+use csm_tests::manager::Manager;
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -55,6 +56,48 @@ async fn a_dry_run_decides_and_changes_nothing() -> anyhow::Result<()> {
     assert!(
         !annotations.keys().any(|name| name.starts_with("storage.cnpg.supporttools.io/")),
         "{annotations:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_provisioner_that_allows_one_change_a_day_gets_one() -> anyhow::Result<()> {
+    let stage = Stage::new("provider").await?;
+    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    let emergency = json!({"criticalThreshold": 90});
+    let storage = json!({"request": "10Gi", "limit": "100Gi", "emergencyGrow": emergency});
+    stage.policy("default", json!({"storage": storage})).await?;
+    let settings = stage.sim.plane().state_dir().join("provider-settings.yaml");
+    std::fs::write(
+        &settings,
+        format!("storageClasses: {{{EXPANDABLE}: {{maxActions: 1, period: 24h}}}}\n"),
+    )?;
+    let settings = settings.to_string_lossy();
+    let _manager = Manager::start(&stage.sim, &[&stage.namespace], &["--config", &settings]).await?;
+    orders.fill("orders-1", 0.85)?;
+    let event = stage
+        .event("orders", "the volume has grown once", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    // Not even an emergency asks again: the provisioner would refuse it, and hold the volume for hours.
+    orders.fill("orders-1", 0.93)?;
+    let data = held(&stage, Reason::ProviderLimit).await?;
+    let begun = event
+        .status
+        .and_then(|s| s.start_time)
+        .map(|t| t.0 + SignedDuration::from_hours(24));
+    assert_eq!(data.next_action_at.map(|t| t.0), begun);
+    assert!(
+        data.last_decision.message.contains("1 time in 24 h"),
+        "{}",
+        data.last_decision.message
+    );
+    assert_eq!(stage.events("orders").await?.len(), 1);
+    assert!(
+        stage
+            .notes("orders")
+            .await?
+            .iter()
+            .any(|(reason, _)| reason == "AutoResizeRateLimited")
     );
     Ok(())
 }

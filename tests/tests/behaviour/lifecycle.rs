@@ -220,6 +220,15 @@ fn bad_settings_stop_the_start_with_the_line() -> anyhow::Result<()> {
         ("logFormat: xml\n", vec!["logFormat", "json or text"]),
         ("retention: {storageEvents: 2h}\n", vec!["retention.storageEvents", "at least 24h"]),
         (
+            "providerLimits: {ebs.csi.aws.com: {maxActions: 0, period: 24h}}\n",
+            vec!["providerLimits.ebs.csi.aws.com", "at least 1", "{maxActions: 4, period: 24h}"],
+        ),
+        ("storageClasses: {fast: {maxActions: 4}}\n", vec!["storageClasses.fast", "both"]),
+        (
+            "providerLimits: {slow.example.com: {maxActions: 1, period: 40d}}\n",
+            vec!["providerLimits.slow.example.com.period", "retention.storageEvents"],
+        ),
+        (
             "defaults: {thresholds: {warning: 99, critical: 20}}\n",
             vec!["defaults.", "warning", "critical"],
         ),

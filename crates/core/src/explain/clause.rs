@@ -264,7 +264,7 @@ fn provider(pvc: &str, limit: &ProviderLimit, at: Option<Timestamp>) -> String {
     let ProviderLimit { max_actions, period } = limit;
     let goes_on = at.map_or_else(String::new, |at| format!("; it goes on at {at}"));
     format!(
-        "its storage provider lets a volume be changed {} in {}, and PVC {pvc} was (providerLimits of the manager){goes_on}",
+        "its storage provider lets a volume be changed {} in {}, and PVC {pvc} was (providerLimits, or the storage class, in the settings of the manager){goes_on}",
         count(*max_actions, "time", "times"),
         span(*period)
     )

@@ -129,7 +129,7 @@ fn subject(source: &Source<'_>, at: Cursor<'_>, cluster: &scenario::Cluster, ind
     let settings = VolumeSettings {
         limits,
         default_ceiling_factor: 0,
-        shared_classes: Vec::new(),
+        ..VolumeSettings::default()
     };
     let mut world = world(&snapshot, &settings);
     world.volumes = volumes;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Role, StoragePolicy};
 use csm_core::resolve::{Identity, Origin, OriginKind, Policy, Resolution};
 use csm_core::validate::{self, Problem, VolumeFacts, Warning, WarningKind};
-use csm_core::world::{Class, ClusterKey, Limits, VolumeKey};
+use csm_core::world::{Class, ClusterKey, VolumeKey};
 use jiff::Timestamp;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
@@ -349,11 +349,7 @@ fn class_of(cluster: &csm_cnpg::Cluster, key: &VolumeKey, classes: &[StorageClas
     };
     let name = storage?.storage_class.as_deref()?;
     let class = classes.iter().find(|c| c.name_any() == name)?;
-    let settings = VolumeSettings {
-        limits: Limits::default(),
-        default_ceiling_factor: 0,
-        shared_classes: Vec::new(),
-    };
+    let settings = VolumeSettings::default();
     Some(crate::world::class_of(&name.into(), Some(&ClassView::of(class)), &settings))
 }
 

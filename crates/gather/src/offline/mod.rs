@@ -20,7 +20,7 @@ use std::sync::Arc;
 use csm_api::Settings;
 use csm_core::resolve::Resolution;
 use csm_core::validate::Problem;
-use csm_core::world::{ClusterKey, Limits, Member, VolumeKey, World};
+use csm_core::world::{ClusterKey, Member, VolumeKey, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -34,7 +34,7 @@ use self::figures::Figures;
 use self::objects::Objects;
 use crate::index::{Index, Sample, Snapshot};
 use crate::views::{ClassView, ClusterView, PodView, PvcView, cluster_key, namespace_labels};
-use crate::world::{DEFAULT_CEILING_FACTOR, VolumeSettings, world};
+use crate::world::{VolumeSettings, world};
 
 /// Where an object without a namespace lives.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -196,11 +196,7 @@ fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Times
         );
     }
 
-    let settings = VolumeSettings {
-        limits: Limits::default(),
-        default_ceiling_factor: DEFAULT_CEILING_FACTOR,
-        shared_classes: Vec::new(),
-    };
+    let settings = VolumeSettings::default();
     let mut subjects = Vec::new();
     for (key, object) in clusters {
         let Some(snapshot) = index.snapshot(&key) else { continue };

@@ -17,7 +17,7 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
     }
     let reason = match decision.reason {
         Reason::AtLimit => "AutoResizeAtLimit",
-        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency => "AutoResizeRateLimited",
+        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency | Reason::ProviderLimit => "AutoResizeRateLimited",
         Reason::ResizeStuck => "AutoResizeStuck",
         Reason::PolicyConflict => "StoragePolicyConflict",
         Reason::SharedFilesystem | Reason::StorageClassNotExpandable | Reason::BlockVolume => "StorageUnsupported",

@@ -16,6 +16,7 @@ pub struct File {
     pub kubelet: KubeletFile,
     pub defaults: DefaultsFile,
     pub default_ceiling_factor: Option<u32>,
+    pub provider_limits: Option<BTreeMap<String, LimitFile>>,
     pub storage_classes: BTreeMap<String, StorageClassFile>,
     pub stuck_after: Option<Span>,
     pub retention: RetentionFile,
@@ -64,6 +65,16 @@ pub struct DefaultsFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StorageClassFile {
     pub shared_filesystem: bool,
+    pub max_actions: Option<u32>,
+    pub period: Option<Span>,
+}
+
+/// How often one volume may be changed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LimitFile {
+    pub max_actions: Option<u32>,
+    pub period: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

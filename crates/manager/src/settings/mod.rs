@@ -5,12 +5,13 @@ mod args;
 mod duration;
 mod file;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use csm_api::{Expansion, Thresholds};
-use csm_core::world::Limits;
+use csm_core::world::{Limits, ProviderLimit};
 use csm_runtime::LeaseTimes;
 use csm_runtime::telemetry::LogFormat;
 use jiff::SignedDuration;
@@ -20,7 +21,7 @@ pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
 
 use crate::kubelet::KubeletSettings;
-use csm_gather::world::{DEFAULT_CEILING_FACTOR, VolumeSettings};
+use csm_gather::world::VolumeSettings;
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
@@ -87,6 +88,7 @@ impl Settings {
             kubelet,
             defaults,
             default_ceiling_factor,
+            provider_limits: given_limits,
             storage_classes,
             stuck_after,
             retention,
@@ -164,6 +166,32 @@ impl Settings {
             interval: SignedDuration::try_from(metrics_interval).context("metricsInterval is too long")?,
             stuck_after: SignedDuration::try_from(stuck_after).context("stuckAfter is too long")?,
         };
+        let shipped = VolumeSettings::default();
+        let mut provider_limits = shipped.provider_limits;
+        if let Some(limits) = given_limits {
+            provider_limits.clear();
+            for (name, limit) in limits {
+                let limit = limit_of(
+                    &format!("providerLimits.{name}"),
+                    limit.max_actions,
+                    limit.period,
+                    keep_storage_events,
+                )?;
+                provider_limits.insert(name, limit);
+            }
+        }
+        let mut class_limits = BTreeMap::new();
+        for (name, class) in &storage_classes {
+            if class.max_actions.is_some() || class.period.is_some() {
+                let limit = limit_of(
+                    &format!("storageClasses.{name}"),
+                    class.max_actions,
+                    class.period,
+                    keep_storage_events,
+                )?;
+                class_limits.insert(name.clone(), limit);
+            }
+        }
         let defaults = checked_defaults(defaults.thresholds, defaults.expansion)?;
         Ok(Self {
             metrics_interval,
@@ -174,7 +202,9 @@ impl Settings {
                 default_ceiling_factor: args
                     .default_ceiling_factor
                     .or(default_ceiling_factor)
-                    .unwrap_or(DEFAULT_CEILING_FACTOR),
+                    .unwrap_or(shipped.default_ceiling_factor),
+                provider_limits,
+                class_limits,
                 shared_classes: storage_classes
                     .into_iter()
                     .filter(|(_, class)| class.shared_filesystem)
@@ -229,6 +259,19 @@ fn leader_election_of(args: &RunArgs, file: file::LeaderElectionFile) -> anyhow:
         namespace: args.lease_namespace.clone(),
         name: args.lease_name.clone(),
     }))
+}
+
+/// How often one volume may be changed: both halves belong together. It is counted from StorageEvents that are `kept`.
+fn limit_of(setting: &str, max_actions: Option<u32>, period: Option<Span>, kept: SignedDuration) -> anyhow::Result<ProviderLimit> {
+    let (Some(max_actions @ 1..), Some(period)) = (max_actions, period) else {
+        bail!("{setting} needs both maxActions, at least 1, and period, such as {{maxActions: 4, period: 24h}}");
+    };
+    let period = SignedDuration::try_from(period.0).with_context(|| format!("{setting}.period is too long"))?;
+    ensure!(
+        period.is_positive() && period <= kept,
+        "{setting}.period is {period:#}; it must be positive and no longer than retention.storageEvents ({kept:#}), whose StorageEvents it is counted from"
+    );
+    Ok(ProviderLimit { max_actions, period })
 }
 
 /// The defaults as a block of settings; they must validate like a policy.
