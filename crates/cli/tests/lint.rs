@@ -439,3 +439,36 @@ fn a_cluster_without_pvcs_is_taken_as_it_asks() {
         "{text}"
     );
 }
+
+/// The documents of YAML that stand in a text: those in fences, and what is given to the shell between `<<EOF` and `EOF`.
+fn examples(text: &str) -> Vec<String> {
+    let between = |from: &str, to: &str| -> Vec<String> {
+        let ends = text
+            .split(from)
+            .skip(1)
+            .map(|part| part.split_once(to).map_or(part, |(inside, _)| inside));
+        ends.filter(|inside| inside.contains("kind: ")).map(str::to_owned).collect()
+    };
+    let here = between("<<EOF\n", "\nEOF\n");
+    between("```yaml\n", "```").into_iter().chain(here).collect()
+}
+
+#[test]
+fn every_example_in_the_documents_is_valid() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = vec![root.join("README.md")];
+    files.extend(
+        std::fs::read_dir(root.join("docs"))
+            .expect("docs")
+            .map(|entry| entry.expect("a file").path()),
+    );
+    let mut count = 0;
+    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "md")) {
+        for example in examples(&std::fs::read_to_string(file).expect("a text")) {
+            count += 1;
+            let (status, stdout, stderr) = lint(&["--strict"], &example);
+            assert!(status == Some(0), "{}:\n{example}\n{stdout}{stderr}", file.display());
+        }
+    }
+    assert!(count >= 8, "{count} examples");
+}
