@@ -68,7 +68,9 @@ impl Driver {
     fn engine(&self) -> Answer<&Engine> {
         match &self.faults {
             Faults::Here(engine) => Ok(engine),
-            Faults::Controller(_) => Err(Status::unimplemented("this process serves a node, not the controller")),
+            Faults::Controller(_) => Err(Status::failed_precondition(
+                "sizes are changed by the controller: this process serves a node",
+            )),
         }
     }
 

@@ -108,6 +108,7 @@ async fn answer(driver: Arc<Driver>, request: http::Request<Body>) -> http::Resp
         "/csi.v1.Node/NodeUnpublishVolume" => unary!(node_unpublish),
         "/csi.v1.Node/NodeGetVolumeStats" => unary!(node_stats),
         "/csi.v1.Node/NodeExpandVolume" => unary!(node_expand),
+        // What gRPC says to a method that a server does not have; callers ask for capabilities first.
         path => Status::unimplemented(format!("{path} is not part of this driver")).into_http(),
     }
 }
