@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: help demo test lint fmt coverage bench crds reasons docs e2e lab lab-demo lab-down lab-status lab-diagnose
+.PHONY: help demo test lint fmt coverage fuzz bench crds reasons docs e2e lab lab-demo lab-down lab-status lab-diagnose
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ fmt: ## format all code
 
 coverage: ## line coverage of core, units and api; fails below 85 %
 	@$(CARGO) xtask coverage
+
+fuzz: ## looks for inputs that break what must always hold; SECONDS=60 for each target, TARGET=schedule for one
+	@$(CARGO) xtask fuzz --seconds $(or $(SECONDS),60) $(TARGET)
 
 bench: ## decisions a second, the manager's memory, CPU and API requests with simulated fleets
 	@$(CARGO) xtask bench

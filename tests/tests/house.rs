@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may depend on, of ours; dependencies point down only (CONTRIBUTING.md).
-const BELOW: [(&str, &[&str]); 11] = [
+const BELOW: [(&str, &[&str]); 12] = [
     ("csm-units", &[]),
     ("csm-api", &["csm-units"]),
     ("csm-cnpg", &["csm-units"]),
@@ -22,7 +22,11 @@ const BELOW: [(&str, &[&str]); 11] = [
         &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-gather"],
     ),
     ("csm-testkit", &["csm-units", "csm-api", "csm-cnpg"]),
-    ("xtask", &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-testkit"]),
+    ("csm-fuzz", &["csm-units", "csm-api", "csm-core", "csm-gather"]),
+    (
+        "xtask",
+        &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-testkit", "csm-fuzz"],
+    ),
     ("csm-tests", &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-testkit"]),
 ];
 

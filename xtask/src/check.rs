@@ -100,15 +100,27 @@ fn installed((name, version): (&str, &str)) -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
+/// What `rustc -vV` says of itself.
+fn rustc() -> anyhow::Result<String> {
+    let output = Command::new("rustc").args(["-vV"]).output().context("cannot run rustc")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn line_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name))
+}
+
+/// The target triple of this machine.
+pub fn host() -> anyhow::Result<String> {
+    let text = rustc()?;
+    Ok(line_of(&text, "host: ").context("rustc -vV names no host")?.to_owned())
+}
+
 /// Where llvm-cov and llvm-profdata of rustc's own LLVM are; none where cargo-llvm-cov finds them itself.
 fn llvm_tools() -> anyhow::Result<Option<PathBuf>> {
-    let output = Command::new("rustc").args(["-vV"]).output().context("cannot run rustc")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let major = text
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))
-        .and_then(|v| v.split('.').next());
-    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+    let text = rustc()?;
+    let major = line_of(&text, "LLVM version: ").and_then(|v| v.split('.').next());
+    let host = line_of(&text, "host: ").unwrap_or_default();
     let sysroot = Command::new("rustc")
         .args(["--print", "sysroot"])
         .output()

@@ -5,6 +5,7 @@ mod check;
 mod crdgen;
 mod demo;
 mod e2e;
+mod fuzz;
 mod generated;
 mod lab;
 mod reasons;
@@ -34,6 +35,8 @@ enum Task {
     Lint,
     /// Decisions a second, and what the manager costs for simulated fleets.
     Bench(bench::BenchArgs),
+    /// Looks for inputs for which what must always hold does not: libFuzzer, in need of a C++ compiler.
+    Fuzz(fuzz::FuzzArgs),
     /// Line coverage of the pure crates.
     Coverage,
     /// What must be shown on a real cluster, on the lab.
@@ -52,6 +55,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Test => check::test().map(|()| std::process::ExitCode::SUCCESS),
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
         Task::Bench(args) => bench::bench(&args).await.map(|()| std::process::ExitCode::SUCCESS),
+        Task::Fuzz(args) => fuzz::fuzz(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Coverage => check::coverage().map(|()| std::process::ExitCode::SUCCESS),
         Task::E2e => e2e::e2e(),
         Task::Lab(args) => lab::run(args).await,

@@ -4,22 +4,26 @@
 //! text is borrowed from the buffer.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use csm_core::world::{Inodes, Observation};
 use csm_units::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Deserialize)]
 struct Summary<'a> {
     #[serde(borrow)]
-    pods: Vec<Pod<'a>>,
+    pods: Vec<Object<Pod<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Pod<'a> {
     #[serde(borrow, default)]
-    volume: Option<Vec<Volume<'a>>>,
+    volume: Option<Vec<Object<Volume<'a>>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,7 +36,7 @@ struct Volume<'a> {
     inodes: Option<u64>,
     inodes_used: Option<u64>,
     #[serde(borrow)]
-    pvc_ref: Option<PvcRef<'a>>,
+    pvc_ref: Option<Object<PvcRef<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +45,26 @@ struct PvcRef<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     namespace: Cow<'a, str>,
+}
+
+/// What is a JSON object: serde alone would also take a list of its fields' values.
+#[derive(Debug)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Only<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Only(PhantomData))
+    }
 }
 
 /// The figures of one PVC's filesystem.
@@ -57,17 +81,17 @@ pub struct Figure<'a> {
 /// # Errors
 /// Where the text is not a summary; with the place.
 pub fn parse(body: &[u8]) -> Result<Vec<Figure<'_>>, serde_json::Error> {
-    let summary: Summary<'_> = serde_json::from_slice(body)?;
+    let Object(summary): Object<Summary<'_>> = serde_json::from_slice(body)?;
     Ok(summary
         .pods
         .into_iter()
-        .flat_map(|pod| pod.volume.unwrap_or_default())
-        .filter_map(figure)
+        .flat_map(|Object(pod)| pod.volume.unwrap_or_default())
+        .filter_map(|Object(volume)| figure(volume))
         .collect())
 }
 
 fn figure(volume: Volume<'_>) -> Option<Figure<'_>> {
-    let pvc = volume.pvc_ref?;
+    let Object(pvc) = volume.pvc_ref?;
     let (used, available) = (Bytes::new(volume.used_bytes?), Bytes::new(volume.available_bytes?));
     if used.is_zero() && available.is_zero() {
         return None;
@@ -130,6 +154,9 @@ mod tests {
             "{}",
             "null",
             "[]",
+            "[[]]",
+            r#"{"pods": [[null]]}"#,
+            r#"{"pods": [{"volume": [{"pvcRef": ["a", "b"]}]}]}"#,
             "hello",
             r#"{"pods": 3}"#,
             r#"{"pods": [{"volume": [{"usedBytes": -4}]}]}"#,
