@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy};
 use csm_core::validate::{Problem, validate, validate_cluster_storage_policy, validate_storage_policy};
-use csm_core::world::{ClusterKey, Limits, Observation};
+use csm_core::world::{ClusterKey, Observation};
 use csm_gather::index::{Index, Sample};
 use csm_gather::views::{ClassView, ClusterView, PodObject, PodView};
 use csm_gather::world::{VolumeSettings, world};
@@ -58,12 +58,7 @@ pub(crate) fn run(data: &[u8]) {
         }
     }
     let snapshot = index.snapshot(&key()).expect("the Cluster is there");
-    let settings = VolumeSettings {
-        limits: Limits::default(),
-        default_ceiling_factor: 10,
-        shared_classes: Vec::new(),
-    };
-    decided::holds(&world(&snapshot, &settings), NOW);
+    decided::holds(&world(&snapshot, &VolumeSettings::default()), NOW);
 }
 
 /// The object, where it is one; as written, it is the same.

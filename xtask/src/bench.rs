@@ -1,4 +1,4 @@
-//! `bench`: decisions a second, and what the manager costs for simulated fleets. Figures of one run are compared with each
+//! `bench`: decisions a second, how fast a year is simulated, and what the manager costs for simulated fleets. Figures of one run are compared with each
 //! other: machines differ, and this one may be busy.
 
 use std::path::{Path, PathBuf};
@@ -48,7 +48,9 @@ pub async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     let binary = if let Some(binary) = &args.manager {
         binary.clone()
     } else {
-        run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", "decisions"]))?;
+        for example in ["decisions", "year"] {
+            run(cargo().args(["run", "--release", "--quiet", "--package", "csm-core", "--example", example]))?;
+        }
         run(cargo().args(["build", "--release", "--package", "cnpg-storage-manager"]))?;
         root().join("target/release/cnpg-storage-manager")
     };

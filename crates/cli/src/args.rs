@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use csm_core::schedule::Duration;
+use csm_core::world::VolumeKey;
+use csm_units::Bytes;
 use jiff::Timestamp;
+
+use crate::trace::Rate;
 
 const EXIT_STATUS: &str = "Exit status:
   0  done
@@ -16,6 +21,27 @@ const EXIT_STATUS_OF_FILES: &str = "Exit status:
   0  done
   1  an error, such as a file that cannot be read
   2  wrong usage; files that are not valid, then without decisions; or settings that are not, which hold their volumes";
+
+const MORE_ON_SIMULATE: &str = "Traces are CSV, with one of these headers, or Prometheus' answer to a range query:
+  time,used                   for one volume; time as 2026-03-01T12:00:00Z or in seconds since 1970, used as 8600Mi or in bytes
+  time,cluster,volume,used    for many; cluster as NAMESPACE/NAME, volume as data, wal or tablespace/NAME; perhaps instance, too
+  time,namespace,pvc,used     for many, by the names of PVCs
+  curl 'http://prometheus:9090/api/v1/query_range?query=kubelet_volume_stats_used_bytes&start=...&end=...&step=60' > trace.json
+The samples of a volume rise in time. Of two of one moment the larger counts. After a gap of three usual steps (at least 5 min)
+figures are stale, as they would be live. What is used beyond the size of a volume is an outage until it has grown.
+
+Examples:
+  A volume of 10Gi that fills by 1 GiB an hour, with nothing but a policy:
+    kubectl cnpg storage simulate -f policy.yaml --size 10Gi --fill 1Gi/h --for 24h
+  What a policy would have done last month:
+    kubectl cnpg storage simulate -f policy.yaml -f clusters.yaml --trace trace.json --svg month.svg
+  Two policies side by side:
+    kubectl cnpg storage simulate -f clusters.yaml -f policy.yaml --against other.yaml --trace trace.csv
+
+Exit status:
+  0  done
+  1  an error, such as a file that cannot be read
+  2  wrong usage; files or a trace that are not valid, then without an answer; or settings that are not, which hold their volumes";
 
 const EXIT_STATUS_OF_LINT: &str = "Exit status:
   0  no errors; with --strict, no warnings either
@@ -60,6 +86,17 @@ pub enum Command {
     /// what they come to together: policies that conflict, limits below what volumes have, settings that have no effect.
     #[command(after_help = EXIT_STATUS_OF_LINT)]
     Lint(Lint),
+    /// What policies would have done while volumes filled. Needs no cluster.
+    ///
+    /// Runs the manager's own planner over usage figures, of a trace or of volumes that fill evenly: which growths there
+    /// would have been and why, outages, what held growth, and what the volumes cost. Clusters are those of the files, as for
+    /// plan; where these have but policies, one is made up that they select.
+    ///
+    /// Simpler than life: the manager sees the samples and nothing in between; each growth succeeds after --time-to-grow, one
+    /// PVC after the other; without instances in the trace, all of a volume use the same; WAL archiving and slots stay as the
+    /// files have them.
+    #[command(after_long_help = MORE_ON_SIMULATE, after_help = "Traces, examples and the exit status: --help")]
+    Simulate(Box<Simulate>),
 }
 
 /// The arguments of `status`.
@@ -97,6 +134,54 @@ pub struct Explain {
 pub struct Plan {
     #[command(flatten)]
     pub files: Files,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// The arguments of `simulate`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("usage").required(true).args(["trace", "fill"]))]
+pub struct Simulate {
+    /// Policies, and Clusters or a Scenario: files, folders (not those below them), or - for standard input.
+    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., action = ArgAction::Append, required = true)]
+    pub files: Vec<PathBuf>,
+    /// A second set of policies to compare with, for the same Clusters unless these files have their own.
+    #[arg(long, value_name = "FILE", num_args = 1.., action = ArgAction::Append)]
+    pub against: Vec<PathBuf>,
+    /// Answers of kubelets' /stats/summary, for the size of filesystems.
+    #[arg(long, value_name = "FILE", num_args = 1.., action = ArgAction::Append)]
+    pub stats: Vec<PathBuf>,
+    /// Usage over time: CSV, or Prometheus' answer to a range query; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Instead of a trace: volumes that fill evenly, such as 1Gi/h, 100Mi/m or 20Gi/d.
+    #[arg(long, value_name = "RATE")]
+    pub fill: Option<Rate>,
+    /// How long they fill [default: 24h].
+    #[arg(long = "for", value_name = "DURATION", requires = "fill")]
+    pub lasts: Option<Duration>,
+    /// What is used in the beginning [default: as the files have it, else 0].
+    #[arg(long, value_name = "SIZE", requires = "fill")]
+    pub start_used: Option<Bytes>,
+    /// When it begins [default: as the files have it, else 2026-01-01T00:00:00Z].
+    #[arg(long, value_name = "TIME", requires = "fill")]
+    pub start: Option<Timestamp>,
+    /// Which volume fills: data, wal or tablespace/NAME [default: data].
+    #[arg(long, value_name = "VOLUME", requires = "fill")]
+    pub volume: Option<VolumeKey>,
+    /// The size of each volume of a made-up Cluster, where the files have none.
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<Bytes>,
+    /// How many instances a made-up Cluster has [default: 3, or those that the trace names].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub instances: Option<u32>,
+    /// From the patch of a PVC to its larger filesystem.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub time_to_grow: Duration,
+    /// Writes the plots of all volumes to a file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -222,6 +307,12 @@ mod tests {
             ("status a b", ErrorKind::UnknownArgument),
             ("explain", ErrorKind::MissingRequiredArgument),
             ("explain orders --check", ErrorKind::UnknownArgument),
+            ("simulate -f a.yaml", ErrorKind::MissingRequiredArgument),
+            ("simulate -f a.yaml --trace t.csv --fill 1Gi/h", ErrorKind::ArgumentConflict),
+            ("simulate -f a.yaml --trace t.csv --for 24h", ErrorKind::MissingRequiredArgument),
+            ("simulate -f a.yaml --fill 1Gi", ErrorKind::ValueValidation),
+            ("simulate -f a.yaml --fill 1Gi/h --size much", ErrorKind::ValueValidation),
+            ("simulate -f a.yaml --fill 1Gi/h --instances 0", ErrorKind::ValueValidation),
             ("frobnicate", ErrorKind::InvalidSubcommand),
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
         ];

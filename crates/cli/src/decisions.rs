@@ -186,12 +186,12 @@ pub struct InvalidField {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference to the field
-fn bytes<S: Serializer>(size: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn bytes<S: Serializer>(size: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(size.get())
 }
 
 #[allow(clippy::ref_option)] // serde gives a reference to the field
-fn maybe_bytes<S: Serializer>(size: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn maybe_bytes<S: Serializer>(size: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
     size.map(Bytes::get).serialize(serializer)
 }
 

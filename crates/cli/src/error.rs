@@ -85,6 +85,21 @@ pub enum Error {
     /// There is nothing to read in a folder.
     #[error("folder {} has no .yaml, .yml or .json files; folders below it are not looked into", .0.display())]
     EmptyFolder(PathBuf),
+    /// Arguments that do not go together, or not with the files.
+    #[error("{0}")]
+    Usage(String),
+    /// What was read of a trace cannot be kept, or read again.
+    #[error("cannot keep the trace in a temporary file; set TMPDIR to a folder with more room")]
+    Spool(#[source] std::io::Error),
+    /// A file cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Something in files is wrong.
     #[error("the input is not valid")]
     Input(Vec<Mistake>),
@@ -143,7 +158,7 @@ impl Error {
     #[must_use]
     pub const fn status(&self) -> u8 {
         match self {
-            Self::Input(_) => 2,
+            Self::Input(_) | Self::Usage(_) => 2,
             _ => 1,
         }
     }

@@ -21,6 +21,7 @@ pub mod operation;
 pub mod plan;
 pub mod resolve;
 pub mod schedule;
+pub mod simulate;
 pub mod validate;
 pub mod world;
 

@@ -3,6 +3,7 @@
 mod explain;
 mod lint;
 mod plan;
+mod simulate;
 mod status;
 
 use jiff::Timestamp;
@@ -15,10 +16,12 @@ use crate::connect::connect;
 use crate::error::Error;
 use crate::read::{self, Facts, Manager, Scope};
 use crate::render::{Page, ago};
+use crate::trace::Progress;
 
 pub use explain::{explain, explain_file};
 pub use lint::lint;
 pub use plan::plan;
+pub use simulate::simulate;
 pub use status::{one, table};
 
 /// The status of a command that found something that needs a person, with `--check`.
@@ -114,6 +117,7 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
             let files = read::files(&arguments.files)?;
             lint(&files, arguments.output, arguments.strict, Timestamp::now())
         }
+        Command::Simulate(arguments) => simulate(arguments, &mut Progress::on_terminal()),
         Command::Explain(arguments) if !arguments.files.files.is_empty() => {
             let offline = offline(&arguments.files)?;
             let common = &arguments.common;

@@ -5,6 +5,8 @@ mod explanation;
 mod fleet;
 mod lines;
 mod plan;
+mod plot;
+mod simulated;
 mod size;
 mod table;
 mod time;
@@ -17,6 +19,7 @@ pub use cluster::cluster;
 pub use explanation::explanation;
 pub use fleet::fleet;
 pub use plan::plan;
+pub use simulated::{simulated, simulated_svg};
 pub use time::{age, ago};
 
 /// What a page is rendered for.

@@ -8,6 +8,7 @@ mod build;
 mod decode;
 mod figures;
 mod lint;
+mod make_up;
 mod mistake;
 mod objects;
 mod scenario;
@@ -27,6 +28,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
 
 pub use self::lint::{Finding, Linted, Severity, lint};
+pub use self::make_up::{MadeUp, MakeUp};
 pub use self::mistake::Mistake;
 
 use self::build::Source;
@@ -38,6 +40,9 @@ use crate::world::{VolumeSettings, world};
 
 /// Where an object without a namespace lives.
 const DEFAULT_NAMESPACE: &str = "default";
+/// What is to be known where volumes have no figures.
+const NO_FIGURES: &str =
+    "no figures of filesystems were given, so nothing is known of how full volumes are; give kubelets' summaries with --stats";
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub struct Offline {
     pub notes: Vec<String>,
     /// A Scenario's `expect`, for tests.
     pub expect: Vec<serde_json::Value>,
+    /// The files have no Clusters: these were made up.
+    pub made_up: bool,
 }
 
 /// One Cluster.
@@ -93,10 +100,45 @@ pub struct InvalidSettings {
 /// # Errors
 /// Everything that is wrong in the files; then nothing is to be decided on them.
 pub fn read(files: &[File], stats: &[File], now: Option<Timestamp>, clock: Timestamp) -> Result<Offline, Vec<Mistake>> {
-    let mut objects = Objects::default();
-    for file in files {
-        objects.add(file);
+    complete(Objects::of(files), files, stats, now, clock, false)
+}
+
+/// The same of policies that are to be tried over time. Where `files` have no Clusters, those of `others` count (without their policies);
+/// where these have none either, Clusters are made up.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_to_try(
+    files: &[File],
+    others: &[File],
+    stats: &[File],
+    make_up: Option<&MakeUp>,
+    clock: Timestamp,
+) -> Result<Offline, Vec<Mistake>> {
+    let mut objects = Objects::of(files);
+    if !objects.have_clusters() {
+        objects.take_clusters(Objects::of(others));
     }
+    let make_up = make_up.filter(|_| !objects.have_clusters());
+    if let Some(make_up) = make_up {
+        let (file, notes) = make_up.scenario(&objects, clock);
+        objects.add(&file);
+        objects.notes.extend(notes);
+    }
+    let mut offline = complete(objects, files, stats, None, clock, make_up.is_some())?;
+    // How full volumes are is what is tried.
+    offline.notes.retain(|note| note != NO_FIGURES);
+    Ok(offline)
+}
+
+fn complete(
+    mut objects: Objects,
+    files: &[File],
+    stats: &[File],
+    now: Option<Timestamp>,
+    clock: Timestamp,
+    made_up: bool,
+) -> Result<Offline, Vec<Mistake>> {
     let mut mistakes = std::mem::take(&mut objects.mistakes);
     let figures = figures::figures(stats, &mut mistakes);
     let scenario = objects.scenario.take();
@@ -135,6 +177,7 @@ pub fn read(files: &[File], stats: &[File], now: Option<Timestamp>, clock: Times
         subjects,
         notes,
         expect: scenario.map(|found| found.scenario.expect).unwrap_or_default(),
+        made_up,
     })
 }
 
@@ -190,10 +233,7 @@ fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Times
     });
     index.put_samples(samples, SignedDuration::MAX);
     if !clusters.is_empty() && figures.is_empty() {
-        notes.push(
-            "no figures of filesystems were given, so nothing is known of how full volumes are; give kubelets' summaries with --stats"
-                .to_owned(),
-        );
+        notes.push(NO_FIGURES.to_owned());
     }
 
     let settings = VolumeSettings::default();

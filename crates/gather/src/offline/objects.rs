@@ -51,6 +51,33 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    /// What these files hold.
+    pub fn of(files: &[File]) -> Self {
+        let mut objects = Self::default();
+        for file in files {
+            objects.add(file);
+        }
+        objects
+    }
+
+    /// Whether there is anything to decide on.
+    pub fn have_clusters(&self) -> bool {
+        self.scenario.is_some() || !self.clusters.is_empty()
+    }
+
+    /// Takes over Clusters and what belongs to them; not what settings come from.
+    pub fn take_clusters(&mut self, others: Self) {
+        self.scenario = others.scenario;
+        self.clusters = others.clusters;
+        self.events = others.events;
+        self.pvcs.extend(others.pvcs);
+        self.pods.extend(others.pods);
+        self.classes.extend(others.classes);
+        self.namespaces.extend(others.namespaces);
+        self.mistakes.extend(others.mistakes);
+        self.notes.extend(others.notes);
+    }
+
     /// Adds what a file holds.
     pub fn add(&mut self, file: &File) {
         let name = &file.name;
