@@ -77,7 +77,7 @@ pub struct Context<'a> {
     pub volume: Option<&'a Volume>,
     /// Whether further PVCs may be patched, or what stands against it: a person's newest intent wins over an old decision.
     pub permission: Result<(), Reason>,
-    /// PVCs of the same Cluster that other operations are resizing.
+    /// PVCs of the Cluster's other volumes that are being resized, as far as this operation waits for them.
     pub in_flight_elsewhere: usize,
     /// Operations of this volume that failed in a row just before.
     pub failures_before: i32,
@@ -85,6 +85,21 @@ pub struct Context<'a> {
     pub stale_after: SignedDuration,
     /// The time.
     pub now: Timestamp,
+}
+
+impl<'a> Context<'a> {
+    /// What an operation rests on in this world.
+    #[must_use]
+    pub fn of(world: &'a World, growth: &StorageEventSpec, failures_before: i32, stale_after: SignedDuration, now: Timestamp) -> Self {
+        Self {
+            volume: volume_of(world, growth),
+            permission: permission(world, growth, now),
+            in_flight_elsewhere: in_flight_elsewhere(world, growth, now),
+            failures_before,
+            stale_after,
+            now,
+        }
+    }
 }
 
 /// A PVC to patch.
@@ -119,11 +134,14 @@ fn is_enabled(settings: &Resolved, rules: &VolumeRules) -> bool {
     }
 }
 
-/// Whether a growth of `volume` to `to` that was decided before may go on to its next PVC, or what stands against it.
+/// Whether a growth that was decided may go on to its next PVC, or what stands against it. The same is asked before it is
+/// recorded: what would be stopped at once is not begun.
 ///
 /// # Errors
 /// The reason that stands against it.
-pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> Result<(), Reason> {
+pub fn permission(world: &World, growth: &StorageEventSpec, now: Timestamp) -> Result<(), Reason> {
+    let Some(volume) = volume_of(world, growth) else { return Ok(()) };
+    let to = growth.expansion.requested_size;
     let settings = match &*world.resolution {
         Resolution::NoPolicy => return Err(Reason::NoPolicy),
         Resolution::Conflict(_) => return Err(Reason::PolicyConflict),
@@ -131,16 +149,15 @@ pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> 
         Resolution::Settings(settings) => settings,
     };
     let rules = settings.volumes.of(&volume.key).map_err(|_| Reason::PolicyInvalid)?;
-    let ceiling = crate::view::highest_ceiling(settings, rules, volume);
+    let ceiling = crate::view::ceiling_of(settings, rules, volume, saves(growth));
+    // Members that are fenced were left out, and what is patched already goes on by itself.
+    let mut waiting = volume.members.iter().filter(|m| m.request < to && lists(growth, m));
     let checks = [
         (world.cluster.deleting, Reason::ClusterDeleting),
         (!is_enabled(settings, rules), Reason::Disabled),
         (world.cluster.pause.in_force(now), Reason::Paused),
         (world.cluster.hibernated, Reason::Hibernated),
-        (
-            volume.members.iter().any(|m| world.cluster.fencing.covers(&m.instance)),
-            Reason::Fenced,
-        ),
+        (waiting.any(|m| world.cluster.fencing.covers(&m.instance)), Reason::Fenced),
         (!world.cluster.resize_in_use_volumes, Reason::InUseResizeDisabled),
         (ceiling.is_some_and(|ceiling| to > ceiling), Reason::AtLimit),
         (settings.dry_run.value, Reason::DryRun),
@@ -149,6 +166,44 @@ pub fn permission(world: &World, volume: &Volume, to: Bytes, now: Timestamp) -> 
         .into_iter()
         .find(|(stands, _)| *stands)
         .map_or(Ok(()), |(_, reason)| Err(reason))
+}
+
+/// The volume that a growth is of; none where the Cluster has it no more.
+fn volume_of<'a>(world: &'a World, growth: &StorageEventSpec) -> Option<&'a Volume> {
+    let VolumeReference { role, tablespace } = &growth.volume;
+    let mut volumes = world.volumes.iter();
+    volumes.find(|v| v.key.role == *role && v.key.tablespace.as_deref() == tablespace.as_deref())
+}
+
+/// Whether it is an emergency or a rescue. A catch-up that brings a full disk back is recorded as a catch-up.
+fn saves(growth: &StorageEventSpec) -> bool {
+    growth.reason == Reason::DiskFull || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
+}
+
+fn lists(growth: &StorageEventSpec, member: &Member) -> bool {
+    growth.expansion.affected_pvcs.iter().any(|pvc| *pvc.uid == *member.uid)
+}
+
+/// PVCs of the Cluster's other volumes that count against `parallelism`. What is urgent waits for none of them, and nothing
+/// waits for a resize that does not get on.
+fn in_flight_elsewhere(world: &World, growth: &StorageEventSpec, now: Timestamp) -> usize {
+    if saves(growth) || growth.urgency() == Urgency::Runway {
+        return 0;
+    }
+    let own = volume_of(world, growth);
+    let others = world.volumes.iter().filter(|v| own.is_none_or(|own| own.key != v.key));
+    others.flat_map(|v| v.members.iter().filter(|m| gets_on(world, v, m, now))).count()
+}
+
+/// Whether a PVC asks for more than it has, and may soon have it. One that is not bound has nothing yet.
+fn gets_on(world: &World, volume: &Volume, member: &Member, now: Timestamp) -> bool {
+    let stage = member.resize.as_ref().map(|resize| resize.stage);
+    let infeasible = matches!(stage, Some(ResizeStage::ControllerInfeasible | ResizeStage::NodeInfeasible));
+    let operations = world.operations.iter().filter(|o| o.volume == volume.key && !o.done);
+    let begun = operations.filter(|o| o.concerns(&member.uid)).map(|o| o.started_at);
+    let since = begun.chain(member.resize.as_ref().and_then(|resize| resize.since)).max();
+    let stuck = since.is_some_and(|since| now.duration_since(since) >= world.limits.stuck_after);
+    !member.size.is_zero() && member.request > member.size && !infeasible && !stuck
 }
 
 /// The next step of an operation.
@@ -313,15 +368,21 @@ fn verified(pvc: &AffectedPvc, requested: Bytes, member: &Member, status: &PvcSt
 
 fn finish(status: &mut StorageEventStatus, context: &Context<'_>) {
     let total = status.pvc_statuses.len();
-    let completed = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Completed).count();
+    let ended = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Completed);
+    // One that went after it was patched may well have grown.
+    let (gone, completed): (Vec<_>, Vec<_>) = ended.partition(|s| s.verified_by == Some(VerifiedBy::Gone) && s.patched_at.is_none());
+    let (gone, completed) = (gone.len(), completed.len());
     let error = status.pvc_statuses.iter().find_map(|s| {
         s.error
             .clone()
             .filter(|_| s.phase == PvcPhase::Failed)
             .map(|e| format!("{}: {e}", s.name))
     });
-    let succeeded = completed == total;
+    let succeeded = completed > 0 && completed.saturating_add(gone) == total;
     let mut message = format!("{completed}/{total} PVCs expanded successfully");
+    if gone > 0 {
+        message = format!("{message}, {gone} gone");
+    }
     let reason = match (&error, context.permission) {
         _ if succeeded => "Succeeded",
         (Some(error), _) => {

@@ -436,5 +436,6 @@ fn state(view: &View, outcome: &Outcome, in_flight: Option<&InFlight>) -> State 
 /// Whether what is decided, or held, is more than planned growth.
 fn is_emergency(outcome: &Outcome) -> bool {
     let urgent = |want: Want| matches!(want.urgency, Urgency::Rescue | Urgency::Emergency | Urgency::Runway);
-    outcome.want().is_some_and(urgent)
+    let held = outcome.held.map(|(want, _)| want);
+    outcome.done.into_iter().chain(held).any(urgent)
 }

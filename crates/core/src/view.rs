@@ -259,9 +259,10 @@ fn ceiling(settings: &Resolved, rules: &VolumeRules, volume: &Volume, exceeds: b
     smallest.or_else(|| volume.fallback_ceiling.map(of(CeilingSource::Fallback)))
 }
 
-/// The ceiling that no growth of the volume passes, however urgent.
-pub(crate) fn highest_ceiling(settings: &Resolved, rules: &VolumeRules, volume: &Volume) -> Option<Bytes> {
-    let exceeds = rules.emergency.as_ref().is_some_and(|e| e.enabled.value && e.exceed_limit.value);
+/// The ceiling that a growth of the volume does not pass; `urgent`: an emergency or a rescue, which may exceed the limit
+/// where the settings say so.
+pub(crate) fn ceiling_of(settings: &Resolved, rules: &VolumeRules, volume: &Volume, urgent: bool) -> Option<Bytes> {
+    let exceeds = urgent && rules.emergency.as_ref().is_some_and(|e| e.enabled.value && e.exceed_limit.value);
     ceiling(settings, rules, volume, exceeds).map(|c| c.size)
 }
 

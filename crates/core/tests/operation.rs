@@ -261,7 +261,17 @@ fn a_pvc_that_is_gone_holds_nothing_up() {
         volume: None,
         ..context(&world, 2)
     };
-    assert_eq!(step(&mut event, gone).ended(), Some(Phase::Completed));
+    let progress = step(&mut event, gone);
+    assert_eq!(progress.ended(), Some(Phase::Completed));
+    let said = |progress: &Progress| progress.status.conditions.first().map(|c| c.message.clone());
+    assert_eq!(said(&progress).as_deref(), Some("1/2 PVCs expanded successfully, 1 gone"));
+
+    // Where all are gone before anything was asked of them, nothing was expanded.
+    let mut event = self::event(1);
+    let progress = step(&mut event, gone);
+    assert_eq!(progress.ended(), Some(Phase::Failed));
+    assert_eq!(said(&progress).as_deref(), Some("0/2 PVCs expanded successfully, 2 gone"));
+    assert_eq!(progress.status.next_retry_time, None);
 }
 
 #[test]

@@ -167,27 +167,9 @@ impl Controller {
         let mut following = false;
         for event in snapshot.events.iter().filter(of_cluster) {
             following = true;
-            let key = volume_of(event);
-            let volume = world.volumes.iter().find(|v| v.key == key);
-            let to = event.spec.expansion.requested_size;
-            let permission = volume.map_or(Ok(()), |volume| operation::permission(world, volume, to, now));
-            let progress = operation::follow(
-                event,
-                Context {
-                    volume,
-                    permission,
-                    in_flight_elsewhere: world
-                        .volumes
-                        .iter()
-                        .filter(|v| v.key != key)
-                        .flat_map(|v| &v.members)
-                        .filter(|m| m.request > m.size)
-                        .count(),
-                    failures_before: failures_before(snapshot, &key),
-                    stale_after: SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5)),
-                    now,
-                },
-            );
+            let failures_before = failures_before(snapshot, &volume_of(event));
+            let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
+            let progress = operation::follow(event, Context::of(world, &event.spec, failures_before, stale_after, now));
             let ended = progress.ended().is_some().then(|| StorageEvent {
                 status: Some(progress.status.clone()),
                 ..StorageEvent::clone(event)
@@ -246,6 +228,12 @@ impl Controller {
             let Some(spec) = operation::record(world, decision, parallelism, explain::sentence(decision)) else {
                 continue;
             };
+            if let Err(stands) = operation::permission(world, &spec, now) {
+                let key = &world.cluster.key;
+                tracing::error!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %stands, "BUG: a growth was decided that would be stopped at once; it is not begun");
+                self.shared.metrics.error(key, "invariant");
+                continue;
+            }
             let known = |name: &str| snapshot.events.iter().any(|e| e.metadata.name.as_deref() == Some(name));
             let recorded = self.writer.begin(&snapshot.key, spec, &known, now).await?;
             match recorded {

@@ -3,6 +3,8 @@
 use csm_api::{Phase, Reason, State, Trigger, Verdict, VolumeSizing};
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::PostParams;
 use serde_json::json;
 
 /// The schedule of the minute that begins in so many minutes, every day.
@@ -182,5 +184,40 @@ async fn a_wrong_block_that_got_past_the_schema_holds_its_own_volume_only() -> a
         .event("orders", "WAL has grown", |e| phase(e) == Some(Phase::Completed))
         .await?;
     assert_eq!(event.spec.volume.role, csm_api::Role::Wal);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emergency_goes_on_beside_a_fenced_replica_and_a_pvc_that_is_not_bound() -> anyhow::Result<()> {
+    let stage = Stage::new("beside").await?;
+    let orders = stage
+        .sim
+        .cluster(&stage.namespace, "orders")
+        .instances(2)
+        .data("10Gi")
+        .wal("4Gi")
+        .annotation("cnpg.io/fencedInstances", r#"["orders-2"]"#)
+        .create()
+        .await?;
+    // A third instance whose pod finds no node: its WAL volume asks for space, and has none.
+    let unbound: PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": {"name": "orders-3-wal", "labels": {
+            "cnpg.io/cluster": "orders", "cnpg.io/instanceName": "orders-3", "cnpg.io/pvcRole": "PG_WAL"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "waits-for-a-pod",
+            "resources": {"requests": {"storage": "4Gi"}}},
+    }))?;
+    stage.api().create(&PostParams::default(), &unbound).await?;
+    stage
+        .policy("default", json!({"storage": {"request": "10Gi", "limit": "100Gi"}}))
+        .await?;
+    let _manager = stage.manager().await?;
+    orders.fill("orders-1", 0.97)?;
+    let event = stage
+        .event("orders", "the primary has grown", |e| phase(e) == Some(Phase::Completed))
+        .await?;
+    let grown: Vec<&str> = event.spec.expansion.affected_pvcs.iter().map(|p| p.instance.as_str()).collect();
+    assert_eq!((event.spec.trigger, grown), (Trigger::Emergency, vec!["orders-1"]));
+    assert_eq!(orders.data("orders-2").request().await?, Bytes::gib(10), "fenced");
+    assert_eq!(stage.events("orders").await?.len(), 1, "nothing was begun in vain");
     Ok(())
 }

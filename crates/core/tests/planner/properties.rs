@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use csm_api::{Reason, State, Urgency, Verdict};
+use csm_api::{Reason, State, StorageEvent, Urgency, Verdict};
 use csm_core::check::check;
 use csm_core::explain::{gates, inputs, sentence};
+use csm_core::operation::{Context, follow, record};
 use csm_core::plan::{Decision, plan};
 use csm_core::resolve::{Resolution, Resolved, Sizing, VolumeRules};
 use csm_core::world::{Member, Observation, Volume, World};
@@ -130,6 +131,23 @@ fn is_consistent(d: &Decision) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What is decided is not stopped at once when it is carried out; and what is urgent is carried out at once, whatever the
+/// Cluster's other volumes do.
+fn may_begin(world: &World, d: &Decision) -> Result<(), TestCaseError> {
+    let Some(growth) = record(world, d, 1, String::new()) else {
+        prop_assert!(!d.acts());
+        return Ok(());
+    };
+    let context = Context::of(world, &growth, 0, SignedDuration::from_mins(5), noon());
+    prop_assert_eq!(context.permission, Ok(()), "{:#?}", d);
+    let waits = context.in_flight_elsewhere > 0;
+    let begun = follow(&StorageEvent::new("begun", growth), context);
+    prop_assert_eq!(begun.ended(), None);
+    let urgent = matches!(d.urgency, Some(Urgency::Emergency | Urgency::Rescue | Urgency::Runway));
+    prop_assert!(!begun.patch.is_empty() || (waits && !urgent), "{:#?}", d);
+    Ok(())
+}
+
 /// Each volume's members, volumes, operations, samples and slots in another order.
 fn shuffled(world: &World) -> World {
     let mut world = world.clone();
@@ -228,6 +246,7 @@ proptest! {
         for d in &decided.decisions {
             let volume = world.volumes.iter().find(|v| v.key == d.volume).unwrap();
             sizes_are_right(&world, volume, d)?;
+            may_begin(&world, d)?;
             is_consistent(d)?;
         }
 

@@ -16,6 +16,7 @@ use csm_api::{PostgresStorage, Settings, StorageEvent};
 use csm_core::crossing;
 use csm_core::resolve::{Policy, Resolution};
 use csm_core::world::{ClusterKey, Observation};
+use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
@@ -377,10 +378,10 @@ impl Index {
         Some((key, slot, slot.pvcs.get(name)?))
     }
 
-    /// The version of a PVC that we know.
+    /// What a PVC asks for, and in which version it does.
     #[must_use]
-    pub fn pvc_version(&self, namespace: &str, name: &str) -> Option<ResourceVersion> {
-        self.pvc(namespace, name).map(|(_, _, pvc)| pvc.resource_version)
+    pub fn pvc_request(&self, namespace: &str, name: &str) -> Option<(Bytes, ResourceVersion)> {
+        self.pvc(namespace, name).map(|(_, _, pvc)| (pvc.request, pvc.resource_version))
     }
 
     /// StorageEvents that ended before a moment.

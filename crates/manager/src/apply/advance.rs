@@ -37,7 +37,8 @@ impl Writer {
         for patch in progress.patch {
             advanced = Advanced::Again;
             match self.patch_pvc(shared, key, &patch).await {
-                Ok(()) => {
+                Ok(false) => {}
+                Ok(true) => {
                     tracing::info!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, operation = event.name_any(), "PVC patched");
                 }
                 Err(failure) => match failure.class() {
@@ -85,12 +86,15 @@ impl Writer {
         Ok(written)
     }
 
-    /// Raises a PVC's request: one field, of this very PVC, unless somebody has changed it since we looked.
-    async fn patch_pvc(&self, shared: &Shared, key: &ClusterKey, patch: &PvcPatch) -> Result<(), Failure> {
-        let version = shared
-            .index()
-            .pvc_version(&key.namespace, &patch.pvc)
-            .filter(|v| *v != ResourceVersion(u64::MAX));
+    /// Raises a PVC's request: one field, of this very PVC, unless somebody has changed it since we looked. Returns whether
+    /// anything was written: somebody else may have asked for as much, or for more, while we wrote the journal.
+    async fn patch_pvc(&self, shared: &Shared, key: &ClusterKey, patch: &PvcPatch) -> Result<bool, Failure> {
+        // Both at one moment: what is larger in a version that is not the newest is refused as a conflict.
+        let known = shared.index().pvc_request(&key.namespace, &patch.pvc);
+        let Some((_, version)) = known.filter(|(request, _)| *request < patch.to) else {
+            return Ok(false);
+        };
+        let version = Some(version).filter(|v| *v != ResourceVersion(u64::MAX));
         let body = json!({
             "metadata": {"uid": patch.uid, "resourceVersion": version.map(|v| v.0.to_string())},
             "spec": {"resources": {"requests": {"storage": patch.to}}},
@@ -102,7 +106,7 @@ impl Writer {
         let api = self.api::<PersistentVolumeClaim>(&key.namespace);
         let patched = self.write(api.patch(&patch.pvc, &parameters, &Patch::Merge(&body))).await?;
         shared.index().put_pvc(&patched, Timestamp::now());
-        Ok(())
+        Ok(true)
     }
 
     /// Reads a PVC again after a conflict.
