@@ -107,7 +107,10 @@ impl Fuzzer {
 
     fn command(&self, target: &Target) -> Command {
         let mut command = Command::new(&self.program);
-        command.env("CSM_FUZZ_TARGET", target.name).current_dir(root());
+        command
+            .env("CSM_FUZZ_TARGET", target.name)
+            .env("RUST_BACKTRACE", "0")
+            .current_dir(root());
         command.arg(format!("-max_len={}", target.longest));
         command
     }
@@ -117,14 +120,13 @@ impl Fuzzer {
         let log = self.folder.join(format!("{}.log", target.name));
         let findings = self.folder.join("findings");
         fs::create_dir_all(&findings)?;
-        let prefix = format!("{}/{}-", findings.display(), target.name);
         let status = self
             .command(target)
             .args([
                 format!("-max_total_time={seconds}"),
                 format!("-timeout={SLOW}"),
                 format!("-rss_limit_mb={LARGE}"),
-                format!("-artifact_prefix={prefix}"),
+                format!("-artifact_prefix={}/{}-", findings.display(), target.name),
                 "-print_final_stats=1".to_owned(),
             ])
             .args(self.corpus(target)?)
@@ -146,7 +148,7 @@ impl Fuzzer {
             target.name
         );
         if !status.success() {
-            show(target, &said, &prefix, &log);
+            Finding::of(&said).show(target, &log);
         }
         Ok(status.success())
     }
@@ -161,24 +163,60 @@ impl Fuzzer {
     }
 }
 
-/// A finding: what went wrong, with which input, and how to see it again.
-fn show(target: &Target, said: &str, prefix: &str, log: &Path) {
-    // The fuzzer's progress is of no interest, the panic before its report is.
-    let told: Vec<&str> = said
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.starts_with("INFO"))
-        .collect();
-    let from = told.iter().position(|line| line.contains("panicked at") || line.contains("ERROR:"));
-    for line in told.iter().skip(from.unwrap_or(0)).take(SHOWN) {
-        eprintln!("  | {line}");
-    }
-    let input = said.lines().find_map(|line| line.find(prefix).and_then(|at| line.get(at..)));
-    match input {
-        Some(path) => {
-            eprintln!("  input:     {path}");
-            eprintln!("  reproduce: cargo run -p csm-fuzz -- {} {path}", target.name);
+/// What a run says of its finding.
+#[derive(Debug, PartialEq)]
+struct Finding<'a> {
+    /// What went wrong.
+    told: Vec<&'a str>,
+    /// The file with the input.
+    input: Option<&'a str>,
+}
+
+impl<'a> Finding<'a> {
+    /// From a run's whole output.
+    fn of(said: &'a str) -> Self {
+        // Before it stands the fuzzer's progress, which is of no interest.
+        let begins = |line: &&str| !line.contains("panicked at") && !line.contains("ERROR: ");
+        let written = said.lines().find_map(|line| line.split_once("Test unit written to "));
+        Self {
+            told: said.lines().skip_while(begins).take(SHOWN).collect(),
+            input: written.map(|(_, path)| path.trim()),
         }
-        None => eprintln!("  it wrote no input"),
     }
-    eprintln!("  all of it: {}", log.display());
+
+    /// In words, with how to see it again.
+    fn show(&self, target: &Target, log: &Path) {
+        for line in &self.told {
+            eprintln!("  | {line}");
+        }
+        match self.input {
+            Some(path) => {
+                eprintln!("  input:     {path}");
+                eprintln!("  reproduce: cargo run -p csm-fuzz -- {} {path}", target.name);
+            }
+            None => eprintln!("  it wrote no input"),
+        }
+        eprintln!("  all of it: {}", log.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_names_what_went_wrong_and_its_input() {
+        let said = "INFO: Seed: 1\n#5\tINITED cov: 337\nthread '<unnamed>' (7) panicked at fuzz/src/summary.rs:17:9:\nfigures\n\
+            ==7== ERROR: libFuzzer: deadly signal\n\
+            artifact_prefix='/t/findings/summary-'; Test unit written to /t/findings/summary-crash-13\nstat::peak_rss_mb: 3\n";
+        let finding = Finding::of(said);
+        assert_eq!(finding.input, Some("/t/findings/summary-crash-13"));
+        assert_eq!(
+            finding.told.first().copied(),
+            Some("thread '<unnamed>' (7) panicked at fuzz/src/summary.rs:17:9:")
+        );
+        // Too slow, or too large: there is no panic.
+        let finding = Finding::of("INFO: x\n==9== ERROR: libFuzzer: timeout after 10 seconds\n");
+        assert_eq!((finding.told.len(), finding.input), (1, None));
+    }
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::gates::resize_in_flight;
 use crate::plan::{Decision, Plan};
 use crate::resolve::{Resolution, Resolved, ResolvedThresholds};
-use crate::view::View;
+use crate::view::{Members, View};
 use crate::world::{Breaker, Member, ResizeStage, VolumeKey, World};
 
 /// A level of usage clears this many points below where it fired, so that it does not come and go at the threshold.
@@ -141,7 +141,7 @@ pub fn due(world: &World, plan: &Plan, active: &BTreeSet<AlertId>, now: Timestam
     };
     // A Cluster without settings has no thresholds, and nobody to tell.
     if let Some(settings) = settings {
-        let mut scratch = Vec::new();
+        let mut scratch = Members::new();
         for volume in &world.volumes {
             let Some(decision) = plan.decisions.iter().find(|d| d.volume == volume.key) else {
                 continue;

@@ -14,7 +14,8 @@ pub struct Plan {
     /// One decision for each volume: data, wal, tablespaces by name.
     pub decisions: Vec<Decision>,
     /// The next moment at which the answer can change by time alone: until then the same world gives the
-    /// same decisions.
+    /// same decisions. It promises nothing where a member has a history: a forecast is made of the samples of the last
+    /// hour, and so moves with time itself. There, the next samples are what is to be waited for.
     pub look_again_at: Option<Timestamp>,
 }
 

@@ -19,7 +19,7 @@ use crate::gates::{self, Gate, Held};
 use crate::ledger::{InFlight, earliest};
 use crate::size;
 use crate::triggers::{self, Trigger};
-use crate::view::{Kind, MemberView, View, Want};
+use crate::view::{Kind, MemberView, Members, View, Want};
 use crate::world::{Pause, VolumeKey, World};
 
 /// What fires, in this order.
@@ -70,19 +70,33 @@ pub(crate) const GATES: &[Gate] = &[
 /// makes it panic.
 #[must_use]
 pub fn plan(world: &World, now: Timestamp) -> Plan {
-    let mut decisions = Vec::with_capacity(world.volumes.len());
-    let mut look_again_at = None;
-    let mut scratch = Vec::new();
-    for volume in &world.volumes {
+    let mut plan = Plan::default();
+    plan_into(world, now, &mut plan);
+    plan
+}
+
+/// The same, in the memory of a former plan, of whatever world: nothing is left of that one. Where every volume is
+/// balanced and there is nothing to warn of, and no forecast is asked for, it allocates nothing.
+pub fn plan_into(world: &World, now: Timestamp, plan: &mut Plan) {
+    let Plan { decisions, look_again_at } = plan;
+    *look_again_at = None;
+    decisions.truncate(world.volumes.len());
+    decisions.reserve(world.volumes.len().saturating_sub(decisions.len()));
+    let mut scratch = Members::new();
+    for (i, volume) in world.volumes.iter().enumerate() {
         let view = View::new(world, volume, now, &mut scratch);
-        let (decision, next) = decide(&view);
-        decisions.push(decision);
-        look_again_at = earliest(look_again_at, next);
+        let former = decisions.get_mut(i);
+        let spare = former.map(|former| std::mem::take(&mut former.members)).unwrap_or_default();
+        let (decision, next) = decide(&view, spare);
+        *look_again_at = earliest(*look_again_at, next);
+        match decisions.get_mut(i) {
+            Some(former) => *former = decision,
+            None => decisions.push(decision),
+        }
     }
     if !decisions.is_sorted_by(|a, b| a.volume <= b.volume) {
         decisions.sort_by(|a, b| a.volume.cmp(&b.volume));
     }
-    Plan { decisions, look_again_at }
 }
 
 /// How long until the worst member of a volume is full, where it fills. Not part of a decision: it is made only where
@@ -90,7 +104,7 @@ pub fn plan(world: &World, now: Timestamp) -> Plan {
 #[must_use]
 pub fn time_to_full(world: &World, now: Timestamp, volume: &VolumeKey) -> Option<SignedDuration> {
     let volume = world.volumes.iter().find(|v| v.key == *volume)?;
-    View::new(world, volume, now, &mut Vec::new()).time_to_full()
+    View::new(world, volume, now, &mut Members::new()).time_to_full()
 }
 
 /// The first that fires.
@@ -257,8 +271,9 @@ fn beside(view: &View, growth: Want, held: Held) -> Outcome {
     }
 }
 
-/// The decision for a volume, and the next moment at which it can change by time alone.
-fn decide(view: &View) -> (Decision, Option<Timestamp>) {
+/// The decision for a volume, and the next moment at which it can change by time alone. Its list of members is made in the
+/// memory of `spare`.
+fn decide(view: &View, spare: Vec<MemberPlan>) -> (Decision, Option<Timestamp>) {
     let fired = fired(view);
     let outcome = outcome(view, fired);
     let in_flight = gates::resize_in_flight::of_volume(view);
@@ -285,7 +300,7 @@ fn decide(view: &View) -> (Decision, Option<Timestamp>) {
         }),
         at_limit: view.at_ceiling(),
         ceiling: outcome.want().map_or(view.ceiling, |want| view.ceiling_of(want.urgency)),
-        members: members(view, outcome.done.as_ref()),
+        members: members(view, outcome.done.as_ref(), spare),
         worst: view.worst.map(|(m, _)| m.member.instance.clone()),
         percent_used: view.worst.and_then(|(_, f)| Percent::used(f.used, f.available)),
         next_action_at,
@@ -351,7 +366,7 @@ fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight
 
 /// All PVCs in the order in which they are patched: those whose disk is full, then the replicas by name, then the
 /// primary. The primary goes first among those whose disk is full, and where it is the one in danger.
-fn members(view: &View, done: Option<&Want>) -> Vec<MemberPlan> {
+fn members(view: &View, done: Option<&Want>, mut members: Vec<MemberPlan>) -> Vec<MemberPlan> {
     let patched = |m: &MemberView, want: &Want| {
         let may = want.is_planned() || !gates::leaves_out(view, m, want);
         !m.is_outsize() && may && (!want.is_catch_up() || m.is_lagging())
@@ -373,7 +388,8 @@ fn members(view: &View, done: Option<&Want>) -> Vec<MemberPlan> {
             false => 2_u8.saturating_add(u8::from(primary)),
         }
     };
-    let mut members = Vec::with_capacity(view.members.len());
+    members.clear();
+    members.reserve(view.members.len());
     for of_turn in 0..=3 {
         members.extend(view.members.iter().filter(|m| turn(m) == of_turn).map(planned));
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use csm_api::{Model, Role, Urgency};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use smallvec::SmallVec;
 
 use crate::decision::{Ceiling, CeilingSource};
 use crate::forecast::{Forecast, Sample, Scratch};
@@ -37,6 +38,9 @@ pub(crate) struct MemberView<'a> {
     pub standing: Standing,
     pub fresh: Option<&'a Observation>,
 }
+
+/// The members of a volume; without an allocation for as many as Clusters have, which is three.
+pub(crate) type Members<'a> = SmallVec<[MemberView<'a>; 8]>;
 
 impl MemberView<'_> {
     pub fn is_lagging(&self) -> bool {
@@ -80,7 +84,7 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     /// `scratch` is filled with the members; it is an argument so that one allocation serves all volumes.
-    pub fn new<'w: 'a>(world: &'w World, volume: &'w Volume, now: Timestamp, scratch: &'a mut Vec<MemberView<'w>>) -> Self {
+    pub fn new<'w: 'a>(world: &'w World, volume: &'w Volume, now: Timestamp, scratch: &'a mut Members<'w>) -> Self {
         let settings = match &*world.resolution {
             Resolution::Settings(resolved) => Some(resolved),
             Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_) => None,
@@ -267,13 +271,7 @@ pub(crate) fn ceiling_of(settings: &Resolved, rules: &VolumeRules, volume: &Volu
 }
 
 /// Fills in the members and returns the effective size.
-fn members<'a>(
-    world: &'a World,
-    volume: &'a Volume,
-    freshness: Freshness,
-    ceiling: Option<Ceiling>,
-    members: &mut Vec<MemberView<'a>>,
-) -> Bytes {
+fn members<'a>(world: &'a World, volume: &'a Volume, freshness: Freshness, ceiling: Option<Ceiling>, members: &mut Members<'a>) -> Bytes {
     members.clear();
     members.extend(volume.members.iter().map(|member| MemberView {
         member,

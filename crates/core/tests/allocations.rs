@@ -1,118 +1,55 @@
-//! What a decision allocates where nothing changed: its answer, and nothing on the way to it.
+//! What a decision allocates where nothing changed: nothing.
+
+#[allow(dead_code)] // other tests need more of it
+#[path = "planner/support.rs"]
+mod support;
+#[allow(dead_code)]
+#[path = "../examples/decisions/worlds.rs"]
+mod worlds;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
-use csm_api::{Settings, Verdict};
-use csm_core::plan::plan;
-use csm_core::resolve::{Origin, OriginKind, Policy, Selector, resolve};
-use csm_core::world::{
-    Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Volume, VolumeKey, World,
-};
-use csm_units::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use csm_api::Verdict;
+use csm_core::plan::{Plan, plan, plan_into};
 
-fn member(i: u64, now: Timestamp) -> Member {
-    let (size, used) = (Bytes::gib(100), Bytes::gib(40 + i));
-    Member {
-        pvc: format!("orders-{i}").into(),
-        uid: format!("uid-{i}").into(),
-        instance: format!("orders-{i}").into(),
-        node: None,
-        request: size,
-        size,
-        bound: true,
-        block: false,
-        class: Class {
-            name: "fast".into(),
-            expandable: true,
-            shared_filesystem: false,
-            provider_limit: None,
-        },
-        observation: Some(Observation {
-            used,
-            available: size.saturating_sub(used),
-            capacity: size,
-            inodes: None,
-            at: now - SignedDuration::from_secs(20),
-        }),
-        last_resize_at: None,
-        resize: None,
-        twin: false,
-        pod_running: true,
-        disk_full: false,
-        history: Arc::default(),
-    }
-}
+use support::noon;
+use worlds::{TARGET, THRESHOLDS, cluster, resize};
 
-fn volume(key: VolumeKey, now: Timestamp) -> Volume {
-    Volume {
-        key,
-        members: (1..=3).map(|i| member(i, now)).collect(),
-        learned_ceiling: None,
-        fallback_ceiling: None,
-        retry_after: None,
-    }
-}
-
-fn world(settings: &str, now: Timestamp) -> World {
-    let settings: Settings = serde_saphyr::from_str(settings).unwrap();
-    let policy = Policy {
-        origin: Origin::object(OriginKind::StoragePolicy, Some("shop"), "standard"),
-        selector: Selector::default(),
-        namespace_selector: None,
-        exclude: Vec::new(),
-        settings: Arc::new(settings),
-        bounds: None,
-        problems: Vec::new(),
-    };
-    let operation = |i: i64| Operation {
-        id: format!("operation-{i}").into(),
-        volume: VolumeKey::DATA,
-        urgency: csm_api::Urgency::Planned,
-        started_at: now - SignedDuration::from_hours(i),
-        from: Bytes::gib(50),
-        to: Bytes::gib(100),
-        members: None,
-        accepted: true,
-        done: true,
-    };
-    World {
-        cluster: Cluster {
-            key: ClusterKey::new("shop", "orders"),
-            uid: "cluster-uid".into(),
-            deleting: false,
-            hibernated: false,
-            pause: Pause::No,
-            fencing: Fencing::None,
-            resize_in_use_volumes: true,
-            primary: Some("orders-1".into()),
-            breaker: Breaker::default(),
-            wal: None,
-        },
-        resolution: Arc::new(resolve(&[&policy], None, &Settings::default())),
-        volumes: vec![volume(VolumeKey::DATA, now), volume(VolumeKey::WAL, now)],
-        operations: (1..=10).map(operation).collect(),
-        limits: Limits::default(),
-        fleet: Fleet::default(),
-        global_breaker: Breaker::default(),
-    }
-}
-
-/// The list of decisions, the members that are looked at, and of each decision the list of its members.
+/// In the memory of the plan before it.
 #[test]
-fn a_balanced_plan_allocates_its_answer_alone() {
-    let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56);
-    for settings in [
-        "expansion: {maxSize: 1Ti}",
-        "{storage: {resize: {enabled: true}}, walStorage: {resize: {enabled: true}}}",
-        "{storage: {request: 10Gi, limit: 1Ti, maintenanceWindow: {}}, walStorage: {request: 10Gi, limit: 1Ti}}",
-    ] {
-        let world = world(settings, now);
-        assert!(plan(&world, now).decisions.iter().all(|d| d.verdict == Verdict::Balanced));
+fn a_balanced_plan_allocates_nothing() {
+    let now = noon();
+    for settings in [THRESHOLDS, TARGET, &resize("Standard", false)] {
+        let world = cluster(40, settings);
+        let mut decided = Plan::default();
+        plan_into(&world, now, &mut decided);
+        assert!(decided.decisions.iter().all(|d| d.verdict == Verdict::Balanced), "{decided:#?}");
         let info = allocation_counter::measure(|| {
-            black_box(plan(black_box(&world), now));
+            plan_into(black_box(&world), now, &mut decided);
         });
-        assert_eq!((info.count_total, info.count_current), (2 + 2, 0), "{settings}");
+        assert_eq!((info.count_total, info.count_current), (0, 0), "{settings}");
+        assert_eq!(decided, plan(&world, now));
+    }
+}
+
+/// The list of decisions, and of each the list of its members.
+#[test]
+fn a_first_plan_allocates_its_answer_alone() {
+    let (world, now) = (cluster(40, THRESHOLDS), noon());
+    let info = allocation_counter::measure(|| drop(black_box(plan(black_box(&world), now))));
+    assert_eq!((info.count_total, info.count_current), (1 + 2, 0));
+}
+
+/// What was in it does not show: whatever it was a plan for.
+#[test]
+fn memory_of_another_plan_changes_nothing() {
+    let calm = cluster(40, THRESHOLDS);
+    let grows = cluster(90, &resize("Standard", false));
+    let mut smaller = grows.clone();
+    smaller.volumes.truncate(1);
+    let mut decided = Plan::default();
+    for world in [&calm, &grows, &smaller, &calm, &smaller, &grows] {
+        plan_into(world, noon(), &mut decided);
+        assert_eq!(decided, plan(world, noon()));
     }
 }

@@ -26,7 +26,7 @@ use crate::gates;
 use crate::plan::{GATES, fired};
 use crate::resolve::Sizing;
 use crate::size;
-use crate::view::{View, Want};
+use crate::view::{Members, View, Want};
 use crate::world::{VolumeKey, World};
 
 /// One gate, and what it says of a volume now.
@@ -44,7 +44,7 @@ pub struct GateReport {
 #[must_use]
 pub fn gates(world: &World, now: Timestamp, volume: &VolumeKey) -> Option<Vec<GateReport>> {
     let volume = world.volumes.iter().find(|v| v.key == *volume)?;
-    let mut scratch = Vec::new();
+    let mut scratch = Members::new();
     let view = View::new(world, volume, now, &mut scratch);
     let want = fired(&view);
     let supposed = want.or_else(|| supposed(&view));

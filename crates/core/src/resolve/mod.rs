@@ -1,5 +1,6 @@
 //! From policies to settings: which policies match a Cluster, and which object each field comes from.
 
+mod rules;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, matching};
 pub use crate::selector::Selector;
 use crate::validate::{self, Bounded, Problem};
 use crate::world::VolumeKey;
+pub use rules::{EmergencyRules, ResizeRules, Sizing, Step, TargetRules, VolumeRules, WalSafetyRules, WindowRules};
 pub(crate) use volume::Block;
-pub use volume::{EmergencyRules, ResizeRules, Sizing, Step, TargetRules, VolumeRules, WalSafetyRules, WindowRules};
 
 /// What the policies of a Cluster come to.
 #[derive(Clone, Debug, PartialEq)]

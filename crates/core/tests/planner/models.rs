@@ -13,6 +13,17 @@ fn full(size_text: &str, settings: &str) -> World {
     world(vec![member("orders-1", size_text, size_text)]).policy(settings)
 }
 
+/// A member with so much available; the rest of it is used.
+fn left(size_text: &str, available: &str) -> Member {
+    let used = size(size_text).saturating_sub(size(available));
+    member("orders-1", size_text, &used.to_string())
+}
+
+fn grows_to(world: &World, to: &str) {
+    let decision = decide(world);
+    assert_eq!((decision.verdict, decision.to), (Verdict::Grow, Some(size(to))));
+}
+
 fn resize(expansion: &str) -> String {
     let strategy = "strategy: {walSafetyPolicy: {acknowledgeWALRisk: true}}";
     format!("storage: {{resize: {{enabled: true, expansion: {{{expansion}}}, {strategy}}}}}")
@@ -38,13 +49,16 @@ fn resize(expansion: &str) -> String {
 #[case::absolute_above_its_bounds("20Gi", "step: 40Gi, maxStep: 3Gi", "60Gi")]
 #[case::tenfold("2Gi", "step: 1000%", "22Gi")]
 fn resize_steps(#[case] from: &str, #[case] expansion: &str, #[case] to: &str) {
-    let decision = decide(&full(from, &resize(expansion)));
-    assert_eq!((decision.verdict, decision.to), (Verdict::Grow, Some(size(to))));
+    grows_to(&full(from, &resize(expansion)), to);
+}
+
+/// A member whose filesystem keeps some for itself.
+fn keeps_some(size_text: &str, used: &str, available: &str) -> Member {
+    member("orders-1", size_text, used).change(|m| m.observation.as_mut().unwrap().available = size(available))
 }
 
 fn seen(size_text: &str, used: &str, available: &str) -> World {
-    let member = member("orders-1", size_text, used).change(|m| m.observation.as_mut().unwrap().available = size(available));
-    world(vec![member])
+    world(vec![keeps_some(size_text, used, available)])
 }
 
 #[rstest]
@@ -59,15 +73,16 @@ fn seen(size_text: &str, used: &str, available: &str) -> World {
 #[case::a_request_that_is_little_more("1Gi", "19Gi", "limit: 100Gi, request: 20481Mi", "21Gi")]
 fn targets(#[case] used: &str, #[case] available: &str, #[case] settings: &str, #[case] to: &str) {
     let request = if settings.contains("request") { "" } else { "request: 10Gi, " };
-    let world = seen("20Gi", used, available).policy(&format!("storage: {{{request}{settings}}}"));
-    let decision = decide(&world);
-    assert_eq!((decision.verdict, decision.to), (Verdict::Grow, Some(size(to))));
+    grows_to(
+        &seen("20Gi", used, available).policy(&format!("storage: {{{request}{settings}}}")),
+        to,
+    );
 }
 
 /// The member with the most used bytes counts, not the one with the highest percentage.
 #[test]
 fn the_most_used_bytes() {
-    let small = member("orders-1", "20Gi", "16Gi").change(|m| m.observation.as_mut().unwrap().available = size("1229Mi"));
+    let small = keeps_some("20Gi", "16Gi", "1229Mi");
     let large = member("orders-2", "20Gi", "17Gi");
     let decision = decide(&world(vec![small, large]).policy("storage: {request: 10Gi, limit: 100Gi}"));
     assert_eq!(decision.worst.as_deref(), Some("orders-1"));
@@ -120,9 +135,9 @@ fn exceeding_the_limit(#[case] max_size: &str, #[case] block: &str, #[case] to: 
         let emergency = format!("emergencyGrow: {{exceedLimitOnEmergency: {exceeds}}}");
         format!("{{expansion: {{maxSize: {max_size}}}, storage: {{{block}{emergency}}}}}")
     };
-    let decision = decide(&full("40Gi", &with(true)));
-    assert_eq!((decision.verdict, decision.to), (Verdict::Grow, Some(size(to))));
-    assert_eq!(decision.ceiling.unwrap().source, source);
+    let world = full("40Gi", &with(true));
+    grows_to(&world, to);
+    assert_eq!(decide(&world).ceiling.unwrap().source, source);
     let decision = decide(&full("40Gi", &with(false)));
     assert_eq!((decision.verdict, decision.reason), (Verdict::Hold, Reason::AtLimit));
     assert_eq!(decision.wanted.unwrap().urgency, Urgency::Emergency);
@@ -130,12 +145,7 @@ fn exceeding_the_limit(#[case] max_size: &str, #[case] block: &str, #[case] to: 
 
 /// A member of 100Gi that is about to fill, during the cooldown.
 fn runs_out(available: &str, settings: &str) -> World {
-    let available = size(available);
-    let member = member("orders-1", "100Gi", "0").change(|m| {
-        let figures = m.observation.as_mut().unwrap();
-        (figures.used, figures.available) = (size("100Gi").saturating_sub(available), available);
-    });
-    world(vec![member])
+    world(vec![left("100Gi", available)])
         .policy(settings)
         .operation(growth(at("11:59:00"), "90Gi", "100Gi"))
 }
@@ -149,24 +159,21 @@ fn runs_out(available: &str, settings: &str) -> World {
 #[case::at_32_mib_and_five_percent("640Mi", "32Mi", false)]
 #[case::below_32_mib("320Mi", "31Mi", true)]
 fn about_to_fill(#[case] of: &str, #[case] available: &str, #[case] is: bool) {
-    let world = seen(of, "0", available).member(0, |m| {
-        let figures = m.observation.as_mut().unwrap();
-        figures.used = size(of).saturating_sub(size(available));
-    });
-    let world = world.policy("{}").operation(growth(at("11:59:00"), "1Mi", of));
+    let world = world(vec![left(of, available)]).policy("{}");
+    let world = world.operation(growth(at("11:59:00"), "1Mi", of));
     let decision = decide(&world);
     assert_eq!(decision.reason == Reason::Runway, is, "{}", decision.reason);
     assert_eq!(decision.wanted.unwrap().held_by, Reason::Cooldown);
 }
 
-/// Samples of twelve minutes that rise by so many MiB a minute.
-fn rising(member: &mut Member, mebibytes: u64) {
+/// Samples of so many minutes that rise by so many MiB a minute.
+fn rising(member: &mut Member, minutes: u64, mebibytes: u64) {
     let used = member.observation.unwrap().used;
     let sample = |i: u64| Sample {
         at: at("11:59:30") - SignedDuration::from_mins(i.cast_signed()),
         used: used.saturating_sub(Bytes::mib(mebibytes * i)),
     };
-    member.history = (1..=12).map(sample).collect();
+    member.history = (1..=minutes).map(sample).collect();
 }
 
 /// Full in 600 s is not soon, in less it is: 12 288 MiB at 1228.8 MiB a minute.
@@ -174,7 +181,7 @@ fn rising(member: &mut Member, mebibytes: u64) {
 #[case::in_ten_minutes(1228, false)]
 #[case::in_less(1229, true)]
 fn full_soon(#[case] a_minute: u64, #[case] is: bool) {
-    let world = runs_out("12Gi", "expansion: {maxSize: 200Gi}").member(0, |m| rising(m, a_minute));
+    let world = runs_out("12Gi", "expansion: {maxSize: 200Gi}").member(0, |m| rising(m, 12, a_minute));
     assert_eq!(decide(&world).reason == Reason::Runway, is);
 }
 
@@ -184,7 +191,7 @@ fn full_soon(#[case] a_minute: u64, #[case] is: bool) {
 #[case::never_more_than_what_is_held("expansion: {percentage: 2, minIncrementGi: 1}", 0, "102Gi")]
 #[case::never_above_the_ceiling("expansion: {maxSize: 103Gi}", 0, "103Gi")]
 fn runways(#[case] settings: &str, #[case] a_minute: u64, #[case] to: &str) {
-    let world = runs_out("1Gi", settings).member(0, |m| rising(m, a_minute));
+    let world = runs_out("1Gi", settings).member(0, |m| rising(m, 12, a_minute));
     let decision = decide(&world);
     assert_eq!(
         (decision.verdict, decision.reason, decision.to),
@@ -216,13 +223,6 @@ fn until_the_next_window(#[case] minutes: u64, #[case] to: &str) {
     let window = "maintenanceWindow: {schedule: 0 12 * * *}";
     let world = seen("100Gi", "82432Mi", "19968Mi")
         .policy(&format!("storage: {{request: 10Gi, limit: 500Gi, {window}}}"))
-        .member(0, |m| {
-            let used = m.observation.unwrap().used;
-            let sample = |i: u64| Sample {
-                at: at("11:59:30") - SignedDuration::from_mins(i.cast_signed()),
-                used: used.saturating_sub(Bytes::mib(60 * i)),
-            };
-            m.history = (1..=minutes).map(sample).collect();
-        });
+        .member(0, |m| rising(m, minutes, 60));
     assert_eq!(decide(&world).to, Some(size(to)));
 }

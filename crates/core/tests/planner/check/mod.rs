@@ -11,7 +11,7 @@ use csm_api::{Urgency, Verdict};
 use csm_core::check::{Rule, check};
 use csm_core::plan::{Plan, plan};
 use csm_core::resolve::Resolution;
-use csm_core::world::{Operation, ProviderLimit, World};
+use csm_core::world::{Breaker, Fencing, Fleet, Operation, ProviderLimit, World};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 
@@ -93,6 +93,29 @@ fn provider(world: World, uid: &str, less: SignedDuration) -> World {
             period: SignedDuration::from_hours(24),
         });
     })
+}
+
+/// So many resizes of the whole fleet are under way; at most two may be.
+fn fleet(world: World, in_progress: u32) -> World {
+    world.change(|w| {
+        w.fleet = Fleet {
+            in_progress,
+            limit: Some(2),
+        };
+    })
+}
+
+fn fleet_is_full(world: World) -> World {
+    fleet(world, 2)
+}
+
+fn breaker_is_open(world: World) -> World {
+    world.change(|w| w.cluster.breaker = Breaker::Open)
+}
+
+/// The instances that the annotation names.
+fn fenced(world: World, instances: &str) -> World {
+    world.change(|w| w.cluster.fencing = Fencing::read(Some(instances)))
 }
 
 /// A growth of `urgency` so many hours before noon.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use csm_api::{Reason, Urgency, Verdict};
 use csm_core::check::Rule;
 use csm_core::resolve::Resolution;
-use csm_core::world::{Breaker, Fencing, Fleet, Operation, VolumeKey};
+use csm_core::world::{Breaker, Fencing, Operation, VolumeKey};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 
 use super::Change::{Plan as P, World as W};
-use super::{Case, after, bounded, check_cases, grows, only, provider, set};
+use super::{Case, after, bounded, breaker_is_open, check_cases, fenced, fleet, fleet_is_full, grows, only, provider, set};
 use crate::support::*;
 
 pub const WORLDS: &[Case] = &[
@@ -46,22 +46,10 @@ pub const WORLDS: &[Case] = &[
         W(|w| w.change(|w| w.cluster.resize_in_use_volumes = false)),
         &[Rule::Untouchable],
     ),
-    (
-        "fenced",
-        W(|w| w.change(|w| w.cluster.fencing = Fencing::read(Some(r#"["orders-2"]"#)))),
-        &[Rule::Fenced],
-    ),
+    ("fenced", W(|w| fenced(w, r#"["orders-2"]"#)), &[Rule::Fenced]),
     ("all fenced", W(|w| w.change(|w| w.cluster.fencing = Fencing::All)), &[Rule::Fenced]),
-    (
-        "fencing unreadable",
-        W(|w| w.change(|w| w.cluster.fencing = Fencing::read(Some("?")))),
-        &[Rule::Fenced],
-    ),
-    (
-        "another fenced",
-        W(|w| w.change(|w| w.cluster.fencing = Fencing::read(Some(r#"["orders-3"]"#)))),
-        &[],
-    ),
+    ("fencing unreadable", W(|w| fenced(w, "?")), &[Rule::Fenced]),
+    ("another fenced", W(|w| fenced(w, r#"["orders-3"]"#)), &[]),
     ("not bound", W(|w| w.member(1, |m| m.bound = false)), &[Rule::CannotGrow]),
     ("block", W(|w| w.member(1, |m| m.block = true)), &[Rule::CannotGrow]),
     ("class", W(|w| w.member(1, |m| m.class.expandable = false)), &[Rule::CannotGrow]),
@@ -83,11 +71,7 @@ pub const WORLDS: &[Case] = &[
     ),
     ("retry", W(|w| w.data(|v| v.retry_after = Some(noon() + INSTANT))), &[Rule::TooSoon]),
     ("retry now", W(|w| w.data(|v| v.retry_after = Some(noon()))), &[]),
-    (
-        "breaker",
-        W(|w| w.change(|w| w.cluster.breaker = Breaker::Open)),
-        &[Rule::CircuitOpen],
-    ),
+    ("breaker", W(breaker_is_open), &[Rule::CircuitOpen]),
     (
         "global breaker",
         W(|w| w.change(|w| w.global_breaker = Breaker::Open)),
@@ -156,30 +140,8 @@ pub const WORLDS: &[Case] = &[
         W(|w| provider(w, "orders-2-uid", SignedDuration::ZERO)),
         &[],
     ),
-    (
-        "fleet",
-        W(|w| {
-            w.change(|w| {
-                w.fleet = Fleet {
-                    in_progress: 2,
-                    limit: Some(2),
-                }
-            })
-        }),
-        &[Rule::FleetLimit],
-    ),
-    (
-        "room in the fleet",
-        W(|w| {
-            w.change(|w| {
-                w.fleet = Fleet {
-                    in_progress: 1,
-                    limit: Some(2),
-                }
-            })
-        }),
-        &[],
-    ),
+    ("fleet", W(fleet_is_full), &[Rule::FleetLimit]),
+    ("room in the fleet", W(|w| fleet(w, 1)), &[]),
     (
         "window",
         W(|w| w.policy("storage: {maintenanceWindow: {schedule: 0 10 * * *, duration: 2h}}")),

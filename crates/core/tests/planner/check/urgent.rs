@@ -2,10 +2,10 @@
 
 use csm_api::{Reason, Urgency, Verdict};
 use csm_core::check::Rule;
-use csm_core::world::{Breaker, Fencing, Fleet, World};
+use csm_core::world::World;
 
 use super::Change::{Plan as P, World as W};
-use super::{Case, after, bounded, check_cases, grows, only, provider, set, used};
+use super::{Case, after, bounded, breaker_is_open, check_cases, fenced, fleet_is_full, grows, only, provider, set, used};
 use crate::support::*;
 
 use Urgency::{Emergency, Planned, Rescue, Runway};
@@ -21,45 +21,12 @@ pub const CATCH_UPS: &[Case] = &[
     ),
     ("others are in flight", W(|w| in_flight(w, "orders-1-uid")), &[]),
     ("itself is in flight", W(|w| in_flight(w, "orders-2-uid")), &[Rule::SecondOperation]),
-    (
-        "breaker",
-        W(|w| w.change(|w| w.cluster.breaker = Breaker::Open)),
-        &[Rule::CircuitOpen],
-    ),
-    (
-        "fleet",
-        W(|w| {
-            w.change(|w| {
-                w.fleet = Fleet {
-                    in_progress: 2,
-                    limit: Some(2),
-                }
-            })
-        }),
-        &[Rule::FleetLimit],
-    ),
-    (
-        "fleet, and it is nearly full",
-        W(|w| {
-            used(w, 1, "19Gi").change(|w| {
-                w.fleet = Fleet {
-                    in_progress: 2,
-                    limit: Some(2),
-                }
-            })
-        }),
-        &[],
-    ),
+    ("breaker", W(breaker_is_open), &[Rule::CircuitOpen]),
+    ("fleet", W(fleet_is_full), &[Rule::FleetLimit]),
+    ("fleet, and it is nearly full", W(|w| fleet_is_full(used(w, 1, "19Gi"))), &[]),
     (
         "fleet, and it is not quite",
-        W(|w| {
-            used(w, 1, "19455Mi").change(|w| {
-                w.fleet = Fleet {
-                    in_progress: 2,
-                    limit: Some(2),
-                }
-            })
-        }),
+        W(|w| fleet_is_full(used(w, 1, "19455Mi"))),
         &[Rule::FleetLimit],
     ),
     ("no cooldown", W(|w| w.operation(growth(at("11:59:00"), "20Gi", "30Gi"))), &[]),
@@ -86,11 +53,7 @@ pub const EMERGENCIES: &[Case] = &[
         W(|w| after(w, &[(1, Planned), (2, Planned), (3, Rescue)])),
         &[],
     ),
-    (
-        "one fenced",
-        W(|w| w.change(|w| w.cluster.fencing = Fencing::read(Some(r#"["orders-2"]"#)))),
-        &[Rule::Fenced],
-    ),
+    ("one fenced", W(|w| fenced(w, r#"["orders-2"]"#)), &[Rule::Fenced]),
     ("not the worst", P(|p| only(p, &["orders-2"])), &[Rule::LeftOut]),
     ("only the worst", P(|p| only(p, &["orders-1"])), &[]),
     (
@@ -132,23 +95,8 @@ pub const EMERGENCIES: &[Case] = &[
         &[],
     ),
     ("no cooldown", W(|w| after(w, &[(0, Planned)])), &[]),
-    (
-        "no fleet",
-        W(|w| {
-            w.change(|w| {
-                w.fleet = Fleet {
-                    in_progress: 2,
-                    limit: Some(2),
-                }
-            })
-        }),
-        &[],
-    ),
-    (
-        "breaker",
-        W(|w| w.change(|w| w.cluster.breaker = Breaker::Open)),
-        &[Rule::CircuitOpen],
-    ),
+    ("no fleet", W(fleet_is_full), &[]),
+    ("breaker", W(breaker_is_open), &[Rule::CircuitOpen]),
 ];
 
 #[test]
@@ -168,7 +116,7 @@ pub const RESCUES: &[Case] = &[
         W(|w| after(w, &[(1, Planned), (2, Emergency), (3, Runway), (4, Planned)])),
         &[],
     ),
-    ("breaker", W(|w| w.change(|w| w.cluster.breaker = Breaker::Open)), &[]),
+    ("breaker", W(breaker_is_open), &[]),
     (
         "nobody is down",
         W(|w| w.member(0, |m| m.disk_full = false)),
