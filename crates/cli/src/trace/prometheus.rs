@@ -47,7 +47,7 @@ pub(super) fn read(input: impl Read, collector: &mut Collector) -> Result<(), Br
         let file = &collector.file;
         collector
             .notes
-            .push(format!("{file}: {nan} samples are NaN, and are taken as missing"));
+            .push(format!("{file}: samples that are NaN, and are taken as missing: {nan}"));
     }
     Ok(())
 }
