@@ -159,16 +159,16 @@ pub struct Simulate {
     #[arg(long, value_name = "RATE")]
     pub fill: Option<Rate>,
     /// How long they fill [default: 24h].
-    #[arg(long = "for", value_name = "DURATION", requires = "fill")]
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "trace")]
     pub lasts: Option<Duration>,
     /// What is used in the beginning [default: as the files have it, else 0].
-    #[arg(long, value_name = "SIZE", requires = "fill")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "trace")]
     pub start_used: Option<Bytes>,
     /// When it begins [default: as the files have it, else 2026-01-01T00:00:00Z].
-    #[arg(long, value_name = "TIME", requires = "fill")]
+    #[arg(long, value_name = "TIME", conflicts_with = "trace")]
     pub start: Option<Timestamp>,
     /// Which volume fills: data, wal or tablespace/NAME [default: data].
-    #[arg(long, value_name = "VOLUME", requires = "fill")]
+    #[arg(long, value_name = "VOLUME", conflicts_with = "trace")]
     pub volume: Option<VolumeKey>,
     /// The size of each volume of a made-up Cluster, where the files have none.
     #[arg(long, value_name = "SIZE")]
@@ -309,7 +309,7 @@ mod tests {
             ("explain orders --check", ErrorKind::UnknownArgument),
             ("simulate -f a.yaml", ErrorKind::MissingRequiredArgument),
             ("simulate -f a.yaml --trace t.csv --fill 1Gi/h", ErrorKind::ArgumentConflict),
-            ("simulate -f a.yaml --trace t.csv --for 24h", ErrorKind::MissingRequiredArgument),
+            ("simulate -f a.yaml --trace t.csv --for 24h", ErrorKind::ArgumentConflict),
             ("simulate -f a.yaml --fill 1Gi", ErrorKind::ValueValidation),
             ("simulate -f a.yaml --fill 1Gi/h --size much", ErrorKind::ValueValidation),
             ("simulate -f a.yaml --fill 1Gi/h --instances 0", ErrorKind::ValueValidation),

@@ -8,7 +8,7 @@ use super::lines::Lines;
 use super::plot::{self, Line, Marks, Plot, Stroke};
 use super::size::{growing, size};
 use super::table::{Field, Table, plain};
-use super::time::{age, moment};
+use super::time::{elapsed, moment};
 use super::{Page, Tone};
 use crate::simulated::{Simulated, Tenths, VolumeReport};
 
@@ -26,7 +26,7 @@ const MOST_COLUMNS: u16 = 140;
 #[must_use]
 pub fn simulated(data: &Simulated, page: &Page) -> String {
     let mut lines = Lines::default();
-    let lasted = age(data.to.duration_since(data.from));
+    let lasted = elapsed(data.to.duration_since(data.from));
     let (from, to) = (moment(data.from), moment(data.to));
     lines.line(0, &format!("{from} to {to} ({lasted}), {} samples", data.samples));
     lines.gap();
@@ -148,7 +148,7 @@ fn side_by_side(a: &VolumeReport, b: &VolumeReport) -> String {
     row(
         "Outage",
         &outage,
-        signed(seconds(a), seconds(b), |d| age(SignedDuration::from_secs(d.cast_signed()))),
+        signed(seconds(a), seconds(b), |d| elapsed(SignedDuration::from_secs(d.cast_signed()))),
     );
     let use_of = |v: &VolumeReport| v.average_use.unwrap_or_default().0;
     row(
@@ -166,7 +166,7 @@ fn side_by_side(a: &VolumeReport, b: &VolumeReport) -> String {
     reasons.sort_unstable();
     reasons.dedup();
     for reason in reasons {
-        let of = |v: &VolumeReport| plain(v.held.get(&reason).map_or_else(|| "-".to_owned(), |time| age(*time)));
+        let of = |v: &VolumeReport| plain(v.held.get(&reason).map_or_else(|| "-".to_owned(), |time| elapsed(*time)));
         row(&format!("Held by {reason}"), &of, String::new());
     }
     table.text()
@@ -188,8 +188,8 @@ fn model(volume: &VolumeReport) -> String {
 fn outage(volume: &VolumeReport) -> Field {
     match volume.outages {
         0 => ("none".to_owned(), Tone::Good),
-        1 => (age(volume.outage), Tone::Bad),
-        times => (format!("{} ({times} times)", age(volume.outage)), Tone::Bad),
+        1 => (elapsed(volume.outage), Tone::Bad),
+        times => (format!("{} ({times} times)", elapsed(volume.outage)), Tone::Bad),
     }
 }
 
@@ -205,7 +205,7 @@ fn peak(volume: &VolumeReport) -> String {
 fn held(volume: &VolumeReport) -> String {
     let mut held: Vec<(&Reason, &SignedDuration)> = volume.held.iter().collect();
     held.sort_by_key(|(_, time)| std::cmp::Reverse(**time));
-    let held = held.into_iter().map(|(reason, time)| format!("{reason} {}", age(*time)));
+    let held = held.into_iter().map(|(reason, time)| format!("{reason} {}", elapsed(*time)));
     held.collect::<Vec<_>>().join(", ")
 }
 
@@ -235,7 +235,7 @@ fn actions(lines: &mut Lines, a: &VolumeReport, b: Option<&VolumeReport>, page: 
         };
         let mut row = vec![
             plain(moment(action.at)),
-            plain(age(action.at.duration_since(a.from))),
+            plain(elapsed(action.at.duration_since(a.from))),
             plain(growing(action.from, Some(action.to))),
             plain(action.urgency.to_string()),
             plain(reason),

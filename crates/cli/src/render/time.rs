@@ -2,15 +2,18 @@
 
 use jiff::{SignedDuration, Timestamp, Unit};
 
+fn both(big: i64, big_name: &str, small: i64, small_name: &str) -> String {
+    match small {
+        0 => format!("{big}{big_name}"),
+        small => format!("{big}{big_name}{small}{small_name}"),
+    }
+}
+
 /// How long, as kubectl says it: "95s", "5m12s", "72m", "3h12m", "31h", "3d4h", "12d".
 #[must_use]
 pub fn age(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let both = |big: i64, big_name: &str, small: i64, small_name: &str| match small {
-        0 => format!("{big}{big_name}"),
-        small => format!("{big}{big_name}{small}{small_name}"),
-    };
     match () {
         () if seconds < 120 => format!("{seconds}s"),
         () if minutes < 10 => both(minutes, "m", seconds % 60, "s"),
@@ -19,6 +22,18 @@ pub fn age(duration: SignedDuration) -> String {
         () if hours < 48 => format!("{hours}h"),
         () if days < 8 => both(days, "d", hours % 24, "h"),
         () => format!("{days}d"),
+    }
+}
+
+/// How long exactly enough to tell two moments of a day apart: "95s", "72m", "8h30m", "3d4h".
+pub(super) fn elapsed(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match () {
+        () if seconds < 120 => format!("{seconds}s"),
+        () if hours < 2 => both(minutes, "m", seconds % 60, "s"),
+        () if hours < 48 => both(hours, "h", minutes % 60, "m"),
+        () => both(hours / 24, "d", hours % 24, "h"),
     }
 }
 
@@ -76,6 +91,21 @@ mod tests {
         ];
         for (seconds, text) in cases {
             assert_eq!(age(SignedDuration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn moments_of_a_day_can_be_told_apart() {
+        let cases = [
+            (-1, "0s"),
+            (95, "95s"),
+            (150, "2m30s"),
+            (8 * 3600 + 1800, "8h30m"),
+            (76 * 3600, "3d4h"),
+            (96 * 3600, "4d"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(elapsed(SignedDuration::from_secs(seconds)), text);
         }
     }
 

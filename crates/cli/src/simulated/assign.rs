@@ -76,7 +76,7 @@ pub fn assign(trace: &Trace, subjects: &[Subject]) -> Result<Assigned, Vec<Mista
     if !foreign.is_empty() {
         let (file, count) = (&trace.file, foreign.len());
         assigned.notes.push(format!(
-            "{file}: left out {count} series of PVCs that these Clusters do not have: {names}"
+            "{file}: series of PVCs that these Clusters do not have, and that are left out: {count} ({names})"
         ));
     }
     Ok(assigned)

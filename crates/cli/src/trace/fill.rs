@@ -133,8 +133,8 @@ mod tests {
         let mut merged = trace.merged(&[0]);
         let (mut samples, mut all) = (Vec::new(), Vec::new());
         while let Some(at) = merged.moment(&mut samples).expect("what was kept") {
-            all.push((at.as_second(), samples[0].1.saturating_sub(Bytes::gib(2)).get() * 60 / (1 << 30)));
+            all.push((at.as_second(), samples[0].1.saturating_sub(Bytes::gib(2)).get()));
         }
-        assert_eq!(all, [(0, 0), (60, 1), (120, 2), (150, 2)]);
+        assert_eq!(all, [(0, 0), (60, 17_895_697), (120, 35_791_394), (150, 44_739_242)]);
     }
 }

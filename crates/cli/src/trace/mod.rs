@@ -128,7 +128,7 @@ impl Trace {
         let start = reader.fill_buf().map_err(unreadable)?;
         let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
         let first = start.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
-        let mut collector = Collector::new(name);
+        let mut collector = Collector::new(name.clone());
         let read = match first {
             Some(b'{' | b'[') => prometheus::read(reader, &mut collector),
             Some(_) => csv::read(reader, &mut collector),
@@ -140,7 +140,7 @@ impl Trace {
             Broken::Unreadable(source) => unreadable(source),
             Broken::Spool(source) => Error::Spool(source),
             Broken::At(line, column, message) => Error::Input(vec![Mistake {
-                file: collector_name(path),
+                file: name,
                 place: Some((line, column)),
                 message,
             }]),
@@ -158,14 +158,6 @@ impl Trace {
     pub fn merged<'a>(&'a mut self, series: &[usize]) -> Merged<'a> {
         let blocks = series.iter().filter_map(|index| self.series.get(*index)).map(|s| &s.blocks);
         Merged::new(&mut self.spool, blocks)
-    }
-}
-
-fn collector_name(path: &Path) -> String {
-    if path.as_os_str() == "-" {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
     }
 }
 
@@ -269,9 +261,8 @@ impl Collector {
         let mut notes = std::mem::take(&mut self.notes);
         if self.repeated > 0 {
             let (count, file) = (self.repeated, &self.file);
-            notes.push(format!(
-                "{file}: {count} samples are of the same moment as the one before; the largest of a moment counts"
-            ));
+            let note = format!("{file}: samples of the same moment as the one before: {count}; the largest of a moment counts");
+            notes.push(note);
         }
         Ok(Trace {
             file: std::mem::take(&mut self.file),

@@ -15,8 +15,8 @@ use serde_json::error::Category;
 
 use super::{Broken, Collector, Name, value};
 
-/// The series are counted; the lines of an answer say nothing: it has but one.
-struct Into<'a> {
+/// Where samples go. The series are counted: lines name none, for an answer has but one.
+struct Sink<'a> {
     collector: &'a mut Collector,
     /// What cannot be kept, or is out of order: serde's errors are texts.
     broken: Option<Broken>,
@@ -25,7 +25,7 @@ struct Into<'a> {
 }
 
 pub(super) fn read(input: impl Read, collector: &mut Collector) -> Result<(), Broken> {
-    let mut into = Into {
+    let mut into = Sink {
         collector,
         broken: None,
         nan: 0,
@@ -47,7 +47,7 @@ pub(super) fn read(input: impl Read, collector: &mut Collector) -> Result<(), Br
         let file = &collector.file;
         collector
             .notes
-            .push(format!("{file}: {nan} samples are NaN, and are taken as missing"));
+            .push(format!("{file}: samples that are NaN, and are taken as missing: {nan}"));
     }
     Ok(())
 }
@@ -61,15 +61,21 @@ fn without_place(error: &serde_json::Error) -> String {
 
 const EXPECTED: &str = "Prometheus' answer to a range query, such as that of curl 'http://prometheus:9090/api/v1/query_range?query=kubelet_volume_stats_used_bytes&start=…&end=…&step=60'";
 
-/// The answer as a whole.
-struct Answer<'a, 'b>(&'a mut Into<'b>);
-
-impl<'de> DeserializeSeed<'de> for Answer<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
+/// Each part of an answer is read by a visitor that hands samples on instead of keeping them.
+macro_rules! seed {
+    ($($name:ident by $method:ident),+) => {$(
+        impl<'de> DeserializeSeed<'de> for $name<'_, '_> {
+            type Value = ();
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+                deserializer.$method(self)
+            }
+        }
+    )+};
 }
+seed!(Answer by deserialize_map, Data by deserialize_map, List by deserialize_seq, One by deserialize_map, Values by deserialize_seq);
+
+/// The answer as a whole.
+struct Answer<'a, 'b>(&'a mut Sink<'b>);
 
 impl<'de> Visitor<'de> for Answer<'_, '_> {
     type Value = ();
@@ -102,14 +108,7 @@ impl<'de> Visitor<'de> for Answer<'_, '_> {
 }
 
 /// `data`: resultType and result.
-struct Data<'a, 'b>(&'a mut Into<'b>);
-
-impl<'de> DeserializeSeed<'de> for Data<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
+struct Data<'a, 'b>(&'a mut Sink<'b>);
 
 impl<'de> Visitor<'de> for Data<'_, '_> {
     type Value = ();
@@ -135,14 +134,7 @@ impl<'de> Visitor<'de> for Data<'_, '_> {
 }
 
 /// The series.
-struct List<'a, 'b>(&'a mut Into<'b>);
-
-impl<'de> DeserializeSeed<'de> for List<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
+struct List<'a, 'b>(&'a mut Sink<'b>);
 
 impl<'de> Visitor<'de> for List<'_, '_> {
     type Value = ();
@@ -156,14 +148,7 @@ impl<'de> Visitor<'de> for List<'_, '_> {
 }
 
 /// A series: `metric`, then `values`.
-struct One<'a, 'b>(&'a mut Into<'b>);
-
-impl<'de> DeserializeSeed<'de> for One<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
+struct One<'a, 'b>(&'a mut Sink<'b>);
 
 impl<'de> Visitor<'de> for One<'_, '_> {
     type Value = ();
@@ -242,15 +227,8 @@ fn name(labels: &BTreeMap<String, String>) -> Result<Name, String> {
 
 /// `values`: pairs of a time and a text.
 struct Values<'a, 'b> {
-    into: &'a mut Into<'b>,
+    into: &'a mut Sink<'b>,
     series: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Values<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
 }
 
 impl<'de> Visitor<'de> for Values<'_, '_> {

@@ -25,15 +25,11 @@ fn seconds(text: &str) -> Option<Timestamp> {
     const LATEST: i64 = 16_725_225_600;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole: i64 = whole.parse().ok().filter(|s| *s < LATEST)?;
-    let mut millis: i64 = 0;
-    let mut digits = fraction.bytes();
-    for _ in 0..3 {
-        let digit = digits.next().map_or(0, |b| i64::from(b.wrapping_sub(b'0')));
-        millis = millis * 10 + digit;
-    }
-    if digits.any(|b| !b.is_ascii_digit()) {
+    if fraction.contains('.') {
         return None;
     }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(3);
+    let millis = digits.fold(0, |millis, b| millis * 10 + i64::from(b.wrapping_sub(b'0')));
     Timestamp::from_millisecond(whole.checked_mul(1000)?.checked_add(millis)?).ok()
 }
 

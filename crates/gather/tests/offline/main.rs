@@ -3,6 +3,7 @@
 mod manifests;
 mod mistakes;
 mod scenario;
+mod try_out;
 
 use csm_gather::offline::{File, Offline, read};
 use jiff::Timestamp;
