@@ -49,7 +49,11 @@ pub fn test() -> anyhow::Result<()> {
     tools::ensure(tools::Set::Light, &mut |line| eprintln!("{line}"))?;
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     // Behaviour tests mostly wait: more of them at a time than there are cores.
-    run(cargo().args(["test", "--workspace"]).env("RUST_TEST_THREADS", "4"))
+    // Golden files are written by people: a difference is a failure.
+    run(cargo()
+        .args(["test", "--workspace"])
+        .env("RUST_TEST_THREADS", "4")
+        .env("INSTA_UPDATE", "no"))
 }
 
 /// Formatting, clippy, documentation, dependencies.

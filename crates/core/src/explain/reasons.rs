@@ -124,7 +124,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::RetryLater => (
             Kind::Holds,
-            "See the newest StorageEvent: it says what refused the growth, such as a quota. Once that has changed, it is tried at once.",
+            "See the newest StorageEvent: it says what refused the growth, such as a quota. It is tried again after 1, 5, and then every 15 minutes.",
         ),
         Reason::CircuitOpen => (
             Kind::Holds,

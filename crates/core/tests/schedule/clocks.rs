@@ -26,6 +26,9 @@ use crate::*;
 #[case::after_the_half_hour("Australia/Lord_Howe", "40 2 * * *", "2026-10-03T00:00:00Z", &["2026-10-03T15:40:00Z"])]
 #[case::before_the_half_hour_again("Australia/Lord_Howe", "20 1 * * *", "2026-04-04T12:00:00Z", &["2026-04-04T14:20:00Z", "2026-04-05T14:50:00Z"])]
 #[case::repeated_half_hour("Australia/Lord_Howe", "40 1 * * *", "2026-04-04T12:00:00Z", &["2026-04-04T14:40:00Z", "2026-04-05T15:10:00Z"])]
+// Kolkata has a half-hour offset and no summer time: the days on which others change are days like others.
+#[case::no_summer_time("Asia/Kolkata", "30 2 * * *", "2026-03-28T00:00:00Z", &["2026-03-28T21:00:00Z", "2026-03-29T21:00:00Z", "2026-03-30T21:00:00Z"])]
+#[case::half_an_hour_off("Asia/Kolkata", "0 0 * * *", "2026-10-24T12:00:00Z", &["2026-10-24T18:30:00Z", "2026-10-25T18:30:00Z"])]
 // Apia went over the date line: after 29 December 2011 came the 31st, at 10:00 UTC.
 #[case::skipped_day("Pacific/Apia", "0 12 30 12 *", "2011-01-01T00:00:00Z", &["2011-12-30T10:00:00Z", "2012-12-29T22:00:00Z"])]
 #[case::around_the_skipped_day("Pacific/Apia", "0 12 * * *", "2011-12-29T00:00:00Z", &["2011-12-29T22:00:00Z", "2011-12-30T10:00:00Z", "2011-12-30T22:00:00Z"])]
