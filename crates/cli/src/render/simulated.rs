@@ -28,7 +28,8 @@ pub fn simulated(data: &Simulated, page: &Page) -> String {
     let mut lines = Lines::default();
     let lasted = elapsed(data.to.duration_since(data.from));
     let (from, to) = (moment(data.from), moment(data.to));
-    lines.line(0, &format!("{from} to {to} ({lasted}), {} samples", data.samples));
+    let samples = if data.samples == 1 { "sample" } else { "samples" };
+    lines.line(0, &format!("{from} to {to} ({lasted}), {} {samples}", data.samples));
     lines.gap();
     match &data.against {
         None => table(&mut lines, &data.volumes, page),

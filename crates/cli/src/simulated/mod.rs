@@ -1,5 +1,5 @@
-//! What policies would have done over a trace: which series is of what ([`assign`]), running it, and plain data of what came
-//! of it ([`report`]).
+//! What policies would have done over a trace: which series is of what (`assign`), running it, and plain data of what came
+//! of it (`report`).
 
 mod assign;
 mod made_up;

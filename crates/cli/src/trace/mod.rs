@@ -1,6 +1,6 @@
 //! Usage over time: read once, checked to its last line, and kept in little memory whatever its length.
 //!
-//! [`csv`] and [`prometheus`] read, [`spool`] keeps; what was read is handed out in the order of time ([`Merged`]). A broken
+//! `csv` and `prometheus` read, `spool` keeps; what was read is handed out in the order of time ([`Merged`]). A broken
 //! line is found before anything is made of the others.
 
 mod csv;

@@ -1,4 +1,4 @@
-//! Plots of volumes over time: what is used as a band, sizes as steps. [`terminal`] draws them with characters, [`svg`] for
+//! Plots of volumes over time: what is used as a band, sizes as steps. [`mod@terminal`] draws them with characters, [`mod@svg`] for
 //! documents. Coordinates are real numbers: nothing is decided by them.
 
 mod scale;
