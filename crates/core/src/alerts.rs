@@ -12,6 +12,7 @@ use csm_units::Percent;
 use jiff::Timestamp;
 
 use crate::gates::resize_in_flight;
+use crate::last_seen::LastSeen;
 use crate::plan::{Decision, Plan};
 use crate::resolve::{Resolution, Resolved, ResolvedThresholds};
 use crate::view::{Members, View};
@@ -58,7 +59,7 @@ kinds! {
     ApproachingLimit = "approaching-limit", Warning;
     /// The volume has reached its ceiling.
     AtLimit = "at-limit", Critical;
-    /// The last growth was refused, or failed.
+    /// The last growth was refused, or failed, and one is still wanted.
     ExpansionFailed = "expansion-failed", Critical;
     /// A resize made no progress for too long.
     ResizeStuck = "resize-stuck", Critical;
@@ -131,7 +132,7 @@ pub struct Alert {
 }
 
 /// All alerts that are due, in the order of their identities. `active` are those that were due before: a level of usage
-/// that has fired clears only when usage is two points below it.
+/// that has fired clears only when fresh figures are two points below it.
 #[must_use]
 pub fn due(world: &World, plan: &Plan, active: &BTreeSet<AlertId>, now: Timestamp) -> Vec<Alert> {
     let mut alerts = of_cluster(world);
@@ -187,8 +188,9 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
             remedied,
         });
     };
-    if let Some(kind) = level(view, &settings.thresholds, active) {
-        put(kind, decision.reason, decision.worst.as_ref());
+    let last_seen = LastSeen::of(view.world, view.volume, view.now());
+    if let Some(kind) = level(&view.volume.key, &last_seen, &settings.thresholds, active) {
+        put(kind, decision.reason, last_seen.fullest.map(|seen| &seen.member.instance));
     }
     if let Some(ceiling) = &decision.ceiling {
         if decision.at_limit {
@@ -197,7 +199,8 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
             put(AlertKind::ApproachingLimit, Reason::AtLimit, None);
         }
     }
-    if view.volume.retry_after.is_some() {
+    // Where nothing is known of the volume, neither is whether it still wants to grow.
+    if view.volume.retry_after.is_some() && (decision.urgency.is_some() || last_seen.blind) {
         put(AlertKind::ExpansionFailed, Reason::RetryLater, None);
     }
     if let Some(resize) = resize_in_flight::of_volume(view)
@@ -231,21 +234,22 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
     }
 }
 
-/// The highest level of usage that any member has reached, or has not yet left.
-fn level(view: &View, thresholds: &ResolvedThresholds, active: &BTreeSet<AlertId>) -> Option<AlertKind> {
+/// The highest level of usage that any member had reached when it was last seen, or has not been seen to leave.
+fn level(volume: &VolumeKey, last_seen: &LastSeen, thresholds: &ResolvedThresholds, active: &BTreeSet<AlertId>) -> Option<AlertKind> {
     let levels = [
         (AlertKind::StorageEmergency, thresholds.emergency.value),
         (AlertKind::StorageCritical, thresholds.critical.value),
         (AlertKind::StorageWarning, thresholds.warning.value),
     ];
+    let figures = last_seen.fullest.map(|seen| seen.figures);
     let is_due = |(kind, threshold): &(AlertKind, Percent)| {
         let id = AlertId {
-            volume: Some(view.volume.key.clone()),
+            volume: Some(volume.clone()),
             kind: *kind,
         };
-        let reached = view.observed().any(|(_, f)| threshold.reached_by(f.used, f.available));
         let left = Percent::of(threshold.get().saturating_sub(HYSTERESIS));
-        reached || (active.contains(&id) && view.observed().any(|(_, f)| left.exceeded_by(f.used, f.available)))
+        let stays = || last_seen.blind || figures.is_some_and(|f| left.exceeded_by(f.used, f.available));
+        figures.is_some_and(|f| threshold.reached_by(f.used, f.available)) || (active.contains(&id) && stays())
     };
     levels.iter().find(|level| is_due(level)).map(|(kind, _)| *kind)
 }

@@ -17,6 +17,7 @@ pub mod check;
 pub mod crossing;
 pub mod explain;
 pub mod forecast;
+pub mod last_seen;
 pub mod operation;
 pub mod plan;
 pub mod resolve;

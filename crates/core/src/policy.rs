@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use csm_api::{Bounds, ClusterRef, ClusterStoragePolicy, PostgresStorage, Settings, StoragePolicy};
 
+use crate::resolve::{Resolution, resolve};
 use crate::selector::Selector;
 use crate::validate::{self, Problem};
 use crate::world::ClusterKey;
@@ -194,6 +195,15 @@ impl Policy {
             (_, true) => Rank::ClusterStoragePolicyWithSelector,
             (_, false) => Rank::ClusterStoragePolicy,
         }
+    }
+
+    /// Whether it can apply to any Cluster at all. A mistake in the settings of one volume holds that volume alone; one in
+    /// a selector selects nothing, and one in what all volumes share holds every Cluster that does not override it.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let selectors = [Some(&self.selector), self.namespace_selector.as_ref()];
+        let selects = !selectors.into_iter().flatten().any(Selector::is_broken);
+        selects && !matches!(resolve(&[self], None, &Settings::default()), Resolution::Invalid(_))
     }
 
     /// Whether it applies to a Cluster.

@@ -60,6 +60,12 @@ impl Selector {
         self.requirements.is_empty() && !self.broken
     }
 
+    /// Whether a mistake keeps it from selecting anything.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Whether it selects an object with these labels and one more that is implied.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>, implied: (&str, &str)) -> bool {

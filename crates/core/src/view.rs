@@ -316,7 +316,8 @@ fn worst<'a>(members: &'a [MemberView<'a>]) -> Option<(&'a MemberView<'a>, &'a O
     seen.reduce(|best, next| if fuller(next.1, best.1) { next } else { best })
 }
 
-fn fuller(a: &Observation, b: &Observation) -> bool {
+/// Whether a filesystem has the higher percent used; of equal ones, the less available.
+pub(crate) fn fuller(a: &Observation, b: &Observation) -> bool {
     let (total_a, total_b) = (total(a), total(b));
     // used/total compared exactly; below 2^63 × 2^64, which 128 bits hold.
     let (left, right) = (a.used.wide().saturating_mul(total_b), b.used.wide().saturating_mul(total_a));

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use csm_api::Reason;
 use csm_core::alerts::{Alert, AlertId, AlertKind, Severity, due};
 use csm_core::resolve::{Conflict, Origin, OriginKind, Rank, Resolution};
-use csm_core::world::{Archiving, Breaker, Resize, ResizeStage, Slot, VolumeKey, WalHealth, World};
+use csm_core::world::{Archiving, Breaker, Member, Resize, ResizeStage, Slot, VolumeKey, WalHealth, World};
 use jiff::SignedDuration;
 use rstest::rstest;
 use support::*;
@@ -54,6 +54,59 @@ fn levels(#[case] gib: u64, #[case] before: &[AlertKind], #[case] expected: &[Al
     assert!(found.iter().all(|a| a.remedied == (gib >= 85)));
 }
 
+const OLD: SignedDuration = SignedDuration::from_mins(10);
+
+/// A world of so much used, as it was seen ten minutes ago.
+fn silent(gib: u64) -> World {
+    used(gib).member(0, |m| m.observation.as_mut().unwrap().at = noon() - OLD)
+}
+
+/// The same without any figures.
+fn unseen() -> World {
+    used(1).member(0, |m| m.observation = None)
+}
+
+/// The primary is calm, and another instance is so full.
+fn beside(other: Member) -> World {
+    world(vec![member("orders-0", "100Gi", "5Gi"), other]).policy("expansion: {maxSize: 1000Gi}")
+}
+
+/// Absence is never read as zero: figures that stop coming make nothing well.
+#[rstest]
+#[case::silent(silent(97), &[], Some(AlertKind::StorageEmergency))]
+#[case::silent_and_active(silent(97), &[AlertKind::StorageEmergency], Some(AlertKind::StorageEmergency))]
+#[case::old_figures_clear_nothing(silent(60), &[AlertKind::StorageCritical], Some(AlertKind::StorageCritical))]
+#[case::nor_does_their_lack(unseen(), &[AlertKind::StorageCritical], Some(AlertKind::StorageCritical))]
+#[case::nor_do_they_make_one(silent(60), &[], None)]
+#[case::a_silent_member(beside(member("orders-1", "100Gi", "97Gi").seen_at(noon() - OLD)), &[], Some(AlertKind::StorageEmergency))]
+#[case::a_lagging_member(beside(member("orders-1", "50Gi", "48Gi")), &[], Some(AlertKind::StorageEmergency))]
+#[case::fresh_figures_clear_it(beside(member("orders-1", "100Gi", "50Gi").seen_at(noon() - OLD)), &[AlertKind::StorageEmergency], None)]
+fn levels_outlast_their_figures(#[case] world: World, #[case] before: &[AlertKind], #[case] expected: Option<AlertKind>) {
+    const LEVELS: [AlertKind; 3] = [AlertKind::StorageWarning, AlertKind::StorageCritical, AlertKind::StorageEmergency];
+    let mut found = alerts_after(&world, before);
+    found.retain(|alert| LEVELS.contains(&alert.id.kind));
+    assert_eq!(kinds(&found), Vec::from_iter(expected));
+    let seen = world.volumes[0].members.iter().any(|m| m.observation.is_some());
+    assert!(
+        found.iter().all(|a| a.instance.as_deref() == seen.then_some("orders-1")),
+        "{found:?}"
+    );
+}
+
+/// A growth that failed is told of for as long as one is wanted, or nobody knows.
+#[rstest]
+#[case::wanted(wants(), true)]
+#[case::no_longer(calm(), false)]
+#[case::nobody_knows(unseen(), true)]
+fn a_failed_growth_that_nobody_wants_any_more_is_over(#[case] world: World, #[case] due: bool) {
+    for minutes in [-60, 1] {
+        let world = world
+            .clone()
+            .data(|v| v.retry_after = Some(noon() + SignedDuration::from_mins(minutes)));
+        assert_eq!(kinds(&alerts(&world)).contains(&AlertKind::ExpansionFailed), due);
+    }
+}
+
 #[rstest]
 #[case::far("126Gi", &[])]
 #[case::at_eighty_percent("125Gi", &[AlertKind::ApproachingLimit])]
@@ -91,7 +144,7 @@ const ONE_A_DAY: &str = "storage: {resize: {enabled: true, expansion: {limit: 20
 
 /// One situation a kind that is no level and no ceiling, and the cause that it names.
 #[rstest]
-#[case(AlertKind::ExpansionFailed, Reason::RetryLater, calm().data(|v| v.retry_after = Some(noon() + SignedDuration::from_mins(1))))]
+#[case(AlertKind::ExpansionFailed, Reason::RetryLater, wants().data(|v| v.retry_after = Some(noon() + SignedDuration::from_mins(1))))]
 #[case(AlertKind::ResizeStuck, Reason::ResizeStuck, stage(ResizeStage::Node, 11))]
 #[case(AlertKind::ResizeInfeasible, Reason::ResizeInProgress, stage(ResizeStage::ControllerInfeasible, 1))]
 #[case(AlertKind::WalArchiveFailing, Reason::ArchiveUnhealthy, calm().change(|w| w.cluster.wal = Some(wal(4, "0"))))]

@@ -1,6 +1,6 @@
 //! Each volume is sized by its own model: steps, targets, windows, budgets, runways, and what the status says of them.
 
-use csm_api::{Phase, Reason, State, Trigger, Verdict, VolumeSizing};
+use csm_api::{ConditionStatus, Phase, Reason, State, Trigger, Verdict, VolumeSizing};
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -184,6 +184,21 @@ async fn a_wrong_block_that_got_past_the_schema_holds_its_own_volume_only() -> a
         .event("orders", "WAL has grown", |e| phase(e) == Some(Phase::Completed))
         .await?;
     assert_eq!(event.spec.volume.role, csm_api::Role::Wal);
+    // The policy is applied for all else, and says so.
+    let conditions = until("the policy has a status", || async {
+        let policy = stage.api::<csm_api::StoragePolicy>().get("default").await?;
+        Ok(policy.status.map(|status| status.conditions))
+    })
+    .await?;
+    for (type_, status) in [("Active", ConditionStatus::True), ("Valid", ConditionStatus::False)] {
+        let condition = conditions.iter().find(|c| c.type_ == type_).expect(type_);
+        assert_eq!(condition.status, status, "{}", condition.message);
+        assert!(
+            condition.message.contains("storage.maintenanceWindow.schedule"),
+            "{}",
+            condition.message
+        );
+    }
     Ok(())
 }
 
