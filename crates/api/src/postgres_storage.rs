@@ -274,6 +274,12 @@ pub struct InstanceDisk {
     /// What holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_reason: Option<Reason>,
+    /// Growths that the budget of 24 hours leaves the volume; none: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_remaining: Option<i32>,
+    /// Resizes of this PVC that went well, of the StorageEvents that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize_count: Option<i32>,
     /// Where the figures come from: `kubelet`.
     pub source: String,
     /// When the figures were taken.

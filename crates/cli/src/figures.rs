@@ -142,6 +142,8 @@ impl Figures {
                 inodes_free: inodes.map(|i| number(i.total.saturating_sub(i.used))),
                 at_limit: false,
                 resize_blocked: false,
+                budget_remaining: None,
+                resize_count: None,
                 block_reason: None,
                 source: "file".to_owned(),
                 observed_at: Time(at),

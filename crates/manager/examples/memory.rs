@@ -148,7 +148,7 @@ fn main() -> anyhow::Result<()> {
         });
         let storage: PostgresStorage = read(storage)?;
         index.put_storage(storage);
-        metrics.report(snapshot.key.clone(), ClusterReport::new(&plan, std::iter::empty()));
+        metrics.report(snapshot.key.clone(), ClusterReport::new(&world, &plan, std::iter::empty(), now));
     }
     step("storages and reports")?;
     for i in 0..fleet {

@@ -132,7 +132,7 @@ impl Controller {
 
         let plan = csm_core::plan::plan(&world, now);
         let alerts = alerts::due(&world, &plan, &self.shared.metrics.active_alerts(key), now);
-        let report = ClusterReport::new(&plan, alerts.into_iter().map(|alert| alert.id));
+        let report = ClusterReport::new(&world, &plan, alerts.into_iter().map(|alert| alert.id), now);
         self.shared.metrics.report(snapshot.key.clone(), report);
         let begun = match check::check(&world, &plan, now) {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
@@ -177,7 +177,7 @@ impl Controller {
             match self.writer.advance(&self.shared, &snapshot.key, event, progress).await {
                 Ok(advanced) => {
                     if let Some(ended) = ended {
-                        self.ended(snapshot, &ended, now).await;
+                        self.ended(snapshot, world, &ended, now).await;
                     }
                     // One step at a time: the next operation is looked at with what this one changed.
                     if advanced == Advanced::Again {
@@ -191,7 +191,7 @@ impl Controller {
     }
 
     /// Tells of an operation that has ended.
-    async fn ended(&self, snapshot: &Snapshot, event: &StorageEvent, now: Timestamp) {
+    async fn ended(&self, snapshot: &Snapshot, world: &World, event: &StorageEvent, now: Timestamp) {
         let Some(status) = &event.status else { return };
         let success = status.phase == Some(Phase::Completed);
         let grown = |s: &csm_api::PvcStatus| s.new_size.map_or(0, |size| size.saturating_sub(s.original_size).get());
@@ -201,9 +201,13 @@ impl Controller {
             .as_ref()
             .zip(status.completion_time.as_ref())
             .map(|(start, end)| end.0.duration_since(start.0));
-        self.shared
-            .metrics
-            .expanded(&snapshot.key, success, bytes, took.and_then(|t| Duration::try_from(t).ok()));
+        self.shared.metrics.expanded(
+            &snapshot.key,
+            volume_of(event),
+            success,
+            bytes,
+            took.and_then(|t| Duration::try_from(t).ok()),
+        );
         let message = status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
         let (namespace, cluster) = (&snapshot.key.namespace, &snapshot.key.name);
         let (volume, operation) = (volume_of(event), event.name_any());
@@ -212,7 +216,7 @@ impl Controller {
         } else {
             tracing::warn!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expansion failed");
         }
-        if let Some(note) = report::notes::of_operation(event) {
+        if let Some(note) = report::notes::of_operation(event, world) {
             self.note(snapshot, &note, now).await;
         }
     }

@@ -1,31 +1,28 @@
 //! The metrics of behaviour.md. Gauges about objects are made at the scrape from the newest reports, so that a series
 //! disappears with its object; counters are kept, and dropped with their Cluster.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
+mod objects;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_api::{Role, State};
 use csm_core::alerts::AlertId;
 use csm_core::world::{ClusterKey, VolumeKey};
-use csm_units::Percent;
-use jiff::Timestamp;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::{ClusterReport, VolumeReport};
-use csm_gather::index::{Figures, Index};
+use self::objects::Objects;
+use super::ClusterReport;
+use csm_gather::index::Index;
 
 type Labels = Vec<(&'static str, String)>;
 type Reports = Arc<Mutex<HashMap<ClusterKey, ClusterReport>>>;
+/// Operations that have ended, by Cluster, volume and whether they went well.
+type Resizes = Arc<Mutex<HashMap<ClusterKey, BTreeMap<(VolumeKey, bool), u64>>>>;
 
 /// All metrics of the manager.
 #[derive(Clone)]
@@ -33,6 +30,7 @@ pub struct Metrics {
     reports: Reports,
     policies: Arc<Mutex<HashMap<String, i64>>>,
     leader: Arc<AtomicI64>,
+    resizes: Resizes,
     expansions: Family<Labels, Counter>,
     expansion_bytes: Family<Labels, Counter>,
     expansion_seconds: Family<Labels, Histogram>,
@@ -48,6 +46,7 @@ impl Default for Metrics {
             reports: Reports::default(),
             policies: Arc::default(),
             leader: Arc::default(),
+            resizes: Arc::default(),
             expansions: Family::default(),
             expansion_bytes: Family::default(),
             // 1 s to 68 min: a kubelet alone may take 2 min to show a growth.
@@ -68,6 +67,11 @@ fn of_cluster(key: &ClusterKey) -> Labels {
 fn with(mut labels: Labels, name: &'static str, value: impl Into<String>) -> Labels {
     labels.push((name, value.into()));
     labels
+}
+
+/// How the label `result` says it.
+fn result(success: bool) -> &'static str {
+    if success { "success" } else { "failure" }
 }
 
 impl Metrics {
@@ -116,9 +120,10 @@ impl Metrics {
     /// A Cluster is gone: so are its series.
     pub fn forget(&self, key: &ClusterKey) {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.resizes.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         let labels = of_cluster(key);
-        for result in ["success", "failure"] {
-            self.expansions.remove(&with(labels.clone(), "result", result));
+        for success in [true, false] {
+            self.expansions.remove(&with(labels.clone(), "result", result(success)));
         }
         self.expansion_bytes.remove(&labels);
         self.expansion_seconds.remove(&labels);
@@ -143,11 +148,15 @@ impl Metrics {
         self.leader.store(i64::from(leads), Ordering::Relaxed);
     }
 
-    /// An expansion ended.
-    pub fn expanded(&self, key: &ClusterKey, success: bool, bytes: u64, took: Option<Duration>) {
+    /// An expansion of a volume ended.
+    pub fn expanded(&self, key: &ClusterKey, volume: VolumeKey, success: bool, bytes: u64, took: Option<Duration>) {
+        let mut resizes = self.resizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let resizes_of_volume = resizes.entry(key.clone()).or_default().entry((volume, success)).or_default();
+        *resizes_of_volume = resizes_of_volume.saturating_add(1);
+        drop(resizes);
         let labels = of_cluster(key);
         self.expansions
-            .get_or_create(&with(labels.clone(), "result", if success { "success" } else { "failure" }))
+            .get_or_create(&with(labels.clone(), "result", result(success)))
             .inc();
         if bytes > 0 {
             self.expansion_bytes.get_or_create(&labels).inc_by(bytes);
@@ -161,9 +170,7 @@ impl Metrics {
     pub fn reconciled(&self, controller: &'static str, success: bool, took: Duration) {
         let labels = vec![("controller", controller.to_owned())];
         self.reconcile_seconds.get_or_create(&labels).observe(took.as_secs_f64());
-        self.reconciles
-            .get_or_create(&with(labels, "result", if success { "success" } else { "failure" }))
-            .inc();
+        self.reconciles.get_or_create(&with(labels, "result", result(success))).inc();
     }
 
     /// A call failed.
@@ -194,256 +201,67 @@ fn error_labels(key: &ClusterKey, type_: &str) -> Labels {
     labels
 }
 
-/// Gauges about objects, made at the scrape.
-struct Objects {
-    metrics: Metrics,
-    index: Arc<Mutex<Index>>,
-    disk_metrics: bool,
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
+mod tests {
+    use csm_api::Settings;
+    use csm_core::plan::plan;
+    use serde_json::json;
 
-impl fmt::Debug for Objects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Objects")
+    use super::*;
+    use crate::report::testing::{now, subject};
+
+    fn scraped(registry: &Registry) -> Vec<String> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
-}
 
-/// A gauge of each PVC: name, help, value.
-type PvcGauge = (&'static str, &'static str, fn(&Figures, Timestamp) -> Option<f64>);
-
-/// Metrics are doubles: sizes beyond 2^53 bytes (8 PiB) lose their last bytes here, and nowhere else.
-#[allow(clippy::cast_precision_loss)]
-fn double(value: u64) -> f64 {
-    value as f64
-}
-
-const PVC_GAUGES: [PvcGauge; 4] = [
-    ("pvc_usage_bytes", "Bytes used on the filesystem of a PVC", |m, _| {
-        m.observation.map(|o| double(o.used.get()))
-    }),
-    ("pvc_capacity_bytes", "Capacity of a PVC", |m, _| Some(double(m.size.get()))),
-    (
-        "pvc_usage_percent",
-        "Percent used of the filesystem of a PVC, as df has it",
-        |m, _| {
-            let o = m.observation?;
-            Some(100.0 * double(o.used.get()) / double(o.used.saturating_add(o.available).get()).max(1.0))
-        },
-    ),
-    ("observation_age_seconds", "Age of the newest figures of a PVC", |m, now| {
-        Some(now.duration_since(m.observation?.at).as_secs_f64().max(0.0))
-    }),
-];
-
-const DISK_GAUGES: [PvcGauge; 7] = [
-    ("total_bytes", "used + available of a filesystem", |m, _| {
-        m.observation.map(|o| double(o.used.saturating_add(o.available).get()))
-    }),
-    ("used_bytes", "Bytes used", |m, _| m.observation.map(|o| double(o.used.get()))),
-    ("available_bytes", "Bytes available to PostgreSQL", |m, _| {
-        m.observation.map(|o| double(o.available.get()))
-    }),
-    ("percent_used", "Percent used, rounded down", |m, _| {
-        m.observation
-            .and_then(|o| Percent::used(o.used, o.available))
-            .map(|p| f64::from(p.get()))
-    }),
-    ("inodes_total", "Inodes, where the filesystem reports them", |m, _| {
-        Some(double(m.observation?.inodes?.total))
-    }),
-    ("inodes_used", "Inodes used", |m, _| Some(double(m.observation?.inodes?.used))),
-    ("inodes_free", "Inodes free", |m, _| {
-        let inodes = m.observation?.inodes?;
-        Some(double(inodes.total.saturating_sub(inodes.used)))
-    }),
-];
-
-/// A gauge without labels.
-fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
-    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
-}
-
-impl Collector for Objects {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let now = Timestamp::now();
-        let reports = self.shown();
-        let gauge = |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, series: &mut dyn Iterator<Item = (Labels, f64)>| {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (labels, value) in series {
-                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
-            }
-            Ok::<(), fmt::Error>(())
-        };
-        let own = |name: &str| format!("cnpg_storage_manager_{name}");
-        for (name, help, value) in PVC_GAUGES {
-            let mut series = members(&reports).filter_map(|(report, _, member)| {
-                let labels = with(with(of_cluster(&report.key), "pvc", &*member.pvc), "instance", &*member.instance);
-                Some((labels, value(member, now)?))
-            });
-            gauge(&mut encoder, &own(name), help, &mut series)?;
-        }
-        let of_volume = |report: &Shown, volume: &VolumeKey| with(of_cluster(&report.key), "volume", volume.to_string());
-        gauge(
-            &mut encoder,
-            &own("decision"),
-            "The newest decision of a volume: 1, with its verdict and reason",
-            &mut volumes(&reports).map(|(report, v)| {
-                (
-                    with(
-                        with(of_volume(report, &v.volume), "verdict", v.verdict.as_str()),
-                        "reason",
-                        v.reason.as_str(),
-                    ),
-                    1.0,
-                )
-            }),
-        )?;
-        gauge(
-            &mut encoder,
-            &own("expansion_in_progress"),
-            "Whether a volume is being grown",
-            &mut volumes(&reports).map(|(report, v)| (of_volume(report, &v.volume), f64::from(u8::from(v.state == State::Resizing)))),
-        )?;
-        let alert = |report: &Shown, id: &AlertId| {
-            let volume = id.volume.as_ref().map_or_else(String::new, ToString::to_string);
-            let labels = with(with(of_cluster(&report.key), "type", id.kind.as_str()), "volume", volume);
-            (with(labels, "severity", id.kind.severity().as_str()), 1.0)
-        };
-        gauge(
-            &mut encoder,
-            &own("alert_active"),
-            "An alert that is due: 1; an empty volume stands for the whole Cluster",
-            &mut reports.iter().flat_map(|r| r.alerts.iter().map(move |id| alert(r, id))),
-        )?;
-        let count = |n: usize| double(u64::try_from(n).unwrap_or(u64::MAX));
-        let managed = reports.iter().filter(|r| r.managed).count();
-        single(
-            &mut encoder,
-            &own("clusters_discovered_total"),
-            "Clusters that exist",
-            count(reports.len()),
-        )?;
-        single(
-            &mut encoder,
-            &own("clusters_managed_total"),
-            "Clusters that a policy manages",
-            count(managed),
-        )?;
-        let mut policies: Vec<_> = self
-            .metrics
-            .policies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .into_iter()
+    #[test]
+    fn a_volume_tells_what_ended_what_is_left_and_when_it_is_full() {
+        // 10 MiB a minute, and 9 GiB to go.
+        let history: Vec<String> = (1..20)
+            .map(|minute| format!("['2026-03-01T11:{:02}:30Z', {}Mi]", 59 - minute, 1024 - 10 * minute))
             .collect();
-        policies.sort();
-        gauge(
-            &mut encoder,
-            &own("policies_active_total"),
-            "Active policies; an empty namespace stands for ClusterStoragePolicies",
-            &mut policies
-                .into_iter()
-                .map(|(namespace, n)| (vec![("namespace", namespace)], double(u64::try_from(n).unwrap_or(0)))),
-        )?;
-        let leads = u64::try_from(self.metrics.leader.load(Ordering::Relaxed)).unwrap_or(0);
-        single(&mut encoder, &own("leader"), "Whether this process leads", double(leads))?;
-        if self.disk_metrics {
-            Self::encode_disks(&mut encoder, &reports, now)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// A Cluster at the moment of a scrape.
-struct Shown {
-    key: ClusterKey,
-    managed: bool,
-    alerts: Box<[AlertId]>,
-    volumes: Vec<(VolumeReport, Vec<Figures>)>,
-}
-
-impl Objects {
-    /// All Clusters that were decided on, by name, with what is known of their PVCs now.
-    fn shown(&self) -> Vec<Shown> {
-        let reports = self.metrics.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reports: Vec<_> = reports.iter().map(|(key, report)| (key.clone(), report.clone())).collect();
-        reports.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown = reports.into_iter().map(|(key, report)| {
-            let volumes = report.volumes.into_iter().map(|volume| {
-                let figures = index.figures(&key, &volume.volume);
-                (volume, figures)
-            });
-            Shown {
-                volumes: volumes.collect(),
-                managed: report.managed,
-                alerts: report.alerts,
-                key,
-            }
+        let volume = format!(
+            "{{size: 10Gi, members: {{orders-1: {{used: 1Gi, available: 9Gi}}}}, history: [{}]}}",
+            history.join(", ")
+        );
+        let subject = subject(
+            "{storage: {resize: {enabled: true, strategy: {maxActionsPerDay: 3}}}}",
+            &format!("volumes: {{data: {volume}}}, operations: [{{volume: data, at: 2026-03-01T03:00:00Z, from: 8Gi, to: 10Gi}}]"),
+        );
+        let key = subject.world.cluster.key.clone();
+        let mut index = Index::new(Settings::default());
+        let pvc = json!({
+            "metadata": {"name": "orders-1", "namespace": "shop", "uid": "u1",
+                "labels": {"cnpg.io/cluster": "orders", "cnpg.io/instanceName": "orders-1", "cnpg.io/pvcRole": "PG_DATA"}},
+            "spec": {},
+            "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}},
         });
-        shown.collect()
+        index.put_pvc(&serde_json::from_value(pvc).unwrap(), now());
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry, Arc::new(Mutex::new(index)), true);
+
+        let plan = plan(&subject.world, now());
+        let report = || ClusterReport::new(&subject.world, &plan, std::iter::empty(), now());
+        metrics.report(key.clone(), report());
+        for success in [true, true, false] {
+            metrics.expanded(&key, VolumeKey::DATA, success, 0, None);
+        }
+        let told = scraped(&registry);
+        for expected in [
+            "cnpg_disk_resizes_total{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",result=\"success\"} 2",
+            "cnpg_disk_resizes_total{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",result=\"failure\"} 1",
+            "cnpg_disk_resize_budget_remaining{cluster=\"orders\",namespace=\"shop\",instance=\"orders-1\",volume_type=\"data\",tablespace=\"\"} 2.0",
+            "cnpg_storage_manager_time_to_full_seconds{cluster=\"orders\",namespace=\"shop\",volume=\"data\"} 55296.0",
+        ] {
+            assert!(told.iter().any(|line| line == expected), "{expected} in {told:#?}");
+        }
+        // A series goes with its Cluster, and a new one of its name starts at nothing.
+        metrics.forget(&key);
+        metrics.report(key, report());
+        assert!(!scraped(&registry).iter().any(|line| line.contains("_resizes_total")));
     }
-
-    fn encode_disks(encoder: &mut DescriptorEncoder<'_>, reports: &[Shown], now: Timestamp) -> fmt::Result {
-        let labels = |report: &Shown, volume: &VolumeKey, member: &Figures| {
-            let (type_, tablespace) = match volume.role {
-                Role::Data | Role::Wal => (volume.role.as_str(), String::new()),
-                Role::Tablespace => (volume.role.as_str(), volume.tablespace.as_deref().unwrap_or_default().to_owned()),
-            };
-            with(
-                with(with(of_cluster(&report.key), "instance", &*member.instance), "volume_type", type_),
-                "tablespace",
-                tablespace,
-            )
-        };
-        for (name, help, value) in DISK_GAUGES {
-            let name = format!("cnpg_disk_{name}");
-            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-            for (report, volume, member) in members(reports) {
-                if let Some(value) = value(member, now) {
-                    ConstGauge::new(value).encode(metric.encode_family(&labels(report, &volume.volume, member))?)?;
-                }
-            }
-        }
-        let mut metric = encoder.encode_descriptor(
-            "cnpg_disk_at_limit",
-            "Whether the volume has reached its ceiling",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (report, volume, member) in members(reports) {
-            ConstGauge::new(f64::from(u8::from(volume.at_limit))).encode(metric.encode_family(&labels(
-                report,
-                &volume.volume,
-                member,
-            ))?)?;
-        }
-        let mut metric = encoder.encode_descriptor(
-            "cnpg_disk_resize_blocked",
-            "A growth that is wanted is held: 1, with the reason",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (report, volume, member) in members(reports) {
-            if let Some(reason) = volume.blocked {
-                let labels = with(labels(report, &volume.volume, member), "reason", reason.as_str());
-                ConstGauge::new(1.0).encode(metric.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn volumes(reports: &[Shown]) -> impl Iterator<Item = (&Shown, &VolumeReport)> {
-    reports
-        .iter()
-        .flat_map(|report| report.volumes.iter().map(move |(volume, _)| (report, volume)))
-}
-
-fn members(reports: &[Shown]) -> impl Iterator<Item = (&Shown, &VolumeReport, &Figures)> {
-    let volumes = reports
-        .iter()
-        .flat_map(|report| report.volumes.iter().map(move |volume| (report, volume)));
-    volumes.flat_map(|(report, (volume, figures))| figures.iter().map(move |figures| (report, volume, figures)))
 }

@@ -1,6 +1,7 @@
 //! What people are told: metrics, status, annotations and Events, all from the planner's decisions.
 
 pub mod annotations;
+mod conditions;
 pub mod metrics;
 pub mod notes;
 pub mod policies;
@@ -8,8 +9,9 @@ pub mod status;
 
 use csm_api::{Reason, State, Verdict};
 use csm_core::alerts::AlertId;
-use csm_core::plan::{Decision, Plan};
-use csm_core::world::VolumeKey;
+use csm_core::plan::{self, Budget, Decision, Plan};
+use csm_core::world::{VolumeKey, World};
+use jiff::Timestamp;
 
 /// The decisions on one Cluster, as the metrics show them.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct VolumeReport {
     pub at_limit: bool,
     /// What holds a growth that is wanted.
     pub blocked: Option<Reason>,
+    /// Growths that the budget leaves; none: no limit.
+    pub budget_remaining: Option<u32>,
+    /// Seconds until it is full, where it fills.
+    pub time_to_full: Option<u64>,
 }
 
 /// What holds a growth that is wanted; a growth that is under way is not held.
@@ -42,10 +48,18 @@ pub fn blocked_by(decision: &Decision) -> Option<Reason> {
         .filter(|reason| *reason != Reason::ResizeInProgress)
 }
 
+/// Growths that a budget leaves, of whatever urgency; none: no limit.
+#[must_use]
+pub fn remaining(budget: &Budget) -> Option<u32> {
+    let planned = budget.available_for_planned?;
+    Some(planned.saturating_add(budget.available_for_emergency.unwrap_or(0)))
+}
+
 impl ClusterReport {
-    /// From a plan, and the alerts that are due.
+    /// From the plan for a world, and the alerts that are due.
     #[must_use]
-    pub fn new(plan: &Plan, alerts: impl Iterator<Item = AlertId>) -> Self {
+    pub fn new(world: &World, plan: &Plan, alerts: impl Iterator<Item = AlertId>, now: Timestamp) -> Self {
+        let time_to_full = |volume| plan::time_to_full(world, now, volume).map(|time| time.as_secs().max(0).unsigned_abs());
         let volumes = plan.decisions.iter().map(|decision| VolumeReport {
             volume: decision.volume.clone(),
             verdict: decision.verdict,
@@ -53,6 +67,8 @@ impl ClusterReport {
             state: decision.state,
             at_limit: decision.at_limit,
             blocked: blocked_by(decision),
+            budget_remaining: remaining(&decision.budget),
+            time_to_full: time_to_full(&decision.volume),
         });
         let managed = plan.decisions.iter().any(|d| d.reason != Reason::NoPolicy) && !plan.decisions.is_empty();
         Self {
@@ -60,5 +76,32 @@ impl ClusterReport {
             alerts: alerts.collect(),
             volumes: volumes.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
+mod testing {
+    use csm_gather::offline::{File, Subject, read};
+    use jiff::Timestamp;
+
+    /// Noon.
+    pub fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    /// The one Cluster of a Scenario at noon, under a StoragePolicy of these settings.
+    pub fn subject(policy: &str, cluster: &str) -> Subject {
+        let text = format!(
+            "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {{name: standard, namespace: shop}}\nspec: {policy}\n\
+             ---\nkind: Scenario\nnow: {}\nclusters: [{{name: orders, namespace: shop, {cluster}}}]\n",
+            now()
+        );
+        let file = File {
+            name: "world.yaml".to_owned(),
+            text: text.into_bytes(),
+            from_folder: false,
+        };
+        read(&[file], &[], None, now()).unwrap().subjects.remove(0)
     }
 }

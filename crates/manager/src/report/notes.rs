@@ -1,8 +1,10 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
-use csm_api::{LastDecision, Phase, Reason, State, StorageEvent, Urgency, Verdict};
+use csm_api::{LastDecision, Phase, Reason, Role, State, StorageEvent, Urgency, Verdict};
 use csm_core::explain;
 use csm_core::plan::Decision;
+use csm_core::resolve::{Resolution, Sizing};
+use csm_core::world::World;
 use kube::ResourceExt;
 
 use crate::apply::{Note, Severity};
@@ -55,9 +57,9 @@ pub fn of_beginning(decision: &Decision) -> Option<Note> {
     })
 }
 
-/// The Event of an operation that has just ended.
+/// The Event of an operation of this Cluster that has just ended.
 #[must_use]
-pub fn of_operation(event: &StorageEvent) -> Option<Note> {
+pub fn of_operation(event: &StorageEvent, world: &World) -> Option<Note> {
     let status = event.status.as_ref()?;
     let condition = status.conditions.first()?;
     let expansion = &event.spec.expansion;
@@ -69,6 +71,14 @@ pub fn of_operation(event: &StorageEvent) -> Option<Note> {
         event.name_any()
     );
     match status.phase? {
+        Phase::Completed if is_alerting(event, world) => Some(Note {
+            severity: Severity::Warning,
+            reason: "AutoResizeSuccess",
+            message: format!(
+                "Expanded {growth}: {}. A volume that holds WAL grew: see what holds WAL back (a failing archiver, a replication slot that nobody reads, a standby that is behind)",
+                condition.message
+            ),
+        }),
         Phase::Completed => Some(Note {
             severity: Severity::Normal,
             reason: "AutoResizeSuccess",
@@ -84,5 +94,81 @@ pub fn of_operation(event: &StorageEvent) -> Option<Note> {
             message: format!("Could not expand {growth}: {}", condition.message),
         }),
         Phase::Pending | Phase::InProgress => None,
+    }
+}
+
+/// Whether a growth that went well is a warning all the same: of a volume that holds WAL, where `alertOnResize` says so. A
+/// member that is caught up is no growth of its volume.
+fn is_alerting(event: &StorageEvent, world: &World) -> bool {
+    let volume = volume_of(event);
+    let holds_wal = match volume.role {
+        Role::Wal => true,
+        Role::Data => !world.volumes.iter().any(|v| v.key.role == Role::Wal),
+        Role::Tablespace => false,
+    };
+    let Resolution::Settings(settings) = &*world.resolution else {
+        return false;
+    };
+    let alerts = settings
+        .volumes
+        .of(&volume)
+        .is_ok_and(|rules| matches!(&rules.sizing, Sizing::Resize(resize) if resize.wal_safety.alert_on_resize.value));
+    holds_wal && alerts && event.spec.urgency() != Urgency::CatchUp
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::testing::subject;
+
+    fn completed(role: &str, trigger: &str) -> StorageEvent {
+        serde_json::from_value(json!({
+            "metadata": {"name": "orders-expansion-1", "namespace": "shop"},
+            "spec": {
+                "clusterRef": {"name": "orders", "uid": "u"}, "eventType": "expansion", "trigger": trigger, "volume": {"role": role},
+                "reason": "UsageThreshold", "message": "full",
+                "expansion": {"originalSize": "10Gi", "requestedSize": "12Gi", "parallelism": 1, "affectedPVCs": []},
+            },
+            "status": {"phase": "Completed", "conditions": [{"type": "Complete", "status": "True", "reason": "Succeeded",
+                "message": "1/1 PVCs expanded successfully", "lastTransitionTime": "2026-03-01T12:00:00Z"}]},
+        }))
+        .unwrap()
+    }
+
+    const DATA: &str = "data: {size: 10Gi, members: {orders-1: {used: 1Gi, available: 9Gi}}}";
+    const WAL: &str = "wal: {size: 10Gi, members: {orders-1: {used: 1Gi, available: 9Gi}}}";
+    const QUIET: &str = "{resize: {enabled: true, strategy: {walSafetyPolicy: {alertOnResize: false}}}}";
+    const LOUD: &str = "{resize: {enabled: true}}";
+
+    #[rstest]
+    #[case::wal("wal", "threshold-breach", LOUD, true, Severity::Warning)]
+    #[case::wal_quietly("wal", "threshold-breach", QUIET, true, Severity::Normal)]
+    #[case::wal_of_another_model("wal", "threshold-breach", "{model: Thresholds}", true, Severity::Normal)]
+    #[case::a_new_replica("wal", "catch-up", LOUD, true, Severity::Normal)]
+    #[case::data_beside_wal("data", "threshold-breach", LOUD, true, Severity::Normal)]
+    #[case::data_with_wal("data", "emergency", LOUD, false, Severity::Warning)]
+    #[case::data_with_wal_quietly("data", "emergency", QUIET, false, Severity::Normal)]
+    fn a_volume_that_holds_wal_grows_with_a_warning(
+        #[case] role: &str,
+        #[case] trigger: &str,
+        #[case] block: &str,
+        #[case] wal_volume: bool,
+        #[case] severity: Severity,
+    ) {
+        let volumes = if wal_volume { format!("{DATA}, {WAL}") } else { DATA.to_owned() };
+        let policy = format!("{{storage: {block}, walStorage: {block}}}");
+        let subject = subject(&policy, &format!("volumes: {{{volumes}}}"));
+        let note = of_operation(&completed(role, trigger), &subject.world).unwrap();
+        assert_eq!((note.reason, note.severity), ("AutoResizeSuccess", severity));
+        assert_eq!(
+            note.message.contains("see what holds WAL back"),
+            severity == Severity::Warning,
+            "{}",
+            note.message
+        );
     }
 }

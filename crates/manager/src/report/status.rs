@@ -1,10 +1,11 @@
 //! The status of a PostgresStorage.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use csm_api::{
-    BudgetStatus, Condition, ConditionStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus,
-    PvcPhase, Reason, ResizeOutcome, Role, State, StorageEvent, StorageSizing, Urgency, Verdict, VolumeSizing, condition, merge_conditions,
+    BudgetStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase, ResizeOutcome,
+    Role, State, StorageEvent, StorageSizing, Urgency, VolumeSizing, merge_conditions,
 };
 use csm_core::explain;
 use csm_core::plan::{self, Budget, Decision, Plan};
@@ -15,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::blocked_by;
+use super::{blocked_by, conditions, remaining};
 use csm_gather::index::Snapshot;
 use csm_gather::views::{started_at, volume_of};
 use csm_gather::world::newest;
@@ -43,7 +44,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
                 sizing.tablespaces.insert(name.as_deref().unwrap_or_default().to_owned(), entry);
             }
         }
-        add_disks(&mut disks, volume, decision);
+        add_disks(&mut disks, volume, decision, &snapshot.events);
     }
     let soonest = plan
         .decisions
@@ -68,7 +69,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
             .filter_map(|d| d.budget.available_for_planned)
             .min()
             .map(whole),
-        conditions: merge_conditions(&old.conditions, conditions(snapshot, plan, generation, now)),
+        conditions: merge_conditions(&old.conditions, conditions::of(&snapshot.resolution, world, plan, generation, now)),
         policies: policies(&snapshot.resolution),
         storage_sizing: Some(sizing),
         disk_status: Some(disks),
@@ -269,7 +270,7 @@ fn last_action(event: &StorageEvent) -> LastAction {
     }
 }
 
-fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision) {
+fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, events: &[Arc<StorageEvent>]) {
     let blocked = blocked_by(decision);
     for member in &volume.members {
         let Some(figures) = member.figures() else { continue };
@@ -285,6 +286,8 @@ fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision) {
             at_limit: decision.at_limit,
             resize_blocked: blocked.is_some(),
             block_reason: blocked,
+            budget_remaining: remaining(&decision.budget).map(whole),
+            resize_count: Some(resizes(events, &member.uid)),
             source: "kubelet".to_owned(),
             observed_at: Time(figures.at),
         };
@@ -297,6 +300,16 @@ fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision) {
             }
         }
     }
+}
+
+/// How often a PVC was resized and verified.
+fn resizes(events: &[Arc<StorageEvent>], uid: &str) -> i32 {
+    let pvcs = events
+        .iter()
+        .filter_map(|event| event.status.as_ref())
+        .flat_map(|s| &s.pvc_statuses);
+    let resized = pvcs.filter(|pvc| pvc.uid == uid && pvc.phase == PvcPhase::Completed && pvc.filesystem_resized.is_some());
+    i32::try_from(resized.count()).unwrap_or(i32::MAX)
 }
 
 fn policies(resolution: &Resolution) -> Vec<PolicyRef> {
@@ -316,134 +329,8 @@ fn policies(resolution: &Resolution) -> Vec<PolicyRef> {
         .collect()
 }
 
-fn conditions(snapshot: &Snapshot, plan: &Plan, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
-    let condition = |type_: &str, holds: bool, reason: &str, message: String| Condition {
-        type_: type_.to_owned(),
-        status: ConditionStatus::from(holds),
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(now),
-        observed_generation: generation,
-    };
-    let resolution = &*snapshot.resolution;
-    let (resolved, why) = match resolution {
-        Resolution::Settings(_) => (None, "the settings of all matching policies were resolved".to_owned()),
-        Resolution::NoPolicy => (
-            Some(Reason::NoPolicy),
-            "no policy matches this Cluster; its volumes are watched, and nothing is done".to_owned(),
-        ),
-        Resolution::Conflict(conflicts) => {
-            let pairs = conflicts
-                .iter()
-                .map(|c| c.policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
-            (
-                Some(Reason::PolicyConflict),
-                format!(
-                    "{} have the same rank and match this Cluster; exclude it from all but one",
-                    pairs.collect::<Vec<_>>().join("; ")
-                ),
-            )
-        }
-        Resolution::Invalid(problems) => (
-            Some(Reason::PolicyInvalid),
-            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-        ),
-    };
-    let named = |which: &dyn Fn(&Decision) -> bool| {
-        plan.decisions
-            .iter()
-            .filter(|d| which(d))
-            .map(|d| d.volume.to_string())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let critical = match resolution {
-        Resolution::Settings(settings) => Some(settings.thresholds.critical.value),
-        _ => None,
-    };
-    let in_danger = named(&|d| d.percent_used.zip(critical).is_some_and(|(used, critical)| used >= critical));
-    let resizing = named(&|d| d.state == State::Resizing);
-    let unseen = |d: &Decision| {
-        matches!(d.reason, Reason::StaleObservation | Reason::NoObservation)
-            || d.warnings.iter().any(|w| w.reason == Reason::MemberNotObserved)
-    };
-    let stale = named(&unseen);
-    let held = plan
-        .decisions
-        .iter()
-        .find(|d| d.verdict == Verdict::Hold && d.state == State::Blocked || d.state == State::AtLimit);
-    let ready = match resolved {
-        None => condition(
-            condition::READY,
-            true,
-            "Managed",
-            "the manager handles this Cluster's volumes".to_owned(),
-        ),
-        Some(reason) => condition(condition::READY, false, reason.as_str(), why.clone()),
-    };
-    let conflicting = resolved == Some(Reason::PolicyConflict);
-    vec![
-        ready,
-        if in_danger.is_empty() {
-            condition(
-                condition::HEALTHY,
-                true,
-                "BelowThresholds",
-                "no volume has reached its critical threshold".to_owned(),
-            )
-        } else {
-            condition(
-                condition::HEALTHY,
-                false,
-                "StorageCritical",
-                format!("at or above the critical threshold: {in_danger}"),
-            )
-        },
-        condition(
-            condition::POLICY_RESOLVED,
-            resolved.is_none(),
-            resolved.map_or("Resolved", Reason::as_str),
-            why.clone(),
-        ),
-        if conflicting {
-            condition(condition::CONFLICTING, true, Reason::PolicyConflict.as_str(), why)
-        } else {
-            condition(
-                condition::CONFLICTING,
-                false,
-                "NoConflict",
-                "no two policies of one rank match this Cluster".to_owned(),
-            )
-        },
-        if resizing.is_empty() {
-            condition(condition::RESIZING, false, "Idle", "no volume is being resized".to_owned())
-        } else {
-            condition(condition::RESIZING, true, "ResizeInProgress", format!("being resized: {resizing}"))
-        },
-        match held {
-            Some(decision) => condition(
-                condition::BLOCKED,
-                true,
-                decision.reason.as_str(),
-                format!("{} is held: {}", decision.volume, decision.reason),
-            ),
-            None => condition(condition::BLOCKED, false, "NotBlocked", "nothing that is wanted is held".to_owned()),
-        },
-        if stale.is_empty() {
-            condition(condition::METRICS_FRESH, true, "Fresh", "every volume has fresh figures".to_owned())
-        } else {
-            condition(
-                condition::METRICS_FRESH,
-                false,
-                "MetricsLost",
-                format!("without fresh figures: {stale}; nothing is done on old ones"),
-            )
-        },
-    ]
-}
-
 /// The newest outcomes, newest first.
-fn outcomes(events: &[std::sync::Arc<StorageEvent>]) -> Vec<ResizeOutcome> {
+fn outcomes(events: &[Arc<StorageEvent>]) -> Vec<ResizeOutcome> {
     let mut outcomes = Vec::new();
     for event in events {
         let Some(status) = &event.status else { continue };
@@ -483,4 +370,55 @@ fn outcomes(events: &[std::sync::Arc<StorageEvent>]) -> Vec<ResizeOutcome> {
     });
     outcomes.truncate(OUTCOMES);
     outcomes
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::testing::{now, subject};
+
+    #[test]
+    fn each_filesystem_says_how_often_it_grew_and_may() {
+        let mut subject = subject(
+            "{storage: {resize: {enabled: true, strategy: {maxActionsPerDay: 3}}}}",
+            "volumes: {data: {size: 10Gi, members: {orders-1: {used: 1Gi, available: 9Gi}, orders-2: {used: 1Gi, available: 9Gi}}}},\
+             operations: [{volume: data, at: 2026-03-01T03:00:00Z, from: 8Gi, to: 10Gi}]",
+        );
+        let uid = |instance: &str| {
+            let mut members = subject.world.volumes.iter().flat_map(|v| &v.members);
+            members.find(|m| *m.instance == *instance).unwrap().uid.to_string()
+        };
+        let pvc = |instance: &str, phase: &str, at: Option<&str>| json!({"name": instance, "uid": uid(instance), "phase": phase, "originalSize": "8Gi", "filesystemResized": at});
+        let event = |pvcs: serde_json::Value| -> Arc<StorageEvent> {
+            serde_json::from_value(json!({
+                "metadata": {"name": "orders-expansion-1", "namespace": "shop"},
+                "spec": {
+                    "clusterRef": {"name": "orders", "uid": "u"}, "eventType": "expansion", "trigger": "threshold-breach",
+                    "volume": {"role": "data"}, "reason": "UsageThreshold", "message": "full",
+                    "expansion": {"originalSize": "8Gi", "requestedSize": "10Gi", "parallelism": 1, "affectedPVCs": []},
+                },
+                "status": {"phase": "Completed", "pvcStatuses": pvcs},
+            }))
+            .unwrap()
+        };
+        let verified = Some("2026-03-01T03:01:00Z");
+        let events = vec![
+            event(json!([pvc("orders-1", "Completed", verified), pvc("orders-2", "Failed", None)])),
+            event(json!([
+                pvc("orders-1", "Completed", verified),
+                pvc("orders-2", "Completed", verified)
+            ])),
+        ];
+        subject.snapshot.events = events;
+        let plan = plan::plan(&subject.world, now());
+        let disks = status(&subject.snapshot, &subject.world, &plan, now()).disk_status.unwrap();
+        let counts = disks.instances.values().map(|disks| {
+            let data = disks.data_volume.as_ref().unwrap();
+            (data.budget_remaining, data.resize_count)
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [(Some(2), Some(2)), (Some(2), Some(1))]);
+    }
 }

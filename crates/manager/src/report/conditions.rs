@@ -1,0 +1,283 @@
+//! The conditions of a PostgresStorage.
+
+use csm_api::{Condition, ConditionStatus, Reason, State, Verdict, condition};
+use csm_core::last_seen::{LastSeen, Seen};
+use csm_core::plan::{Decision, Plan};
+use csm_core::resolve::Resolution;
+use csm_core::world::{VolumeKey, World};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::blocked_by;
+
+/// A condition before it is written: its status, a word why, and a sentence.
+type Verdicts = (ConditionStatus, &'static str, String);
+
+/// All conditions, as if each had changed now.
+pub fn of(resolution: &Resolution, world: &World, plan: &Plan, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    let (resolved, why) = resolved(resolution);
+    let last_seen: Vec<_> = world
+        .volumes
+        .iter()
+        .map(|volume| (&volume.key, LastSeen::of(world, volume, now)))
+        .collect();
+    let ready = match resolved {
+        None => holds("Managed", "the manager handles this Cluster's volumes"),
+        Some(reason) => fails(reason.as_str(), why.clone()),
+    };
+    let conflicting = if resolved == Some(Reason::PolicyConflict) {
+        holds(Reason::PolicyConflict.as_str(), why.clone())
+    } else {
+        fails("NoConflict", "no two policies of one rank match this Cluster")
+    };
+    let policy_resolved = (
+        ConditionStatus::from(resolved.is_none()),
+        resolved.map_or("Resolved", Reason::as_str),
+        why,
+    );
+    let conditions = [
+        (condition::READY, ready),
+        (condition::HEALTHY, healthy(resolution, &last_seen)),
+        (condition::POLICY_RESOLVED, policy_resolved),
+        (condition::CONFLICTING, conflicting),
+        (condition::RESIZING, resizing(plan)),
+        (condition::BLOCKED, blocked(plan)),
+        (condition::METRICS_FRESH, metrics_fresh(&last_seen)),
+    ];
+    let conditions = conditions.into_iter().map(|(type_, (status, reason, message))| Condition {
+        type_: type_.to_owned(),
+        status,
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: Time(now),
+        observed_generation: generation,
+    });
+    conditions.collect()
+}
+
+fn holds(reason: &'static str, message: impl Into<String>) -> Verdicts {
+    (ConditionStatus::True, reason, message.into())
+}
+
+fn fails(reason: &'static str, message: impl Into<String>) -> Verdicts {
+    (ConditionStatus::False, reason, message.into())
+}
+
+fn list(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// Why the settings could not be resolved, and a sentence either way.
+fn resolved(resolution: &Resolution) -> (Option<Reason>, String) {
+    match resolution {
+        Resolution::Settings(_) => (None, "the settings of all matching policies were resolved".to_owned()),
+        Resolution::NoPolicy => (
+            Some(Reason::NoPolicy),
+            "no policy matches this Cluster; its volumes are watched, and nothing is done".to_owned(),
+        ),
+        Resolution::Conflict(conflicts) => {
+            let pairs = conflicts
+                .iter()
+                .map(|c| c.policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
+            (
+                Some(Reason::PolicyConflict),
+                format!(
+                    "{} have the same rank and match this Cluster; exclude it from all but one",
+                    pairs.collect::<Vec<_>>().join("; ")
+                ),
+            )
+        }
+        Resolution::Invalid(problems) => (
+            Some(Reason::PolicyInvalid),
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        ),
+    }
+}
+
+/// Whether a volume is in danger, by the last figures of all members, however old: that figures stop coming makes nothing
+/// well. No percentages here: they would change the condition all the time.
+fn healthy(resolution: &Resolution, last_seen: &[(&VolumeKey, LastSeen)]) -> Verdicts {
+    let below = "no volume has reached its critical threshold";
+    let Resolution::Settings(settings) = resolution else {
+        return holds("BelowThresholds", below);
+    };
+    let critical = settings.thresholds.critical.value;
+    let in_danger = last_seen.iter().filter_map(|(volume, seen)| {
+        let Seen { member, figures, fresh } = seen.fullest?;
+        if !critical.reached_by(figures.used, figures.available) {
+            return None;
+        }
+        let at = figures.at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        Some(if fresh {
+            volume.to_string()
+        } else {
+            format!("{volume} ({}, by its last figures, of {at})", member.instance)
+        })
+    });
+    let in_danger = list(in_danger);
+    if !in_danger.is_empty() {
+        return fails("StorageCritical", format!("at or above the critical threshold: {in_danger}"));
+    }
+    let unknown = last_seen.iter().filter(|(_, seen)| seen.fullest.is_none());
+    let unknown = list(unknown.map(|(volume, _)| volume.to_string()));
+    if !unknown.is_empty() {
+        return (
+            ConditionStatus::Unknown,
+            Reason::NoObservation.as_str(),
+            format!("there never were figures of {unknown}"),
+        );
+    }
+    let old = unseen(last_seen);
+    if old.is_empty() {
+        holds("BelowThresholds", below)
+    } else {
+        holds(
+            "BelowThresholds",
+            format!("{below}, by the last figures; without fresh ones: {old}"),
+        )
+    }
+}
+
+/// Volumes of which a member has no fresh figures, with the instances.
+fn unseen(last_seen: &[(&VolumeKey, LastSeen)]) -> String {
+    let unseen = last_seen.iter().filter(|(_, seen)| !seen.unseen.is_empty());
+    list(unseen.map(|(volume, seen)| format!("{volume} ({})", seen.unseen.join(", "))))
+}
+
+fn metrics_fresh(last_seen: &[(&VolumeKey, LastSeen)]) -> Verdicts {
+    let stale = unseen(last_seen);
+    if stale.is_empty() {
+        holds("Fresh", "every volume has fresh figures")
+    } else {
+        fails(
+            "MetricsLost",
+            format!("without fresh figures: {stale}; nothing is done on old ones"),
+        )
+    }
+}
+
+fn resizing(plan: &Plan) -> Verdicts {
+    let resizing = plan.decisions.iter().filter(|d| d.state == State::Resizing);
+    let resizing = list(resizing.map(|d| d.volume.to_string()));
+    if resizing.is_empty() {
+        fails("Idle", "no volume is being resized")
+    } else {
+        holds("ResizeInProgress", format!("being resized: {resizing}"))
+    }
+}
+
+/// A growth that is wanted is held, whatever goes on beside it; or one would be.
+fn blocked(plan: &Plan) -> Verdicts {
+    let would_be = |d: &Decision| (d.verdict == Verdict::Hold && d.state == State::Blocked).then_some(d.reason);
+    let held = plan
+        .decisions
+        .iter()
+        .filter_map(|d| Some((d, blocked_by(d).or_else(|| would_be(d))?)));
+    let held: Vec<_> = held.collect();
+    let Some((_, reason)) = held.first() else {
+        return fails("NotBlocked", "nothing that is wanted is held");
+    };
+    let each = held.iter().map(|(decision, reason)| {
+        let what = if decision.acts() { "a growth of " } else { "" };
+        format!("{what}{} is held: {reason}", decision.volume)
+    });
+    holds(reason.as_str(), list(each))
+}
+
+#[cfg(test)]
+mod tests {
+    use csm_core::plan::plan;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::report::testing::{now, subject};
+
+    /// A condition of a Cluster with these volumes: its status, its reason and its message.
+    fn told(policy: &str, cluster: &str, type_: &str) -> (ConditionStatus, String, String) {
+        let subject = subject(policy, cluster);
+        let plan = plan(&subject.world, now());
+        let conditions = of(&subject.snapshot.resolution, &subject.world, &plan, None, now());
+        let found = conditions.into_iter().find(|c| c.type_ == type_);
+        found
+            .map(|c| (c.status, c.reason, c.message))
+            .unwrap_or_else(|| panic!("no {type_}"))
+    }
+
+    const POLICY: &str = "{expansion: {maxSize: 200Gi}}";
+    const ONE_A_DAY: &str =
+        "{storage: {request: 10Gi, limit: 200Gi, emergencyGrow: {maxActionsPerDay: 1, reservedActionsForEmergency: 0}}}";
+    const GROWN_TODAY: &str = "operations: [{volume: data, at: 2026-03-01T03:00:00Z, from: 80Gi, to: 100Gi}]";
+    const CALM: &str = "orders-1: {used: 40Gi, available: 60Gi}";
+
+    fn data(members: &str) -> String {
+        format!("volumes: {{data: {{size: 100Gi, members: {{{members}}}}}}}")
+    }
+
+    #[rstest]
+    #[case::calm(POLICY, data(CALM), None)]
+    #[case::grows(POLICY, data("orders-1: {used: 86Gi, available: 14Gi}"), None)]
+    // The state of these is Emergency; what is wanted is held all the same.
+    #[case::an_emergency_over_the_budget(ONE_A_DAY, format!("{}, {GROWN_TODAY}", data("orders-1: {used: 96Gi, available: 4Gi}")), Some(("BudgetExhausted", "data is held: BudgetExhausted")))]
+    #[case::an_emergency_at_the_limit("{storage: {request: 10Gi, limit: 100Gi}}", data("orders-1: {used: 96Gi, available: 4Gi}"), Some(("AtLimit", "data is held: AtLimit")))]
+    #[case::beside_a_catch_up("{expansion: {maxSize: 100Gi}}", data("orders-1: {used: 86Gi, available: 14Gi}, orders-2: {size: 50Gi, used: 5Gi, available: 45Gi}"), Some(("AtLimit", "a growth of data is held: AtLimit")))]
+    #[case::two_volumes("{dryRun: true}", "volumes: {data: {size: 10Gi, members: {orders-1: {used: 9Gi, available: 1Gi}}}, wal: {size: 10Gi, members: {orders-1: {used: 9Gi, available: 1Gi}}}}".to_owned(), Some(("DryRun", "data is held: DryRun, wal is held: DryRun")))]
+    // Nothing is wanted, and nothing could be.
+    #[case::would_be("{storage: {targetBuffer: 4, request: 1Gi, limit: 2Gi}}", data(CALM), Some(("PolicyInvalid", "data is held: PolicyInvalid")))]
+    fn what_holds(#[case] policy: &str, #[case] cluster: String, #[case] held: Option<(&str, &str)>) {
+        let found = told(policy, &cluster, condition::BLOCKED);
+        let expected = match held {
+            Some((reason, message)) => holds_as(reason, message),
+            None => (
+                ConditionStatus::False,
+                "NotBlocked".to_owned(),
+                "nothing that is wanted is held".to_owned(),
+            ),
+        };
+        assert_eq!(found, expected);
+    }
+
+    fn holds_as(reason: &str, message: &str) -> (ConditionStatus, String, String) {
+        (ConditionStatus::True, reason.to_owned(), message.to_owned())
+    }
+
+    const OLD: &str = "observedAt: 2026-03-01T11:50:00Z";
+    const BELOW: &str = "no volume has reached its critical threshold";
+
+    #[rstest]
+    #[case::calm(CALM.to_owned(), ConditionStatus::True, BELOW)]
+    #[case::full("orders-1: {used: 80Gi, available: 20Gi}".to_owned(), ConditionStatus::False, "at or above the critical threshold: data")]
+    #[case::full_and_silent(format!("orders-1: {{used: 97Gi, available: 3Gi, {OLD}}}"), ConditionStatus::False, "at or above the critical threshold: data (orders-1, by its last figures, of 2026-03-01T11:50:00Z)")]
+    #[case::the_silent_one_is_full(format!("{CALM}, orders-2: {{used: 97Gi, available: 3Gi, {OLD}}}"), ConditionStatus::False, "at or above the critical threshold: data (orders-2, by its last figures, of 2026-03-01T11:50:00Z)")]
+    #[case::a_lagging_one_is_full(format!("{CALM}, orders-2: {{size: 50Gi, used: 48Gi, available: 2Gi}}"), ConditionStatus::False, "at or above the critical threshold: data")]
+    #[case::calm_and_silent(format!("{CALM}, orders-2: {{used: 5Gi, available: 95Gi, {OLD}}}"), ConditionStatus::True, "no volume has reached its critical threshold, by the last figures; without fresh ones: data (orders-2)")]
+    #[case::never_seen("orders-1: {used: 5Gi, available: 95Gi, observedAt: null}".to_owned(), ConditionStatus::Unknown, "there never were figures of data")]
+    fn danger_is_judged_by_the_last_figures(#[case] members: String, #[case] status: ConditionStatus, #[case] message: &str) {
+        let found = told(POLICY, &data(&members), condition::HEALTHY);
+        assert_eq!((found.0, found.2.as_str()), (status, message));
+    }
+
+    #[rstest]
+    #[case::all(POLICY, data(CALM), None)]
+    #[case::hibernated(POLICY, format!("annotations: {{cnpg.io/hibernation: 'on'}}, {}", data(&format!("orders-1: {{used: 5Gi, available: 95Gi, {OLD}}}"))), Some("data (orders-1)"))]
+    #[case::a_catch_up_is_wanted(
+        POLICY,
+        data(
+            "orders-1: {used: 5Gi, available: 95Gi, observedAt: null}, orders-2: {size: 50Gi, used: 5Gi, available: 45Gi, observedAt: null}"
+        ),
+        Some("data (orders-1, orders-2)")
+    )]
+    #[case::a_floor_is_wanted(
+        "{storage: {request: 150Gi, limit: 200Gi}}",
+        data("orders-1: {used: 5Gi, available: 95Gi, observedAt: null}"),
+        Some("data (orders-1)")
+    )]
+    #[case::one_of_two(POLICY, data(&format!("{CALM}, orders-2: {{used: 5Gi, available: 95Gi, {OLD}}}")), Some("data (orders-2)"))]
+    fn figures_are_fresh_where_every_member_has_fresh_ones(#[case] policy: &str, #[case] cluster: String, #[case] stale: Option<&str>) {
+        let found = told(policy, &cluster, condition::METRICS_FRESH);
+        let message = match stale {
+            Some(stale) => format!("without fresh figures: {stale}; nothing is done on old ones"),
+            None => "every volume has fresh figures".to_owned(),
+        };
+        assert_eq!((found.0, found.2), (ConditionStatus::from(stale.is_none()), message));
+    }
+}
