@@ -183,6 +183,7 @@ fn world(now: Timestamp, percent: u64, settings: Settings) -> World {
         settings: Arc::new(settings),
         bounds: None,
         problems: Vec::new(),
+        unreadable: false,
     };
     World {
         cluster: Cluster {

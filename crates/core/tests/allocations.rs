@@ -65,6 +65,7 @@ fn world(settings: &str, now: Timestamp) -> World {
         settings: Arc::new(settings),
         bounds: None,
         problems: Vec::new(),
+        unreadable: false,
     };
     let operation = |i: i64| Operation {
         id: format!("operation-{i}").into(),
