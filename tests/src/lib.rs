@@ -5,6 +5,7 @@ pub mod contract;
 pub mod journal;
 pub mod manager;
 pub mod proxy;
+pub mod verdicts;
 pub mod wait;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_testkit::scenario::{Sim, SimOptions};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -55,6 +57,17 @@ impl Stage {
         serve_our_kinds(&sim).await?;
         let namespace = sim.namespace(prefix).await?;
         Ok(Self { sim, namespace })
+    }
+
+    /// A world of its own whose API server takes whatever a policy says.
+    pub async fn unchecked(prefix: &str) -> anyhow::Result<Self> {
+        let stage = Self::alone(prefix).await?;
+        stage
+            .sim
+            .plane()
+            .apply_crds(csm_api::all_crds().into_iter().filter_map(unchecked))
+            .await?;
+        Ok(stage)
     }
 
     /// The manager, watching this namespace only.
@@ -149,6 +162,24 @@ async fn serve_our_kinds(sim: &Sim) -> anyhow::Result<()> {
         Ok(served.then_some(()))
     })
     .await
+}
+
+/// A kind that people write, without the schema of its spec.
+fn unchecked(mut definition: CustomResourceDefinition) -> Option<CustomResourceDefinition> {
+    if definition.spec.names.kind == "StorageEvent" {
+        return None;
+    }
+    for version in &mut definition.spec.versions {
+        let schema = version.schema.as_mut()?.open_api_v3_schema.as_mut()?;
+        schema.properties.as_mut()?.insert(
+            "spec".to_owned(),
+            JSONSchemaProps {
+                x_kubernetes_preserve_unknown_fields: Some(true),
+                ..JSONSchemaProps::default()
+            },
+        );
+    }
+    Some(definition)
 }
 
 /// The phase of a StorageEvent.

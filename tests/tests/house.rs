@@ -27,7 +27,10 @@ const BELOW: [(&str, &[&str]); 12] = [
         "xtask",
         &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-testkit", "csm-fuzz"],
     ),
-    ("csm-tests", &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-testkit"]),
+    (
+        "csm-tests",
+        &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-gather", "csm-testkit"],
+    ),
 ];
 
 /// Crates that must stay pure, and what none of them may depend on, however indirectly.

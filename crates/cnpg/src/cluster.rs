@@ -1,8 +1,9 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{NamespaceResourceScope, Resource};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What we read of a `postgresql.cnpg.io/v1 Cluster`. Everything is optional: an odd object is read as far as it goes.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -67,7 +68,26 @@ pub struct PvcTemplate {
 #[serde(rename_all = "camelCase", default)]
 pub struct PvcTemplateResources {
     /// Requests, by name.
-    pub requests: std::collections::BTreeMap<String, String>,
+    pub requests: BTreeMap<String, QuantityText>,
+}
+
+/// A quantity as it was written: a text, or a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QuantityText(String);
+
+impl<'de> Deserialize<'de> for QuantityText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Number(serde_json::Number),
+        }
+        Ok(Self(match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Number(number) => number.to_string(),
+        }))
+    }
 }
 
 impl StorageConfiguration {
@@ -76,7 +96,7 @@ impl StorageConfiguration {
     pub fn requested_size(&self) -> Option<&str> {
         self.size.as_deref().filter(|size| !size.is_empty()).or_else(|| {
             let requests = &self.pvc_template.as_ref()?.resources.as_ref()?.requests;
-            requests.get("storage").map(String::as_str)
+            requests.get("storage").map(|quantity| quantity.0.as_str())
         })
     }
 }
@@ -136,6 +156,8 @@ mod tests {
             Some("7Gi")
         );
         assert_eq!(read(&format!(r"{{{template}}}")).ok().flatten().as_deref(), Some("7Gi"));
+        let number = r#"{"pvcTemplate": {"resources": {"requests": {"storage": 7516192768, "cpu": 0.5}}}}"#;
+        assert_eq!(read(number).ok().flatten().as_deref(), Some("7516192768"));
         assert_eq!(read("{}").ok().flatten(), None);
     }
 }

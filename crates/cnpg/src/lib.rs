@@ -8,6 +8,8 @@ mod cluster;
 mod names;
 mod volume;
 
-pub use cluster::{Cluster, ClusterSpec, ClusterStatus, PvcTemplate, PvcTemplateResources, StorageConfiguration, TablespaceConfiguration};
+pub use cluster::{
+    Cluster, ClusterSpec, ClusterStatus, PvcTemplate, PvcTemplateResources, QuantityText, StorageConfiguration, TablespaceConfiguration,
+};
 pub use names::{CRD_NAME, annotation, label, role};
 pub use volume::{VolumeLabels, read_volume_labels};

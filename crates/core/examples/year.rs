@@ -82,6 +82,7 @@ fn world(settings: Settings) -> World {
         settings: Arc::new(settings),
         bounds: None,
         problems: Vec::new(),
+        unreadable: false,
     };
     let member = |i: u32| Member {
         pvc: format!("orders-{i}").into(),

@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use csm_api::{Bounds, ClusterRef, ClusterStoragePolicy, PostgresStorage, Settings, StoragePolicy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::resolve::{Resolution, resolve};
 use crate::selector::Selector;
@@ -151,6 +152,19 @@ pub struct Policy {
     pub bounds: Option<Bounds>,
     /// What is wrong with it on its own.
     pub problems: Vec<Problem>,
+    /// What it sets cannot be read: every Cluster that it may apply to is held.
+    pub unreadable: bool,
+}
+
+/// What a policy selects Clusters by.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// Which namespaces.
+    pub namespace_selector: Option<LabelSelector>,
+    /// Which Clusters.
+    pub selector: Option<LabelSelector>,
+    /// Which Clusters not.
+    pub exclude_clusters: Vec<ClusterRef>,
 }
 
 impl Policy {
@@ -167,6 +181,7 @@ impl Policy {
             settings: Arc::new(policy.spec.settings.clone()),
             bounds: None,
             problems: validate::validate_storage_policy(&policy.spec),
+            unreadable: false,
         }
     }
 
@@ -182,6 +197,30 @@ impl Policy {
             settings: Arc::new(policy.spec.settings.clone()),
             bounds: policy.spec.bounds.clone(),
             problems: validate::validate_cluster_storage_policy(&policy.spec),
+            unreadable: false,
+        }
+    }
+
+    /// One that cannot be read, for the reasons given; `selection` is what can be read of whom it selects. Whatever cannot
+    /// is taken to select all, so that no other policy acts in its place.
+    #[must_use]
+    pub fn unreadable(origin: Origin, selection: &Selection, problems: Vec<Problem>) -> Self {
+        let wide = |field, selector: Option<&LabelSelector>| match Selector::parse(field, selector) {
+            (selector, wrong) if wrong.is_empty() => selector,
+            _ => Selector::default(),
+        };
+        let namespace = origin.namespace.as_deref();
+        Self {
+            selector: wide("selector", selection.selector.as_ref()),
+            namespace_selector: namespace
+                .is_none()
+                .then(|| wide("namespaceSelector", selection.namespace_selector.as_ref())),
+            exclude: exclusions(&selection.exclude_clusters, namespace.unwrap_or_default()),
+            settings: Arc::default(),
+            bounds: None,
+            problems,
+            unreadable: true,
+            origin,
         }
     }
 

@@ -9,4 +9,5 @@ pub mod index;
 pub mod offline;
 pub mod summary;
 pub mod views;
+pub mod watched;
 pub mod world;

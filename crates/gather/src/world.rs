@@ -104,6 +104,16 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
         });
         volume.members.push(member);
     }
+    let half_read = snapshot
+        .half_read
+        .iter()
+        .flat_map(|event| event.operations(&cluster.uid, volumes.keys()));
+    let operations = snapshot
+        .events
+        .iter()
+        .filter_map(|event| operation(event, snapshot))
+        .chain(half_read)
+        .collect();
     World {
         cluster: Cluster {
             key: snapshot.key.clone(),
@@ -119,7 +129,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
         },
         resolution: snapshot.resolution.clone(),
         volumes: volumes.into_values().collect(),
-        operations: snapshot.events.iter().filter_map(|event| operation(event, snapshot)).collect(),
+        operations,
         limits: settings.limits,
         fleet: Fleet::default(),
         global_breaker: Breaker::default(),

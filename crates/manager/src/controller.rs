@@ -315,8 +315,14 @@ impl Controller {
             }
         }
         // Written first: an Event that is made after it is made once, even where this process is killed in between.
-        let written = self.writer.storage_status(key, storage.metadata.uid.as_deref(), &new).await?;
-        self.shared.index().put_storage(written);
+        match self.writer.storage_status(key, storage.metadata.uid.as_deref(), &new).await {
+            Ok(written) => {
+                self.shared.index().put_storage(written);
+            }
+            // Its spec cannot be read; its status is written, and comes back with the watch.
+            Err(failure) if failure.is_unreadable_answer() => {}
+            Err(failure) => return Err(failure),
+        }
         self.written
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -363,6 +369,8 @@ impl Controller {
             if let Some(status) = status
                 && let Err(failure) = self.writer.policy_status(&id, &status).await
                 && failure.class() != FailureClass::NotFound
+                // One that cannot be read; its status is written.
+                && !failure.is_unreadable_answer()
             {
                 result = Err(failure);
             }

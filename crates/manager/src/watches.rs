@@ -1,5 +1,7 @@
 //! Everything that is watched, into the index.
 
+use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
@@ -9,14 +11,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::{Key, Shared};
 use csm_gather::index::{Index, Kind, ObjectName, Wake};
 use csm_gather::views::{ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels};
+use csm_gather::watched::{Unreadable, Watch, Watched};
 
 /// Changes of many objects within this time are told to their policies once.
 pub const POLICIES_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
@@ -114,7 +116,7 @@ type Put<K> = fn(&mut Index, &str, &str, Option<K>) -> Wake;
 impl Tasks<'_> {
     fn namespaced<K>(&mut self, kind: Kind, name: &str, labels: Option<&'static str>, put: Put<K>)
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+        K: Watch<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
     {
         if self.shared.settings.watch_namespaces.is_empty() {
             self.spawn(kind, name.to_owned(), Api::all(self.client.clone()), labels, put);
@@ -133,31 +135,40 @@ impl Tasks<'_> {
 
     fn cluster_wide<K>(&mut self, kind: Kind, name: &str, put: Put<K>)
     where
-        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+        K: Watch<Scope = ClusterResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
     {
         self.spawn(kind, name.to_owned(), Api::all(self.client.clone()), None, put);
     }
 
-    fn spawn<K>(&mut self, kind: Kind, name: String, api: Api<K>, labels: Option<&'static str>, put: Put<K>)
+    fn spawn<K>(&mut self, kind: Kind, name: String, api: Api<Watched<K>>, labels: Option<&'static str>, put: Put<K>)
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+        K: Watch + Clone + Debug + Send + 'static,
     {
         let (shared, readiness, stop) = (self.shared.clone(), self.readiness.clone(), self.stop.clone());
         // Known to readiness before the task runs, so that nothing is ready too soon.
         readiness.wait_for(&name, "first list not complete");
         self.set.spawn(async move {
-            let of = |object: &K| -> ObjectName { (object.namespace().unwrap_or_default().into(), object.name_any().into()) };
+            let of = |object: &Watched<K>| -> ObjectName { (object.namespace().unwrap_or_default().into(), object.name_any().into()) };
             let known = || shared.index().names(kind);
             let keys = Keys { of, known };
-            let sink = |change: Change<ObjectName, K>| {
+            let mut unreadable = HashMap::new();
+            let sink = |change: Change<ObjectName, Watched<K>>| {
                 let (wake, matches_changed) = {
                     let mut index = shared.index();
                     let wake = match change {
-                        Change::Put(object) => {
-                            let (namespace, name) = of(&object);
+                        Change::Put(Watched::Readable(object)) => {
+                            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                            unreadable.remove(&(namespace.as_str().into(), name.as_str().into()));
                             put(&mut index, &namespace, &name, Some(object))
                         }
-                        Change::Gone((namespace, name)) => put(&mut index, &namespace, &name, None),
+                        Change::Put(Watched::Unreadable(object)) => {
+                            tell::<K>(&shared, kind, &mut unreadable, &object);
+                            index.put_unreadable(kind, &object)
+                        }
+                        Change::Gone(key) => {
+                            unreadable.remove(&key);
+                            put(&mut index, &key.0, &key.1, None)
+                        }
                     };
                     (wake, index.take_matches_changed())
                 };
@@ -168,5 +179,20 @@ impl Tasks<'_> {
             };
             watch::run(&name, api, labels, readiness, stop, keys, sink).await;
         });
+    }
+}
+
+/// Says once what cannot be read of an object, and once more when that is something else. A Cluster is not managed then, so
+/// that it is counted as well.
+fn tell<K: Watch>(shared: &Shared, kind: Kind, told: &mut HashMap<ObjectName, Vec<String>>, object: &Unreadable) {
+    let Unreadable { metadata, why, .. } = object;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    if told.insert((namespace.into(), name.into()), why.clone()).as_ref() == Some(why) {
+        return;
+    }
+    tracing::error!(kind = %K::kind(&()), namespace, name, why = why.join("; "), "an object cannot be read; what it may be about is held, all others go on");
+    if kind == Kind::Cluster {
+        shared.metrics.error(&cluster_key(namespace, name), "unreadable");
     }
 }

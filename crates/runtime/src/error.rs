@@ -77,6 +77,12 @@ impl Failure {
         }
     }
 
+    /// Whether the server did what it was asked for, and answered with something that cannot be read.
+    #[must_use]
+    pub fn is_unreadable_answer(&self) -> bool {
+        matches!(self, Self::Connection(kube::Error::SerdeError(_)))
+    }
+
     /// The server's own words, or the error's.
     #[must_use]
     pub fn message(&self) -> String {

@@ -8,4 +8,5 @@ mod kubelets;
 mod lifecycle;
 mod models;
 mod quantities;
+mod smuggled;
 mod validation;

@@ -1,11 +1,14 @@
 //! What the API server itself refuses, with words that help.
 
 use csm_testkit::scenario::Sim;
-use csm_tests::Stage;
+use csm_tests::{Stage, verdicts};
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+
+/// The kinds that have settings.
+const KINDS: [&str; 3] = ["StoragePolicy", "ClusterStoragePolicy", "PostgresStorage"];
 
 fn resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("cnpg.supporttools.io", "v1alpha1", kind))
@@ -16,7 +19,7 @@ async fn refusal(sim: &Sim, namespace: &str, kind: &str, spec: &Value) -> anyhow
         "ClusterStoragePolicy" => Api::all_with(sim.client(), &resource(kind)),
         _ => Api::namespaced_with(sim.client(), namespace, &resource(kind)),
     };
-    let object = json!({"apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": kind, "metadata": {"name": "tried"}, "spec": spec});
+    let object = verdicts::object(kind, namespace, "tried", spec);
     let parameters = PatchParams {
         dry_run: true,
         ..PatchParams::apply("test").force()
@@ -211,33 +214,62 @@ fn without_values(message: &str) -> String {
     text
 }
 
-/// The manager and `lint` say the same of an object that got past the API server.
+/// `lint` and the manager say these words of an object, and all else the same.
+fn said_alike(kind: &str, namespace: &str, spec: &Value, words: &str) -> anyhow::Result<()> {
+    let object = verdicts::object(kind, namespace, "tried", spec);
+    let (lint, manager) = (verdicts::lint(&object)?, verdicts::manager(&object)?);
+    assert!(
+        lint.iter().any(|m| without_values(m).contains(words)),
+        "{kind} {spec}: lint says {lint:?}, not {words:?}"
+    );
+    assert_eq!(lint, manager, "{kind} {spec}: lint, and the manager");
+    Ok(())
+}
+
+/// What the schema cannot see: `lint` and the manager say the same of it.
 #[test]
-fn our_own_validation_says_the_same() {
-    for (spec, words) in refused() {
-        // A value of another type cannot be read at all.
-        let Ok(settings) = serde_json::from_value::<csm_api::Settings>(spec.clone()) else {
-            continue;
-        };
-        let problems = csm_core::validate::validate(&settings);
-        let problems: Vec<String> = problems.iter().map(|p| without_values(&p.to_string())).collect();
-        assert!(
-            problems.iter().any(|p| p.contains(words)),
-            "{spec}: {problems:?} should say {words:?}"
-        );
+fn errors_that_the_schema_cannot_see_are_said_alike() -> anyhow::Result<()> {
+    let window = |window: Value| json!({"storage": {"request": "1Gi", "limit": "2Gi", "maintenanceWindow": window}});
+    for (spec, words) in [
+        (window(json!({"schedule": "0 3 30 2 *"})), "never fires"),
+        (window(json!({"schedule": "often"})), "storage.maintenanceWindow.schedule"),
+        (window(json!({"timezone": "Europe/Atlantis"})), "Europe/Atlantis"),
+        (window(json!({"duration": "soon"})), "storage.maintenanceWindow.duration"),
+        (
+            json!({"storage": {"resize": {"triggers": {"timeToFull": "soon"}}}}),
+            "storage.resize.triggers.timeToFull",
+        ),
+        // Types that only a server without a schema lets pass.
+        (json!({"thresholds": [70, 80, 85, 90]}), "spec.thresholds: a list is not a map"),
+        (
+            json!({"storage": {"model": "Magic"}}),
+            "spec.storage.model: \"Magic\" is not one of",
+        ),
+        (json!({"tablespaces": [{"name": 5}]}), "spec.tablespaces[0].name: 5 is not a text"),
+    ] {
+        for kind in KINDS {
+            said_alike(kind, "shop", &spec, words)?;
+        }
     }
+    let selector = json!({"selector": {"matchExpressions": [{"key": "tier", "operator": "Near"}]}});
+    for kind in ["StoragePolicy", "ClusterStoragePolicy"] {
+        said_alike(kind, "shop", &selector, "has the unknown operator")?;
+        said_alike(kind, "shop", &json!({"selector": "all"}), "spec.selector: \"all\" is not a map")?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
 async fn each_error_that_the_schema_can_see_is_refused_with_its_message() -> anyhow::Result<()> {
     let stage = Stage::new("refused").await?;
     for (spec, words) in refused() {
-        for kind in ["StoragePolicy", "ClusterStoragePolicy", "PostgresStorage"] {
+        for kind in KINDS {
             let message = refusal(&stage.sim, &stage.namespace, kind, &spec).await?;
             assert!(
                 message.as_deref().is_some_and(|m| m.contains(words)),
                 "{kind} {spec}: {message:?} should say {words:?}"
             );
+            said_alike(kind, &stage.namespace, &spec, words)?;
         }
     }
     for (bounds, words) in [
@@ -251,18 +283,13 @@ async fn each_error_that_the_schema_can_see_is_refused_with_its_message() -> any
             message.as_deref().is_some_and(|m| m.contains(words)),
             "{spec}: {message:?} should say {words:?}"
         );
-        let spec = serde_json::from_value(spec)?;
-        let problems = csm_core::validate::validate_cluster_storage_policy(&spec);
-        assert!(problems.iter().any(|p| p.to_string().contains(words)), "{problems:?}");
+        said_alike("ClusterStoragePolicy", "", &spec, words)?;
     }
     let nameless = json!({"excludeClusters": [{"name": "legacy"}]});
     let message = refusal(&stage.sim, &stage.namespace, "ClusterStoragePolicy", &nameless).await?;
-    assert!(
-        message
-            .as_deref()
-            .is_some_and(|m| m.contains("each entry of a ClusterStoragePolicy needs a namespace")),
-        "{message:?}"
-    );
+    let words = "each entry of a ClusterStoragePolicy needs a namespace";
+    assert!(message.as_deref().is_some_and(|m| m.contains(words)), "{message:?}");
+    said_alike("ClusterStoragePolicy", "", &nameless, words)?;
     assert_eq!(refusal(&stage.sim, &stage.namespace, "StoragePolicy", &nameless).await?, None);
     Ok(())
 }
@@ -317,11 +344,12 @@ async fn what_is_valid_is_taken() -> anyhow::Result<()> {
         json!({"expansion": {"maxSize": null, "percentage": null}}),
         json!({"thresholds": {"warning": 98, "critical": null}}),
     ] {
-        for kind in ["StoragePolicy", "ClusterStoragePolicy", "PostgresStorage"] {
+        for kind in KINDS {
             assert_eq!(refusal(&stage.sim, &stage.namespace, kind, &spec).await?, None, "{kind} {spec}");
+            let object = verdicts::object(kind, &stage.namespace, "tried", &spec);
+            assert_eq!(verdicts::lint(&object)?, [] as [&str; 0], "{kind} {spec}");
+            assert_eq!(verdicts::manager(&object)?, [] as [&str; 0], "{kind} {spec}");
         }
-        let settings: csm_api::Settings = serde_json::from_value(spec.clone())?;
-        assert_eq!(csm_core::validate::validate(&settings), [], "{spec}");
     }
     Ok(())
 }

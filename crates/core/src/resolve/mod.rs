@@ -10,7 +10,7 @@ use csm_api::{QuantityText, Role, Settings};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
-pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, matching};
+pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, Selection, matching};
 pub use crate::selector::Selector;
 use crate::validate::{self, Bounded, Problem};
 use crate::world::VolumeKey;
@@ -231,6 +231,11 @@ pub fn resolve(matching: &[&Policy], postgres_storage: Option<(&Origin, &Setting
     if own.is_none() && matching.is_empty() {
         return Resolution::NoPolicy;
     }
+    // Whatever else is said: what it sets, or bounds, is not known.
+    let unreadable: Vec<Problem> = matching.iter().filter(|p| p.unreadable).flat_map(|p| of(p)).collect();
+    if !unreadable.is_empty() {
+        return Resolution::Invalid(unreadable);
+    }
     let conflicts = conflicts(matching);
     if !conflicts.is_empty() {
         return Resolution::Conflict(conflicts);
@@ -244,6 +249,11 @@ pub fn resolve(matching: &[&Policy], postgres_storage: Option<(&Origin, &Setting
         Ok(resolved) => Resolution::Settings(resolved),
         Err(problems) => Resolution::Invalid(problems),
     }
+}
+
+/// What is wrong with a policy, with its name.
+fn of(policy: &Policy) -> impl Iterator<Item = Problem> {
+    policy.problems.iter().map(|problem| problem.clone().from([&policy.origin]))
 }
 
 fn conflicts(matching: &[&Policy]) -> Vec<Conflict> {

@@ -29,6 +29,7 @@ fn world(settings: Settings, instances: usize) -> World {
         settings: Arc::new(settings),
         bounds: None,
         problems: Vec::new(),
+        unreadable: false,
     };
     let member = |i: usize| Member {
         pvc: format!("orders-{i}").into(),

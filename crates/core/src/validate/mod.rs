@@ -26,13 +26,26 @@ pub struct Problem {
     pub value: String,
     /// What is wrong with that, as a whole sentence that names the field.
     pub reason: String,
-    /// What could stand there instead.
+    /// What could stand there instead; empty where the reason says it.
     pub example: String,
     /// The objects that the wrong values came from; empty where one object was looked at on its own.
     pub origins: Vec<Origin>,
 }
 
 impl Problem {
+    /// What cannot be read of these objects; `why` names the field.
+    #[must_use]
+    pub fn unreadable<'a>(why: impl Into<String>, origins: impl IntoIterator<Item = &'a Origin>) -> Self {
+        let problem = Self {
+            field: Cow::Borrowed(""),
+            value: String::new(),
+            reason: why.into(),
+            example: String::new(),
+            origins: Vec::new(),
+        };
+        problem.from(origins)
+    }
+
     pub(crate) fn new(field: &'static str, value: impl fmt::Display, reason: String, example: &str) -> Self {
         Self {
             field: Cow::Borrowed(field),
@@ -69,7 +82,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (it is {}; for example {})", self.reason, self.value, self.example)?;
+        f.write_str(&self.reason)?;
+        if !self.example.is_empty() {
+            write!(f, " (it is {}; for example {})", self.value, self.example)?;
+        }
         for (i, origin) in self.origins.iter().enumerate() {
             write!(f, "{}{origin}", if i == 0 { ", from " } else { " and " })?;
         }

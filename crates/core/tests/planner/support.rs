@@ -38,6 +38,7 @@ pub fn policy(settings: &str) -> Arc<Resolution> {
         settings: Arc::new(settings),
         bounds: None,
         problems: Vec::new(),
+        unreadable: false,
     };
     Arc::new(resolve(&[&policy], None, &Settings::default()))
 }

@@ -230,6 +230,7 @@ fn policy_of(kind: OriginKind, selector: Selector, settings: Settings, bounds: O
         settings: Arc::new(settings),
         bounds,
         problems: Vec::new(),
+        unreadable: false,
     }
 }
 

@@ -8,7 +8,7 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 
 use super::history::History;
-use super::{Sample, is_done};
+use super::{HalfRead, Sample, is_done};
 use crate::compact::{Packed, Strings, Uid};
 use crate::views::{PodView, PvcView, ResourceVersion};
 
@@ -151,6 +151,8 @@ impl Instance {
 pub(super) enum Record {
     Open(Arc<StorageEvent>),
     Ended(Box<Ended>),
+    /// One that cannot be read as a whole.
+    HalfRead(Arc<HalfRead>),
 }
 
 #[derive(Debug)]
@@ -179,6 +181,7 @@ impl Record {
         match self {
             Self::Open(event) => ResourceVersion::of(&event.metadata),
             Self::Ended(ended) => ended.resource_version,
+            Self::HalfRead(event) => event.resource_version,
         }
     }
 
@@ -189,7 +192,7 @@ impl Record {
     /// When it ended.
     pub fn ended_at(&self) -> Option<Timestamp> {
         match self {
-            Self::Open(_) => None,
+            Self::Open(_) | Self::HalfRead(_) => None,
             Self::Ended(ended) => ended.at,
         }
     }
@@ -199,14 +202,24 @@ impl Record {
         match self {
             Self::Open(event) => resizes(event).find(|(of, _)| uid.is(of)).map(|(_, at)| at),
             Self::Ended(ended) => ended.resizes.iter().find(|(of, _)| of == uid).map(|(_, at)| *at),
+            Self::HalfRead(_) => None,
         }
     }
 
-    /// The StorageEvent.
+    /// The StorageEvent, unless it cannot be read.
     pub fn event(&self) -> Option<Arc<StorageEvent>> {
         match self {
             Self::Open(event) => Some(event.clone()),
             Self::Ended(ended) => ended.packed.open(),
+            Self::HalfRead(_) => None,
+        }
+    }
+
+    /// What is known of one that cannot be read.
+    pub fn half_read(&self) -> Option<Arc<HalfRead>> {
+        match self {
+            Self::HalfRead(event) => Some(event.clone()),
+            Self::Open(_) | Self::Ended(_) => None,
         }
     }
 }

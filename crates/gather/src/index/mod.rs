@@ -8,6 +8,8 @@ mod kept;
 mod names;
 mod policies;
 mod samples;
+mod storages;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use csm_api::{PostgresStorage, Settings, StorageEvent};
 use csm_core::crossing;
 use csm_core::resolve::{Policy, Resolution};
+use csm_core::validate::Problem;
 use csm_core::world::{ClusterKey, Observation};
 use csm_units::Bytes;
 use jiff::Timestamp;
@@ -23,6 +26,7 @@ use kube::ResourceExt;
 
 pub use self::names::{Kind, ObjectName};
 pub use self::samples::Figures;
+pub use self::unreadable::HalfRead;
 
 use self::history::Span;
 use self::kept::{Claim, Instance, Record};
@@ -43,6 +47,7 @@ pub struct PolicyId {
 #[derive(Clone, Debug)]
 pub struct PolicyEntry {
     pub policy: Arc<Policy>,
+    pub uid: Option<Arc<str>>,
     pub generation: Option<i64>,
     pub status: csm_api::PolicyStatus,
 }
@@ -64,6 +69,8 @@ struct Slot {
     cluster: Option<Arc<ClusterView>>,
     /// Looked at when the Cluster is, and otherwise only in the way.
     storage: Option<Packed<PostgresStorage>>,
+    /// What cannot be read of its spec; then that is empty.
+    storage_problem: Option<Box<Problem>>,
     pvcs: SmallMap<Arc<str>, Claim>,
     pods: SmallMap<Arc<str>, Instance>,
     events: SmallMap<Arc<str>, Record>,
@@ -119,6 +126,8 @@ pub struct Snapshot {
     pub pvcs: Vec<PvcNow>,
     pub pods: BTreeMap<Arc<str>, PodView>,
     pub events: Vec<Arc<StorageEvent>>,
+    /// StorageEvents that cannot be read as a whole.
+    pub half_read: Vec<Arc<HalfRead>>,
     pub resolution: Arc<Resolution>,
     pub classes: HashMap<Arc<str>, ClassView>,
 }
@@ -265,14 +274,18 @@ impl Index {
         let key = self.key(&event.namespace().unwrap_or_default(), &event.spec.cluster_ref.name);
         let name: Arc<str> = Arc::from(event.name_any());
         event.metadata.managed_fields = None;
+        self.put_record(&key, name, Record::new(event))
+    }
+
+    fn put_record(&mut self, key: &ClusterKey, name: Arc<str>, record: Record) -> Wake {
         let slot = self.slots.entry(key.clone()).or_default();
         if let Some(before) = slot.events.get(&name)
-            && before.resource_version() > ResourceVersion::of(&event.metadata)
+            && before.resource_version() > record.resource_version()
         {
             return Wake::new();
         }
-        slot.events.insert(name, Record::new(event));
-        self.touched(&key)
+        slot.events.insert(name, record);
+        self.touched(key)
     }
 
     /// A StorageEvent is gone.
@@ -282,40 +295,6 @@ impl Index {
         };
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.events.remove(name);
-        }
-        self.touched(&key)
-    }
-
-    /// A PostgresStorage is like this now.
-    pub fn put_storage(&mut self, mut storage: PostgresStorage) -> Wake {
-        let key = self.key(&storage.namespace().unwrap_or_default(), &storage.name_any());
-        storage.metadata.managed_fields = None;
-        let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(before) = slot.storage.as_ref().and_then(Packed::open)
-            && before.metadata.uid == storage.metadata.uid
-        {
-            if ResourceVersion::of(&before.metadata) > ResourceVersion::of(&storage.metadata) {
-                return Wake::new();
-            }
-            if before.spec == storage.spec {
-                // Our own status comes back: nothing to decide anew.
-                if *before != storage {
-                    slot.storage = Some(Packed::new(storage));
-                }
-                return Wake::new();
-            }
-        }
-        slot.storage = Some(Packed::new(storage));
-        slot.resolution = None;
-        self.touched(&key)
-    }
-
-    /// A PostgresStorage is gone.
-    pub fn remove_storage(&mut self, namespace: &str, name: &str) -> Wake {
-        let key = cluster_key(namespace, name);
-        if let Some(slot) = self.slots.get_mut(&key) {
-            slot.storage = None;
-            slot.resolution = None;
         }
         self.touched(&key)
     }
@@ -416,6 +395,7 @@ impl Index {
             pvcs: pvcs.collect(),
             pods: slot.pods.iter().map(|(name, pod)| (name.clone(), pod.view(&key.name))).collect(),
             events: slot.events.values().filter_map(Record::event).collect(),
+            half_read: slot.events.values().filter_map(Record::half_read).collect(),
             resolution,
             classes,
         })

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{ClusterStoragePolicy, StoragePolicy};
+use csm_api::{ClusterStoragePolicy, PolicyStatus, StoragePolicy};
 use csm_core::resolve::{self, Identity, Origin, Policy, Resolution};
 use csm_core::world::ClusterKey;
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Index, Matched, PolicyEntry, PolicyId, Wake};
 use crate::compact::Packed;
@@ -18,37 +18,30 @@ const SHARED_RESOLUTIONS: usize = 64;
 impl Index {
     /// A StoragePolicy is like this now.
     pub fn put_policy(&mut self, policy: &StoragePolicy) -> Wake {
-        let id = PolicyId {
-            namespace: Arc::from(policy.namespace().unwrap_or_default()),
-            name: Arc::from(policy.name_any()),
-        };
-        let entry = PolicyEntry {
-            policy: Arc::new(Policy::from_storage_policy(policy)),
-            generation: policy.metadata.generation,
-            status: policy.status.clone().unwrap_or_default(),
-        };
-        self.put_policy_entry(id, entry)
+        let status = policy.status.clone().unwrap_or_default();
+        self.put_any_policy(&policy.metadata, Policy::from_storage_policy(policy), status)
     }
 
     /// A ClusterStoragePolicy is like this now.
     pub fn put_cluster_policy(&mut self, policy: &ClusterStoragePolicy) -> Wake {
-        let id = PolicyId {
-            namespace: Arc::from(""),
-            name: Arc::from(policy.name_any()),
-        };
-        let entry = PolicyEntry {
-            policy: Arc::new(Policy::from_cluster_storage_policy(policy)),
-            generation: policy.metadata.generation,
-            status: policy.status.clone().unwrap_or_default(),
-        };
-        self.put_policy_entry(id, entry)
+        let status = policy.status.clone().unwrap_or_default();
+        self.put_any_policy(&policy.metadata, Policy::from_cluster_storage_policy(policy), status)
     }
 
-    fn put_policy_entry(&mut self, id: PolicyId, entry: PolicyEntry) -> Wake {
-        let unchanged = self
-            .policies
-            .get(&id)
-            .is_some_and(|before| before.generation.is_some() && before.generation == entry.generation);
+    pub(super) fn put_any_policy(&mut self, metadata: &ObjectMeta, policy: Policy, status: PolicyStatus) -> Wake {
+        let id = PolicyId {
+            namespace: policy.origin.namespace.clone().unwrap_or_default(),
+            name: policy.origin.name.clone(),
+        };
+        let entry = PolicyEntry {
+            policy: Arc::new(policy),
+            uid: metadata.uid.as_deref().map(Arc::from),
+            generation: metadata.generation,
+            status,
+        };
+        // A policy that was made anew begins with the first generation again.
+        let same = |before: &PolicyEntry| before.uid == entry.uid && before.generation == entry.generation;
+        let unchanged = entry.generation.is_some() && self.policies.get(&id).is_some_and(same);
         let namespace = id.namespace.clone();
         self.policies.insert(id, entry);
         self.matches_changed |= !unchanged;
@@ -126,11 +119,11 @@ impl Index {
         let own = storage
             .as_ref()
             .map(|storage| (Origin::postgres_storage(&key.namespace, &key.name), &storage.spec.settings));
-        let resolution = resolve::resolve(
-            &matching,
-            own.as_ref().map(|(origin, settings)| (origin, *settings)),
-            &self.defaults,
-        );
+        let own = own.as_ref().map(|(origin, settings)| (origin, *settings));
+        let resolution = match &slot.storage_problem {
+            Some(problem) => Resolution::Invalid(vec![problem.as_ref().clone()]),
+            None => resolve::resolve(&matching, own, &self.defaults),
+        };
         let resolution = self.shared_resolution(resolution);
         if let Some(slot) = self.slots.get_mut(key) {
             slot.resolution = Some(resolution.clone());

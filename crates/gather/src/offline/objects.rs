@@ -205,7 +205,9 @@ impl Objects {
         };
         let found = schema.map(|schema| strict::mistakes(node, schema)).unwrap_or_default();
         if !found.is_empty() {
-            let mistakes = found.into_iter().map(|(at, message)| Mistake::new(&file.name, Some(at), message));
+            let mistakes = found
+                .into_iter()
+                .map(|wrong| Mistake::new(&file.name, Some(wrong.at), wrong.message));
             return self.mistakes.extend(mistakes);
         }
         match kind {

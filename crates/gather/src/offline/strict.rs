@@ -30,12 +30,30 @@ const METADATA: [&str; 15] = [
     "uid",
 ];
 
-/// A policy kind's schema of `spec`.
-pub(super) type Spec = LazyLock<Option<JSONSchemaProps>>;
+/// Something in an object that its kind's schema does not have.
+pub(super) struct Wrong {
+    pub at: Place,
+    pub message: String,
+    /// It is a key that the kind does not know.
+    pub unknown: bool,
+}
 
-pub(super) static STORAGE_POLICY: Spec = LazyLock::new(|| spec(StoragePolicy::crd()));
-pub(super) static CLUSTER_STORAGE_POLICY: Spec = LazyLock::new(|| spec(ClusterStoragePolicy::crd()));
-pub(super) static POSTGRES_STORAGE: Spec = LazyLock::new(|| spec(PostgresStorage::crd()));
+impl Wrong {
+    fn unknown(at: Place, message: String) -> Self {
+        Self {
+            at,
+            message,
+            unknown: true,
+        }
+    }
+}
+
+/// A policy kind's schema of `spec`.
+pub type Spec = LazyLock<Option<JSONSchemaProps>>;
+
+pub static STORAGE_POLICY: Spec = LazyLock::new(|| spec(StoragePolicy::crd()));
+pub static CLUSTER_STORAGE_POLICY: Spec = LazyLock::new(|| spec(ClusterStoragePolicy::crd()));
+pub static POSTGRES_STORAGE: Spec = LazyLock::new(|| spec(PostgresStorage::crd()));
 
 fn spec(definition: CustomResourceDefinition) -> Option<JSONSchemaProps> {
     let version = definition.spec.versions.into_iter().next()?;
@@ -45,7 +63,7 @@ fn spec(definition: CustomResourceDefinition) -> Option<JSONSchemaProps> {
 
 /// Everything in a policy object that its kind does not know, or whose type is another; in the order of the file. Its
 /// `status` is the manager's, perhaps of another version, and decides nothing.
-pub(super) fn mistakes(object: &Node, spec: &Spec) -> Vec<(Place, String)> {
+pub(super) fn mistakes(object: &Node, spec: &Spec) -> Vec<Wrong> {
     let mut found = Vec::new();
     let Value::Map(entries) = &object.value else {
         return found;
@@ -57,28 +75,32 @@ pub(super) fn mistakes(object: &Node, spec: &Spec) -> Vec<(Place, String)> {
             ("spec", Some(schema)) => check(&entry.node, schema, "spec", &mut found),
             (key, _) => {
                 let near = did_you_mean(key, ["apiVersion", "kind", "metadata", "spec", "status"]);
-                found.push((entry.at, format!("unknown key {key}{near}")));
+                found.push(Wrong::unknown(entry.at, format!("unknown key {key}{near}")));
             }
         }
     }
     found
 }
 
-fn metadata(node: &Node, found: &mut Vec<(Place, String)>) {
+fn metadata(node: &Node, found: &mut Vec<Wrong>) {
     let Value::Map(entries) = &node.value else { return };
     for entry in entries.iter().filter(|e| !METADATA.contains(&e.key.as_str())) {
         let near = did_you_mean(&entry.key, METADATA);
-        found.push((entry.at, format!("unknown key metadata.{}{near}", entry.key)));
+        found.push(Wrong::unknown(entry.at, format!("unknown key metadata.{}{near}", entry.key)));
     }
 }
 
-fn check(node: &Node, schema: &JSONSchemaProps, path: &str, found: &mut Vec<(Place, String)>) {
+fn check(node: &Node, schema: &JSONSchemaProps, path: &str, found: &mut Vec<Wrong>) {
     // A field without a value is a missing one.
     if matches!(node.value, Value::Null) {
         return;
     }
     if let Some(wanted) = mismatch(node, schema) {
-        found.push((node.at, format!("{path}: {} is not {wanted}", node.what())));
+        found.push(Wrong {
+            at: node.at,
+            message: format!("{path}: {} is not {wanted}", node.what()),
+            unknown: false,
+        });
         return;
     }
     match &node.value {
@@ -97,7 +119,7 @@ fn check(node: &Node, schema: &JSONSchemaProps, path: &str, found: &mut Vec<(Pla
                     (None, _) if open => {}
                     (None, _) => {
                         let near = did_you_mean(&entry.key, known.into_iter().flatten().map(|(name, _)| name.as_str()));
-                        found.push((entry.at, format!("unknown key {path}{near}")));
+                        found.push(Wrong::unknown(entry.at, format!("unknown key {path}{near}")));
                     }
                 }
             }
@@ -123,6 +145,7 @@ fn mismatch(node: &Node, schema: &JSONSchemaProps) -> Option<String> {
         ("object", value) => (matches!(value, Value::Map(_)), "a map"),
         ("array", value) => (matches!(value, Value::List(_)), "a list"),
         ("boolean", value) => (matches!(value, Value::Bool(_)), "true or false"),
+        ("integer", Value::Int(n)) if schema.format.as_deref() == Some("int32") => (i32::try_from(*n).is_ok(), "a whole number of 32 bits"),
         ("integer", value) => (matches!(value, Value::Int(n) if i64::try_from(*n).is_ok()), "a whole number"),
         ("number", value) => (matches!(value, Value::Int(_) | Value::Float(_)), "a number"),
         ("string", value) => (matches!(value, Value::Text(_)), "a text; put it in quotes"),

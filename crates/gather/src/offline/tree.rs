@@ -115,6 +115,33 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Place>, String)
     })
 }
 
+/// What has no lines: all of it stands at the beginning.
+impl From<&serde_json::Value> for Node {
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let at = Place { line: 1, column: 1 };
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => match number.as_i128() {
+                Some(whole) => Value::Int(whole),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(Self::from).collect()),
+            Json::Object(entries) => {
+                let entry = |(key, value): (&String, &Json)| Entry {
+                    key: key.clone(),
+                    at,
+                    node: Self::from(value),
+                };
+                Value::Map(entries.iter().map(entry).collect())
+            }
+        };
+        Self { at, value }
+    }
+}
+
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, referenced, .. } = Spanned::<Value>::deserialize(deserializer)?;

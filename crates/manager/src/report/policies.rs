@@ -126,6 +126,7 @@ mod tests {
         let policy: StoragePolicy = serde_json::from_value(policy).unwrap();
         PolicyEntry {
             policy: Arc::new(Policy::from_storage_policy(&policy)),
+            uid: None,
             generation: Some(1),
             status: PolicyStatus::default(),
         }
