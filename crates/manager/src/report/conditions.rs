@@ -198,9 +198,7 @@ mod tests {
         let plan = plan(&subject.world, now());
         let conditions = of(&subject.snapshot.resolution, &subject.world, &plan, None, now());
         let found = conditions.into_iter().find(|c| c.type_ == type_);
-        found
-            .map(|c| (c.status, c.reason, c.message))
-            .unwrap_or_else(|| panic!("no {type_}"))
+        found.map_or_else(|| panic!("no {type_}"), |c| (c.status, c.reason, c.message))
     }
 
     const POLICY: &str = "{expansion: {maxSize: 200Gi}}";
