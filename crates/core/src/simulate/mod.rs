@@ -118,8 +118,6 @@ pub struct Simulation {
     growths: VecDeque<Growth>,
     /// When decisions can change by time alone.
     look_again_at: Option<Timestamp>,
-    /// Something has changed beside figures.
-    changed: bool,
     /// How many operations there were.
     operations: u64,
 }
@@ -145,7 +143,6 @@ impl Simulation {
             tracks,
             growths: VecDeque::new(),
             look_again_at: None,
-            changed: true,
             operations: 0,
         }
     }
@@ -179,7 +176,7 @@ impl Simulation {
         for (volume, track) in self.world.volumes.iter_mut().zip(&mut self.tracks) {
             track.see(volume, self.now);
         }
-        self.look(true)
+        self.look()
     }
 
     /// The end, and what it all came to: one outcome for each volume, in the order of their names.
@@ -202,9 +199,8 @@ impl Simulation {
             if grown == Some(next) {
                 self.end_growths();
                 self.settle();
-                self.changed = true;
             }
-            self.look(false)?;
+            self.look()?;
         }
         self.pass(to);
         Ok(())
@@ -225,7 +221,7 @@ impl Simulation {
     fn settle(&mut self) {
         let mut down = Vec::new();
         for (volume, track) in self.world.volumes.iter_mut().zip(&mut self.tracks) {
-            self.changed |= track.settle(volume, self.now);
+            track.settle(volume, self.now);
             let full = volume.members.iter().filter(|m| m.disk_full);
             down.extend(full.map(|m| m.instance.clone()));
         }
@@ -234,19 +230,15 @@ impl Simulation {
         }
     }
 
-    /// Decides, where a decision can have changed, and does what is decided.
-    fn look(&mut self, figures_only: bool) -> Result<(), Refused> {
+    /// Decides, and does what is decided.
+    fn look(&mut self) -> Result<(), Refused> {
         /// A decision can make room for another one at the same moment; more than a few would be a loop.
         const MOST: usize = 8;
-        if figures_only && !self.can_change() {
-            return Ok(());
-        }
         for _ in 0..MOST {
             for (volume, track) in self.world.volumes.iter_mut().zip(&mut self.tracks) {
                 track.lay_open(volume);
             }
             let decided = plan(&self.world, self.now);
-            self.changed = false;
             self.look_again_at = decided.look_again_at;
             for (track, decision) in self.tracks.iter_mut().zip(&decided.decisions) {
                 track.decided(decision);
@@ -264,17 +256,6 @@ impl Simulation {
             }
         }
         Ok(())
-    }
-
-    /// Whether new figures can change a decision. As long as nothing fires, they do only by crossing something: that is
-    /// what wakes the manager, too. Whatever is wanted or held is decided anew with each sample.
-    fn can_change(&self) -> bool {
-        let Some(settings) = settings(&self.world) else {
-            return self.changed;
-        };
-        let due = self.look_again_at.is_some_and(|at| at <= self.now);
-        let volumes = self.world.volumes.iter().zip(&self.tracks);
-        self.changed || due || volumes.clone().any(|(volume, track)| track.can_change(settings, volume))
     }
 
     /// Carries a decision out: into the ledger first, then to the PVCs.

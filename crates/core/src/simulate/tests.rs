@@ -282,25 +282,6 @@ fn course(rates: &[(i64, usize)]) -> Vec<Bytes> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Samples that are passed over decide nothing: looking at each one comes to the same.
-    #[test]
-    fn passing_over_samples_changes_nothing((policy, instances, step, rates) in courses()) {
-        let used = course(&rates);
-        let step = SignedDuration::from_secs(step);
-        let to = start() + step * i32::try_from(used.len()).unwrap();
-        let both = [false, true].map(|every| {
-            let mut simulation = Simulation::new(world(settings(POLICIES[policy]), instances), Options::new(start(), to));
-            let target = simulation.target(&VolumeKey::DATA, None).unwrap();
-            for (i, used) in used.iter().enumerate() {
-                simulation.changed |= every;
-                let at = start() + step * i32::try_from(i).unwrap();
-                simulation.observe(at, &[Usage { target, used: *used }]).unwrap();
-            }
-            simulation.finish().unwrap().remove(0)
-        });
-        prop_assert_eq!(&both[0], &both[1]);
-    }
-
     /// Never shrinks, keeps its budget in any 24 hours, is down only where something did not fit, and counts all of the time.
     #[test]
     fn outcomes_make_sense((policy, instances, step, rates) in courses()) {

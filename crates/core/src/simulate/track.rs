@@ -10,10 +10,8 @@ use super::Options;
 use super::history::History;
 use super::outcome::{Action, Outcome, Recorder};
 use super::tally::{State, Tally};
-use crate::crossing::crosses;
 use crate::forecast::Sample;
 use crate::plan::Decision;
-use crate::resolve::Resolved;
 use crate::world::{Member, Observation, Operation, Volume};
 
 /// One instance.
@@ -29,8 +27,6 @@ struct MemberTrack {
     room: Bytes,
     /// Size of its filesystem.
     capacity: Bytes,
-    /// The figures that were last decided on.
-    decided_on: Option<Observation>,
 }
 
 impl MemberTrack {
@@ -49,8 +45,6 @@ pub(super) struct Track {
     windowed: bool,
     /// The histories have changed since the planner got them.
     stale: bool,
-    /// What was last decided: that nothing is to be done.
-    balanced: bool,
     held: Option<Reason>,
     model: Option<Model>,
     state: State,
@@ -71,7 +65,6 @@ impl Track {
             shared: History::default(),
             windowed,
             stale: false,
-            balanced: false,
             held: None,
             model: None,
             state: State::default(),
@@ -103,15 +96,13 @@ impl Track {
         }
     }
 
-    /// Which members are full, and what that comes to. Whether others are than before.
-    pub fn settle(&mut self, volume: &mut Volume, now: Timestamp) -> bool {
+    /// Which members are full, and what that comes to.
+    pub fn settle(&mut self, volume: &mut Volume, now: Timestamp) {
         self.now = now;
-        let mut others = false;
         let mut state = State::default();
         let mut fullest: Option<Bytes> = None;
         for (member, track) in volume.members.iter_mut().zip(&self.members) {
             let full = track.demand.is_some_and(|demand| demand > track.room);
-            others |= full != member.disk_full;
             member.disk_full = full;
             state.down |= member.disk_full;
             state.size = state.size.saturating_add(member.size.wide());
@@ -131,7 +122,6 @@ impl Track {
             self.tally.peak = self.tally.peak.max(used);
             self.course.record(now, used, largest(volume), state.down);
         }
-        others
     }
 
     /// The samples of this moment are seen, but those of instances that are down: a kubelet has no figures of their pods.
@@ -164,9 +154,6 @@ impl Track {
 
     /// Hands the histories to the planner.
     pub fn lay_open(&mut self, volume: &mut Volume) {
-        for (member, track) in volume.members.iter().zip(&mut self.members) {
-            track.decided_on = member.observation;
-        }
         if !std::mem::take(&mut self.stale) {
             return;
         }
@@ -179,18 +166,8 @@ impl Track {
         }
     }
 
-    /// Whether the newest figures can change the last decision.
-    pub fn can_change(&self, settings: &Resolved, volume: &Volume) -> bool {
-        let differs = |(member, track): (&Member, &MemberTrack)| match (&track.decided_on, &member.observation) {
-            (Some(older), Some(newer)) => crosses(settings, &volume.key, member.size, older, newer),
-            (older, newer) => older != newer,
-        };
-        !self.balanced || volume.members.iter().zip(&self.members).any(differs)
-    }
-
     /// What the planner says of the volume.
     pub fn decided(&mut self, decision: &Decision) {
-        self.balanced = decision.verdict == Verdict::Balanced;
         self.held = (decision.verdict == Verdict::Hold).then_some(decision.reason);
         self.model = decision.model;
     }
@@ -289,6 +266,5 @@ fn begin(member: &mut Member, from: Timestamp) -> MemberTrack {
         sampled: false,
         room,
         capacity,
-        decided_on: None,
     }
 }
