@@ -72,7 +72,7 @@ fn index() -> Index {
 /// What holds the Cluster of a namespace; empty: nothing.
 fn held(index: &mut Index, namespace: &str) -> String {
     match &*index.snapshot(&key(namespace)).expect("a Cluster").resolution {
-        Resolution::Invalid(problems) => problems.iter().map(|p| format!("{p}\n")).collect(),
+        Resolution::Invalid(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         Resolution::Settings(_) => String::new(),
         other => panic!("{other:?}"),
     }
@@ -152,7 +152,7 @@ fn a_policy_that_cannot_be_read_holds_whom_it_would_match_and_no_other_acts_in_i
     let words = "spec.expansion.percentage: \"fifty\" is not a whole number";
     index.remove_policy("shop", "p");
     put_policy(&mut index, &object("shop", "p", &spec(json!({"matchLabels": {"tier": "prod"}}))));
-    assert_eq!(held(&mut index, "shop"), format!("{words}, from StoragePolicy shop/p\n"));
+    assert_eq!(held(&mut index, "shop"), format!("{words}, from StoragePolicy shop/p"));
     assert_eq!(held(&mut index, "other"), "");
     let entry = index
         .policies()
@@ -210,7 +210,7 @@ fn a_storage_that_cannot_be_read_holds_its_cluster_until_it_can() {
     let mut wrong = object("shop", "orders", &json!({"dryRun": "yes"}));
     wrong["status"] = json!({"percentUsed": 7});
     put_storage(&mut index, &wrong);
-    let message = "spec.dryRun: \"yes\" is not true or false, from PostgresStorage shop/orders\n";
+    let message = "spec.dryRun: \"yes\" is not true or false, from PostgresStorage shop/orders";
     assert_eq!(held(&mut index, "shop"), message);
     assert_eq!(held(&mut index, "other"), "");
     let storage = index.snapshot(&key("shop")).and_then(|s| s.storage).expect("its status is kept");

@@ -85,7 +85,7 @@ fn urgency(object: &Value) -> Urgency {
         (Some(Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast), _) => Urgency::Planned,
         (Some(Trigger::Emergency), Some(Reason::DiskFull)) => Urgency::Rescue,
         (Some(Trigger::Emergency), Some(Reason::Runway)) => Urgency::Runway,
-        (Some(Trigger::Emergency), _) | (None, _) => Urgency::Emergency,
+        (Some(Trigger::Emergency) | None, _) => Urgency::Emergency,
     }
 }
 
