@@ -3,6 +3,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use csm_api::{StorageEvent, StorageEventSpec, label};
 use csm_core::world::ClusterKey;
+use csm_gather::watched::Watched;
 use csm_runtime::Failure;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -35,9 +36,15 @@ impl Writer {
     ) -> Result<Begun, Failure> {
         let api = self.api::<StorageEvent>(&key.namespace);
         let of_cluster = ListParams::default().labels(&format!("{}={}", label::CLUSTER, key.name));
-        let mut there = csm_runtime::error::call(api.list(&of_cluster)).await?.items;
-        // The label is for finding; what an event is about stands in its spec.
-        there.retain(|event| *event.spec.cluster_ref.name == *key.name);
+        let watched = self.api::<Watched<StorageEvent>>(&key.namespace);
+        let there = csm_runtime::error::call(watched.list(&of_cluster)).await?.items;
+        // One that cannot be read is in the ledger already, as far as it can be. The label is for finding; what an event is
+        // about stands in its spec.
+        let readable = there.into_iter().filter_map(|event| match event {
+            Watched::Readable(event) => Some(event),
+            Watched::Unreadable(_) => None,
+        });
+        let there: Vec<StorageEvent> = readable.filter(|event| *event.spec.cluster_ref.name == *key.name).collect();
         if there.iter().any(|event| !known(event.metadata.name.as_deref().unwrap_or_default())) {
             return Ok(Begun::Outdated(there));
         }

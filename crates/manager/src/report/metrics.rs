@@ -185,13 +185,14 @@ impl Metrics {
 }
 
 /// The types of errors that are counted for a Cluster: the classes of failed calls, and violated invariants.
-const ERROR_TYPES: [&str; 7] = [
+const ERROR_TYPES: [&str; 8] = [
     "conflict",
     "transient",
     "refused",
     "not-found",
     "already-exists",
     "not-leader",
+    "unreadable",
     "invariant",
 ];
 
