@@ -53,6 +53,11 @@ impl Freshness {
         (at >= self.oldest && after_resize).then_some(figures)
     }
 
+    /// Whether the member has figures that are at most `limit` old, whatever has been resized since.
+    pub fn recent(&self, member: &Member) -> bool {
+        member.figures().is_some_and(|figures| figures.at >= self.oldest)
+    }
+
     /// The next moment at which [`fresh`](Self::fresh) gives another answer, if there is one.
     pub fn changes_at(&self, member: &Member) -> Option<Timestamp> {
         let figures = member.figures()?;

@@ -14,9 +14,9 @@ use crate::world::{Member, Observation, Volume, World};
 pub struct LastSeen<'a> {
     /// The fullest member; none where no member ever had figures.
     pub fullest: Option<Seen<'a>>,
-    /// Instances without fresh figures, by name.
+    /// Instances of which nothing was seen of late, by name. Figures from just before a resize are no gap.
     pub unseen: Vec<Arc<str>>,
-    /// No member has fresh figures.
+    /// No member has figures to decide on.
     pub blind: bool,
 }
 
@@ -44,12 +44,12 @@ impl<'a> LastSeen<'a> {
                 fresh: is_fresh(member),
             })
         });
-        let unseen = volume.members.iter().filter(|m| !is_fresh(m)).map(|m| m.instance.clone());
-        let mut unseen: Vec<_> = unseen.collect();
+        let unseen = volume.members.iter().filter(|m| !freshness.recent(m));
+        let mut unseen: Vec<_> = unseen.map(|m| m.instance.clone()).collect();
         unseen.sort();
         Self {
             fullest: seen.reduce(|best, next| if next.precedes(&best) { next } else { best }),
-            blind: unseen.len() == volume.members.len(),
+            blind: !volume.members.iter().any(is_fresh),
             unseen,
         }
     }

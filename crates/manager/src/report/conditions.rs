@@ -256,6 +256,11 @@ mod tests {
 
     #[rstest]
     #[case::all(POLICY, data(CALM), None)]
+    #[case::seen_just_before_a_resize_ended(
+        POLICY,
+        data("orders-1: {used: 40Gi, available: 60Gi, lastResizeAt: 2026-03-01T11:59:50Z}"),
+        None
+    )]
     #[case::hibernated(POLICY, format!("annotations: {{cnpg.io/hibernation: 'on'}}, {}", data(&format!("orders-1: {{used: 5Gi, available: 95Gi, {OLD}}}"))), Some("data (orders-1)"))]
     #[case::a_catch_up_is_wanted(
         POLICY,
