@@ -130,8 +130,25 @@ impl Stage {
         .await
     }
 
-    /// Names of the Kubernetes Events on a cluster.
-    pub async fn notes(&self, cluster: &str) -> anyhow::Result<Vec<(String, String)>> {
+    /// Waits until a cluster has a Kubernetes Event with each of these reasons, and fails where one came twice. Events are
+    /// recorded after the status that they tell of.
+    pub async fn told_once(&self, cluster: &str, reasons: &[&str]) -> anyhow::Result<()> {
+        let what = format!("there are Events {}", reasons.join(", "));
+        let told = until(&what, || async {
+            let notes = self.notes(cluster).await?;
+            let there = |reason: &&str| notes.iter().any(|(told, _)| told == reason);
+            Ok(reasons.iter().all(there).then_some(notes))
+        })
+        .await?;
+        for reason in reasons {
+            let times = told.iter().filter(|(told, _)| told == reason).count();
+            anyhow::ensure!(times == 1, "{reason} was told {times} times: {told:?}");
+        }
+        Ok(())
+    }
+
+    /// Reasons and texts of the Kubernetes Events on a cluster.
+    async fn notes(&self, cluster: &str) -> anyhow::Result<Vec<(String, String)>> {
         use k8s_openapi::api::events::v1::Event;
         let events = self.api::<Event>().list(&ListParams::default()).await?.items;
         let about = |e: &Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(cluster);

@@ -83,12 +83,7 @@ async fn all_instances_grow_once_and_the_growth_is_verified() -> anyhow::Result<
         data.last_action.map(|a| (a.result, a.kind)),
         Some(("Success".to_owned(), "ScheduledGrow".to_owned()))
     );
-    let notes = stage.notes("orders").await?;
-    assert_eq!(
-        notes.iter().filter(|(reason, _)| reason == "AutoResizeSuccess").count(),
-        1,
-        "{notes:?}"
-    );
+    stage.told_once("orders", &["AutoResizeSuccess"]).await?;
     let labels = [format!("namespace=\"{}\"", stage.namespace), "result=\"success\"".to_owned()];
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     assert_eq!(manager.metric("cnpg_storage_manager_expansion_total", &labels).await?, Some(1.0));

@@ -92,14 +92,7 @@ async fn a_provisioner_that_allows_one_change_a_day_gets_one() -> anyhow::Result
         data.last_decision.message
     );
     assert_eq!(stage.events("orders").await?.len(), 1);
-    assert!(
-        stage
-            .notes("orders")
-            .await?
-            .iter()
-            .any(|(reason, _)| reason == "AutoResizeRateLimited")
-    );
-    Ok(())
+    stage.told_once("orders", &["AutoResizeRateLimited"]).await
 }
 
 #[tokio::test]
@@ -160,14 +153,7 @@ async fn the_cooldown_holds_the_next_growth_and_the_ceiling_the_last() -> anyhow
         .await?;
     let data = held(&stage, Reason::AtLimit).await?;
     assert_eq!((data.state, data.limit), (State::AtLimit, Some(Bytes::gib(15))));
-    until("an Event says so", || async {
-        Ok(stage
-            .notes("orders")
-            .await?
-            .into_iter()
-            .find(|(reason, _)| reason == "AutoResizeAtLimit"))
-    })
-    .await?;
+    stage.told_once("orders", &["AutoResizeAtLimit"]).await?;
     assert_eq!(orders.data("orders-1").request().await?, Bytes::gib(15));
     assert_eq!(stage.events("orders").await?.len(), 1);
     Ok(())
@@ -188,14 +174,7 @@ async fn a_class_without_expansion_is_watched_only() -> anyhow::Result<()> {
     let mark = stage.sim.plane().audit_mark().await?;
     let manager = stage.manager().await?;
     held(&stage, Reason::StorageClassNotExpandable).await?;
-    until("an Event says so", || async {
-        Ok(stage
-            .notes("orders")
-            .await?
-            .into_iter()
-            .find(|(reason, _)| reason == "StorageUnsupported"))
-    })
-    .await?;
+    stage.told_once("orders", &["StorageUnsupported"]).await?;
     untouched(&stage, mark).await?;
     let namespace = format!("namespace=\"{}\"", stage.namespace);
     assert_eq!(

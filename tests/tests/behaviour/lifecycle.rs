@@ -50,17 +50,19 @@ async fn series_and_clusters_go_together() -> anyhow::Result<()> {
         Ok((seen("orders") && seen("users")).then_some(()))
     })
     .await?;
-    assert_eq!(manager.metric("cnpg_storage_manager_clusters_managed_total", &[]).await?, Some(2.0));
+    let counted = |name: &'static str, count: f64| {
+        let manager = &manager;
+        until(name, move || async move {
+            Ok((manager.metric(name, &[]).await? == Some(count)).then_some(()))
+        })
+    };
+    counted("cnpg_storage_manager_clusters_managed_total", 2.0).await?;
     orders.delete().await?;
     until("its series are gone", || async {
         Ok((!manager.metrics().await?.contains("cluster=\"orders\"")).then_some(()))
     })
     .await?;
-    assert_eq!(
-        manager.metric("cnpg_storage_manager_clusters_discovered_total", &[]).await?,
-        Some(1.0)
-    );
-    Ok(())
+    counted("cnpg_storage_manager_clusters_discovered_total", 1.0).await
 }
 
 #[tokio::test]
