@@ -22,8 +22,8 @@ fmt: ## format all code
 coverage: ## line coverage of core, units and api; fails below 85 %
 	@$(CARGO) xtask coverage
 
-fuzz: ## looks for inputs that break what must always hold; SECONDS=60 for each target, TARGET=schedule for one
-	@$(CARGO) xtask fuzz --seconds $(or $(SECONDS),60) $(TARGET)
+fuzz: ## looks for inputs that break what must always hold; SECONDS=60 for each target, TARGET=schedule for one, SEED=1 to repeat
+	@$(CARGO) xtask fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGET)
 
 bench: ## decisions a second, the manager's memory, CPU and API requests with simulated fleets
 	@$(CARGO) xtask bench

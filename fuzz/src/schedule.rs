@@ -71,7 +71,11 @@ fn matches(cron: &str, at: Timestamp) -> bool {
     let [second, minute, hour, day, month, weekday] = fields.as_slice() else {
         panic!("{cron:?} has {} fields", fields.len())
     };
-    let unrestricted = |field: &str| field.split(',').any(|item| item == "*" || item == "?");
+    let every_value = |item: &str| {
+        let (values, step) = item.split_once('/').unwrap_or((item, "1"));
+        matches!(values, "*" | "?") && step.parse() == Ok(1)
+    };
+    let unrestricted = |field: &str| field.split(',').any(every_value);
     let in_month = field(day, at.day(), 1, 31, &[]);
     let sunday = at.weekday().to_sunday_zero_offset();
     let in_week = field(weekday, sunday, 0, 7, &WEEKDAYS) || (sunday == 0 && field(weekday, 7, 0, 7, &WEEKDAYS));

@@ -19,6 +19,9 @@ pub struct FuzzArgs {
     /// How long each target runs.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Tries the same inputs in the same order each time; else others each time.
+    #[arg(long)]
+    seed: Option<u32>,
     /// Adds to the corpus in fuzz/corpus the inputs found that reach what it does not reach.
     #[arg(long)]
     keep: bool,
@@ -52,7 +55,7 @@ pub fn fuzz(args: &FuzzArgs) -> anyhow::Result<()> {
     let fuzzer = build()?;
     let mut findings = 0;
     for target in targets {
-        findings += usize::from(!fuzzer.run(target, args.seconds)?);
+        findings += usize::from(!fuzzer.run(target, args)?);
         if args.keep {
             fuzzer.keep(target)?;
         }
@@ -116,14 +119,15 @@ impl Fuzzer {
     }
 
     /// Whether a target ran to its end without a finding.
-    fn run(&self, target: &Target, seconds: u64) -> anyhow::Result<bool> {
+    fn run(&self, target: &Target, args: &FuzzArgs) -> anyhow::Result<bool> {
         let log = self.folder.join(format!("{}.log", target.name));
         let findings = self.folder.join("findings");
         fs::create_dir_all(&findings)?;
         let status = self
             .command(target)
+            .args(args.seed.map(|seed| format!("-seed={seed}")))
             .args([
-                format!("-max_total_time={seconds}"),
+                format!("-max_total_time={}", args.seconds),
                 format!("-timeout={SLOW}"),
                 format!("-rss_limit_mb={LARGE}"),
                 format!("-artifact_prefix={}/{}-", findings.display(), target.name),
