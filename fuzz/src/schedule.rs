@@ -112,7 +112,7 @@ fn field(text: &str, value: i8, min: i8, max: i8, names: &[&str]) -> bool {
         let (low, high) = match (range, range.split_once('-')) {
             ("*" | "?", _) => (i64::from(min), last),
             (_, Some((low, high))) => (number(low), number(high)),
-            (one, None) if step.is_some() => (number(one), last),
+            (one, None) if step.is_some() => (number(one), last.max(number(one))),
             (one, None) => (number(one), number(one)),
         };
         let value = i64::from(value);
