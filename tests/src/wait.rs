@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use tokio::time::Instant;
+use csm_testkit::wait::retry;
 
 /// How long anything in a simulated world may take: many sampling intervals of the manager, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -15,14 +15,13 @@ pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Res
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look().await? {
-            return Ok(found);
-        }
-        if start.elapsed() > PATIENCE {
-            bail!("not within {} s: {what}", PATIENCE.as_secs());
-        }
-        tokio::time::sleep(LOOK).await;
+    // An error is not waited for.
+    let found = retry(LOOK, PATIENCE, async || match look().await {
+        Ok(found) => found.map(Ok).ok_or(()),
+        Err(error) => Ok(Err(error)),
+    });
+    match found.await {
+        Ok(found) => found,
+        Err(()) => bail!("not within {} s: {what}", PATIENCE.as_secs()),
     }
 }

@@ -12,7 +12,7 @@ mod state;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -28,6 +28,7 @@ use self::state::StateDir;
 use crate::pki::{self, Ca, Credential, ServiceAccountKeys, Subject, Usage};
 use crate::process::{Command, Process, ProcessId};
 use crate::tools::{self, Binaries, Set};
+use crate::wait::Patience;
 use crate::{manifest, retry};
 
 /// Longest wait for the API server to be ready; it takes 2 to 3 s on two idle cores.
@@ -287,17 +288,14 @@ async fn start_on_free_port(
 
 /// Waits for `/readyz`, giving up when `check` finds that something died.
 async fn wait_ready(client: &Client, mut check: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + READY_PATIENCE;
+    let patience = Patience::new(READY_POLL, READY_PATIENCE);
     loop {
         let request = http::Request::get("/readyz").body(Vec::new()).context("build a request")?;
         let Err(error) = client.request_text(request).await else {
             return Ok(());
         };
         check()?;
-        if Instant::now() >= deadline {
-            return Err(anyhow!(error).context("the API server does not get ready"));
-        }
-        tokio::time::sleep(READY_POLL).await;
+        patience.pause(error).await.context("the API server does not get ready")?;
     }
 }
 

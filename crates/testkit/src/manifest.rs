@@ -1,19 +1,21 @@
 //! Kubernetes manifests: files of several YAML documents, and server-side apply of what they hold.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::discovery::{self, Scope};
-use kube::runtime::{conditions, wait};
+use kube::runtime::conditions;
+use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::retry;
+use crate::wait::Patience;
 
 /// The field manager of everything that is applied here.
 pub const FIELD_MANAGER: &str = "csm-testkit";
@@ -41,7 +43,7 @@ pub async fn apply_crds(client: &Client, crds: impl IntoIterator<Item = CustomRe
         names.push(name);
     }
     for name in names {
-        let established = wait::await_condition(api.clone(), &name, conditions::is_crd_established());
+        let established = await_condition(api.clone(), &name, conditions::is_crd_established());
         tokio::time::timeout(SERVED_PATIENCE, established)
             .await
             .map_err(|_| anyhow!("the CustomResourceDefinition {name} is not established: look at its conditions"))?
@@ -90,18 +92,14 @@ pub async fn apply(client: &Client, objects: Vec<Value>, namespace: &str) -> Res
 
 /// Finds out how a kind is served. A kind whose definition was applied a moment ago may take a while.
 async fn discover(client: &Client, gvk: &GroupVersionKind) -> Result<(ApiResource, Scope)> {
-    let deadline = Instant::now() + SERVED_PATIENCE;
+    let maybe_later = |error: &kube::Error| retry::not_found(error) || matches!(error, kube::Error::Discovery(_));
+    let what = || format!("the API server does not serve {}/{} {}", gvk.group, gvk.version, gvk.kind);
+    let patience = Patience::new(SERVED_POLL, SERVED_PATIENCE);
     loop {
         match discovery::pinned_kind(client, gvk).await {
             Ok((resource, capabilities)) => return Ok((resource, capabilities.scope)),
-            Err(error) => {
-                let maybe_later = retry::not_found(&error) || matches!(error, kube::Error::Discovery(_));
-                if !maybe_later || Instant::now() >= deadline {
-                    let kind = format!("{}/{} {}", gvk.group, gvk.version, gvk.kind);
-                    return Err(anyhow!(error).context(format!("the API server does not serve {kind}")));
-                }
-            }
+            Err(error) if maybe_later(&error) => patience.pause(error).await.with_context(what)?,
+            Err(error) => return Err(error).with_context(what),
         }
-        tokio::time::sleep(SERVED_POLL).await;
     }
 }

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 use serde::{Deserialize, Serialize};
+
+use crate::wait::retry_blocking;
 
 /// How often an ending process is looked at; short beside the time that any of them needs to end.
 const POLL: Duration = Duration::from_millis(10);
@@ -249,16 +251,7 @@ impl Process {
 
     /// Waits for its end, at most `patience`.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(status) = self.ended() {
-                return Some(status);
-            }
-            if Instant::now() >= deadline {
-                return None;
-            }
-            thread::sleep(POLL);
-        }
+        retry_blocking(POLL, patience, || self.ended().ok_or(())).ok()
     }
 
     /// Sends a signal to its group. A child that was not waited for keeps its pid, so this cannot hit a stranger.
@@ -306,18 +299,16 @@ impl ProcessId {
         started(self.pid) == Some(self.started)
     }
 
+    /// Whether it ends, at most within `patience`.
+    fn ends(self, patience: Duration) -> bool {
+        retry_blocking(POLL, patience, || if self.is_alive() { Err(()) } else { Ok(()) }).is_ok()
+    }
+
     /// SIGTERM, then SIGKILL after `grace`, to the group it leads, or to it alone where it leads none.
     pub fn stop(self, grace: Duration) -> Result<()> {
         for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, KILL_PATIENCE)] {
             self.signal(signal);
-            let deadline = Instant::now() + patience;
-            while self.is_alive() {
-                if Instant::now() >= deadline {
-                    break;
-                }
-                thread::sleep(POLL);
-            }
-            if !self.is_alive() {
+            if self.ends(patience) {
                 return Ok(());
             }
         }
@@ -399,17 +390,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000";
         let mut process = shell(dir.path(), script).spawn().unwrap();
-        let deadline = Instant::now() + SOON;
-        while process.tail(1).is_empty() {
-            assert!(Instant::now() < deadline, "the script did not start");
-            thread::sleep(POLL);
-        }
-        let child = ProcessId::of(process.tail(1).parse().unwrap()).unwrap();
+        let child = retry_blocking(POLL, SOON, || process.tail(1).parse()).expect("the script starts");
+        let child = ProcessId::of(child).unwrap();
         process.stop(Duration::from_millis(50)).unwrap();
-        while child.is_alive() {
-            assert!(Instant::now() < deadline, "the child outlived its group");
-            thread::sleep(POLL);
-        }
+        assert!(child.ends(SOON), "the child outlived its group");
     }
 
     #[test]

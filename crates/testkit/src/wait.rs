@@ -1,12 +1,72 @@
-//! Waiting for a condition, with a deadline.
+//! Waiting for a condition, with a deadline: the one place where this crate sleeps, but for delays that are faults.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use tokio::time::Instant;
 
-/// How often a condition is looked at: few cores are shared with everything that is looked at.
+/// How often a condition is looked at on a cluster: few cores are shared with everything that is looked at.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// A deadline, and how long to sleep between two attempts before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    every: Duration,
+    deadline: Instant,
+}
+
+impl Patience {
+    /// From now on for `patience`.
+    #[must_use]
+    pub fn new(every: Duration, patience: Duration) -> Self {
+        Self {
+            every,
+            deadline: Instant::now() + patience,
+        }
+    }
+
+    /// Sleeps after an attempt that failed.
+    ///
+    /// # Errors
+    /// The error of the attempt, when the patience has ended.
+    pub async fn pause<E>(&self, error: E) -> Result<(), E> {
+        if Instant::now() >= self.deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(self.every).await;
+        Ok(())
+    }
+}
+
+/// Tries every so often until it succeeds, at most `patience`.
+///
+/// # Errors
+/// The last error, when the patience ends. What is not worth waiting for is a success with an error in it.
+pub async fn retry<T, E>(every: Duration, patience: Duration, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+    let patience = Patience::new(every, patience);
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => patience.pause(error).await?,
+        }
+    }
+}
+
+/// The same for a thread.
+///
+/// # Errors
+/// The last error, when the patience ends.
+pub fn retry_blocking<T, E>(every: Duration, patience: Duration, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let deadline = std::time::Instant::now() + patience;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if std::time::Instant::now() >= deadline => return Err(error),
+            Err(_) => thread::sleep(every),
+        }
+    }
+}
 
 /// Looks again and again until `look` gives something, at most `patience`. An error of a look is a look without result: it
 /// is told when the patience ends.
@@ -14,20 +74,19 @@ const LOOK: Duration = Duration::from_millis(300);
 /// # Errors
 /// When the patience ends.
 pub async fn within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    let start = Instant::now();
     let mut last = None;
-    loop {
-        match look().await {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => {}
-            Err(error) => last = Some(error),
+    let found = retry(LOOK, patience, async || match look().await {
+        Ok(found) => found.ok_or(()),
+        Err(error) => {
+            last = Some(error);
+            Err(())
         }
-        if start.elapsed() > patience {
-            let why = last.map_or_else(String::new, |last| format!("; last error: {last:#}"));
-            return Err(anyhow!("not within {} s: {what}{why}", patience.as_secs()));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    });
+    let found = found.await;
+    found.map_err(|()| {
+        let why = last.map_or_else(String::new, |last| format!("; last error: {last:#}"));
+        anyhow!("not within {} s: {what}{why}", patience.as_secs())
+    })
 }
 
 /// The same for a condition that gives a description of what is, as long as it is not what it should be.

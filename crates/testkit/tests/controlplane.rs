@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use csm_testkit::controlplane::{ControlPlane, Options, client_from};
 use csm_testkit::process::ProcessId;
 use csm_testkit::tools;
+use csm_testkit::wait::retry;
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -61,11 +62,9 @@ async fn a_killed_run_leaves_no_process_and_its_folder_goes_with_the_next() {
 }
 
 async fn until(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "did not happen: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let patience = Duration::from_secs(30);
+    let happened = retry(Duration::from_millis(10), patience, async || done().then_some(()).ok_or(())).await;
+    assert!(happened.is_ok(), "did not happen: {what}");
 }
 
 #[tokio::test]

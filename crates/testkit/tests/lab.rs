@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use csm_testkit::csi::faults::{Action, Code, Fault, Rpc, Scope};
 use csm_testkit::lab::{Df, Lab};
+use csm_testkit::wait::retry;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -169,17 +170,8 @@ impl Room {
 }
 
 async fn wait<T>(what: &str, patience: Duration, attempt: impl AsyncFn() -> Result<T, String>) -> T {
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(last) => assert!(
-                tokio::time::Instant::now() < deadline,
-                "waited {patience:?} until {what}; last: {last}"
-            ),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let done = retry(Duration::from_millis(100), patience, async || attempt().await).await;
+    done.unwrap_or_else(|last| panic!("waited {patience:?} until {what}; last: {last}"))
 }
 
 #[tokio::test]

@@ -5,15 +5,16 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::tools::write_atomically;
+use crate::wait::Patience;
 
 /// How long the log may lag behind an answer.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
@@ -219,20 +220,18 @@ async fn read(client: &Client, dir: &Path, mark: AuditMark) -> Result<(Vec<Audit
 
     let path = log_path(dir);
     let mut reader = Reader::open(&path, mark)?;
-    let deadline = Instant::now() + SETTLE_PATIENCE;
-    loop {
-        if reader.read_until(&barrier).with_context(|| format!("read {}", path.display()))? {
-            return Ok((reader.entries, AuditMark(reader.position)));
-        }
-        if Instant::now() >= deadline {
-            bail!(
+    let patience = Patience::new(SETTLE_POLL, SETTLE_PATIENCE);
+    while !reader.read_until(&barrier).with_context(|| format!("read {}", path.display()))? {
+        let late = || {
+            anyhow!(
                 "{} does not show a request that was answered {} s ago",
                 path.display(),
                 SETTLE_PATIENCE.as_secs()
-            );
-        }
-        tokio::time::sleep(SETTLE_POLL).await;
+            )
+        };
+        patience.pause(()).await.map_err(|()| late())?;
     }
+    Ok((reader.entries, AuditMark(reader.position)))
 }
 
 /// Reads a log that grows meanwhile.

@@ -15,7 +15,10 @@ use tokio::net::{UnixListener, UnixStream};
 use super::engine::Engine;
 use super::faults::{Call, Fault, Refusal, Rpc, VolumeRef};
 use super::store::{Record, Store};
+use crate::wait::Patience;
 
+/// How often a connection is tried.
+const POLL: Duration = Duration::from_millis(100);
 /// How long a node waits for the controller process when that is being restarted.
 const RECONNECT: Duration = Duration::from_secs(10);
 
@@ -140,12 +143,11 @@ impl Client {
 
     async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
         let at = || format!("the CSI driver's control socket {}", self.socket.display());
-        let deadline = tokio::time::Instant::now() + RECONNECT;
+        let patience = Patience::new(POLL, RECONNECT);
         let stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => break stream,
-                Err(error) if tokio::time::Instant::now() >= deadline => return Err(error).with_context(at),
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(error) => patience.pause(error).await.with_context(at)?,
             }
         };
         let (read, mut write) = stream.into_split();

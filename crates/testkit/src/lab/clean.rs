@@ -15,8 +15,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, unlinkat};
@@ -25,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::system;
 use super::host::cgroup_hierarchies;
 use super::layout::{Layout, MARKER_ENV};
+use crate::wait::retry_blocking;
 
 /// After SIGKILL the kernel ends hundreds of processes and their namespaces, one after the other.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -126,41 +126,33 @@ fn command_line(pid: i32) -> String {
 }
 
 fn kill_processes(layout: &Layout) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = processes(layout)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let list: Vec<_> = left.iter().map(|pid| format!("{pid} ({})", command_line(*pid))).collect();
-            bail!("these processes do not end after SIGKILL: {}", list.join(", "));
-        }
-        for pid in left {
-            if let Some(pid) = Pid::from_raw(pid) {
+    let ended = retry_blocking(POLL, PATIENCE, || match processes(layout) {
+        Ok(left) if !left.is_empty() => {
+            for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
                 let _ = kill_process(pid, Signal::KILL);
             }
+            Err(left)
         }
-        sleep(POLL);
-    }
+        ended => Ok(ended.map(|_| ())),
+    });
+    ended.unwrap_or_else(|left| {
+        let list: Vec<_> = left.iter().map(|pid| format!("{pid} ({})", command_line(*pid))).collect();
+        bail!("these processes do not end after SIGKILL: {}", list.join(", "))
+    })
 }
 
 /// Waits until the kernel has undone something.
 fn wait_for(what: &str, mut left: impl FnMut() -> Result<Vec<String>>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = left()?;
-        if found.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!(
-                "{what} are still there, so nothing was deleted. End the processes that hold them, or unmount them, and try again: {}",
-                found.join(", ")
-            );
-        }
-        sleep(POLL);
-    }
+    let undone = retry_blocking(POLL, PATIENCE, || match left() {
+        Ok(left) if !left.is_empty() => Err(left),
+        undone => Ok(undone.map(|_| ())),
+    });
+    undone.unwrap_or_else(|left| {
+        bail!(
+            "{what} are still there, so nothing was deleted. End the processes that hold them, or unmount them, and try again: {}",
+            left.join(", ")
+        )
+    })
 }
 
 /// Mount points at or below a folder in any mount namespace of the machine, and mounts of what lies below it.

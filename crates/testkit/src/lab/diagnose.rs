@@ -1,7 +1,7 @@
 //! What is wrong with a lab.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -9,6 +9,7 @@ use super::Lab;
 use super::layout::Layout;
 use super::protocol::{Phase, Request, State, Status, ask, now_ms};
 use crate::process::tail;
+use crate::wait::retry;
 
 /// Something that a test has just restarted needs a moment; what is broken stays broken.
 const SETTLE: Duration = Duration::from_secs(45);
@@ -16,14 +17,11 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// What is wrong with a lab, after waiting for it to recover. Empty: healthy.
 pub(super) async fn settled(layout: &Layout) -> Result<Vec<String>> {
-    let begin = Instant::now();
-    loop {
-        let problems = problems(layout).await?;
-        if problems.is_empty() || begin.elapsed() > SETTLE {
-            return Ok(problems);
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    let settled = retry(POLL, SETTLE, async || match problems(layout).await {
+        Ok(problems) if !problems.is_empty() => Err(problems),
+        settled => Ok(settled),
+    });
+    settled.await.unwrap_or_else(Ok)
 }
 
 /// What is wrong with a lab right now. Empty: healthy.

@@ -39,6 +39,7 @@ use self::state::{Node, State};
 pub use self::state::{PodKey, VolumeKey};
 pub use self::volume::{Figures, Filesystem, Usage, Volume};
 use crate::pki::{Ca, Subject, Usage as CertificateUsage};
+use crate::wait::retry_blocking;
 
 /// The shortest pause between two rounds of measuring a group of pods.
 const SHORTEST_ROUND: Duration = Duration::from_millis(10);
@@ -331,16 +332,8 @@ impl Inner {
 
 /// Listens on an address of ours again; its old listener may need a moment to be gone.
 fn bind_again(address: SocketAddr) -> Result<TcpListener> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match TcpListener::bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(anyhow!(error).context(format!("listen on {address} again")));
-            }
-            Err(_) => std::thread::sleep(SHORTEST_ROUND),
-        }
-    }
+    let bound = retry_blocking(SHORTEST_ROUND, Duration::from_secs(5), || TcpListener::bind(address));
+    bound.with_context(|| format!("listen on {address} again"))
 }
 
 /// A bench has a listener and a few connections for each of thousands of nodes.

@@ -25,6 +25,7 @@ use super::layout::Layout;
 use super::protocol::{self, Answer, Phase, Request, Status, Step, now_ms};
 use crate::csi::Kind;
 use crate::pki::Ca;
+use crate::wait::Patience;
 
 /// The longest that anything takes to be ready on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -363,14 +364,14 @@ fn json_stream(objects: &[serde_json::Value]) -> String {
 
 /// Tries until it succeeds. At the deadline the last error is the answer.
 async fn until<F: Future<Output = Result<()>>>(patience: Duration, mut attempt: impl FnMut() -> F) -> Result<()> {
-    let deadline = Instant::now() + patience;
+    let left = Patience::new(POLL, patience);
     loop {
         match attempt().await {
             Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error.context(format!("still so after {} s", patience.as_secs())));
-            }
-            Err(_) => tokio::time::sleep(POLL).await,
+            Err(error) => left
+                .pause(error)
+                .await
+                .with_context(|| format!("still so after {} s", patience.as_secs()))?,
         }
     }
 }
