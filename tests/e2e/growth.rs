@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Phase, StorageEvent};
+use csm_api::{Growth, Phase};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -85,18 +85,18 @@ impl GrowthWatch {
     }
 
     /// Waits until the operation has ended and every pod's `df` shows the growth. Keeps and returns its timeline.
-    pub async fn finish(self, breach: &Breach) -> Result<(StorageEvent, Timeline)> {
+    pub async fn finish(self, breach: &Breach) -> Result<(Growth, Timeline)> {
         self.finish_after(breach, None).await
     }
 
     /// The same for a breach that something held at first.
-    pub async fn finish_after(self, breach: &Breach, held_by: Option<&str>) -> Result<(StorageEvent, Timeline)> {
+    pub async fn finish_after(self, breach: &Breach, held_by: Option<&str>) -> Result<(Growth, Timeline)> {
         let (stage, cluster) = (&self.cluster.stage, &self.cluster);
         let larger = self.to.map_or_else(|| "a larger size".to_owned(), |to| to.to_string());
         let what = format!("{} of {} has grown to {larger}", self.volume, cluster.name);
         let event = within(GROWTH, &what, async || {
             let events = stage.events_of(&cluster.name, self.volume).await?;
-            let ended = |e: &StorageEvent| matches!(csm_tests::phase(e), Some(Phase::Completed | Phase::Failed));
+            let ended = |e: &Growth| matches!(csm_tests::phase(e), Some(Phase::Completed | Phase::Failed));
             Ok(events.into_iter().skip(self.known).find(ended))
         })
         .await?;
@@ -124,7 +124,7 @@ impl GrowthWatch {
         Ok((event, timeline))
     }
 
-    fn timeline(&self, event: &StorageEvent, breach: &Breach) -> Result<Timeline> {
+    fn timeline(&self, event: &Growth, breach: &Breach) -> Result<Timeline> {
         let stage = &self.cluster.stage;
         let name = event.name_any();
         let to = event.spec.expansion.requested_size;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{PostgresStorage, StorageEvent, Verdict, VolumeSizing};
+use csm_api::{Growth, PostgresStorage, StorageEvent, Verdict, VolumeSizing};
 use csm_testkit::lab::Lab;
 use csm_testkit::lab::audit::Entry;
 use csm_units::Bytes;
@@ -116,16 +116,17 @@ impl Stage {
             .map(|_| ())
     }
 
-    /// The StorageEvents of a cluster, oldest first.
-    pub async fn events(&self, cluster: &str) -> Result<Vec<StorageEvent>> {
+    /// The growths of a cluster, oldest first.
+    pub async fn events(&self, cluster: &str) -> Result<Vec<Growth>> {
         let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
-        let mut events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
+        let events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
+        let mut events: Vec<_> = events.into_iter().filter_map(|event| Growth::try_from(event).ok()).collect();
         events.sort_by_key(|event| (event.creation_timestamp().map(|at| at.0), event.name_any()));
         Ok(events)
     }
 
     /// Those of one volume.
-    pub async fn events_of(&self, cluster: &str, volume: Volume) -> Result<Vec<StorageEvent>> {
+    pub async fn events_of(&self, cluster: &str, volume: Volume) -> Result<Vec<Growth>> {
         let events = self.events(cluster).await?;
         Ok(events.into_iter().filter(|event| volume.is_of(event)).collect())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use csm_api::{InstanceDisk, InstanceDisks, Role, StorageEvent, StorageSizing, VolumeSizing};
+use csm_api::{Growth, InstanceDisk, InstanceDisks, Role, StorageSizing, VolumeSizing};
 
 /// A logical volume: the PVCs of one role of all instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ impl Volume {
     }
 
     /// Whether an operation is about it.
-    pub fn is_of(self, event: &StorageEvent) -> bool {
+    pub fn is_of(self, event: &Growth) -> bool {
         let volume = &event.spec.volume;
         (volume.role, volume.tablespace.as_deref()) == (self.role(), self.tablespace())
     }

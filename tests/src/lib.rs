@@ -11,7 +11,7 @@ pub mod wait;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
+use csm_api::{ClusterStoragePolicy, Growth, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_testkit::scenario::{Sim, SimOptions};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::ResourceExt as _;
@@ -94,10 +94,11 @@ impl Stage {
             .with_context(|| format!("apply the policy {name}"))
     }
 
-    /// The StorageEvents of a cluster, by name.
-    pub async fn events(&self, cluster: &str) -> anyhow::Result<Vec<StorageEvent>> {
+    /// The growths of a cluster, by name.
+    pub async fn events(&self, cluster: &str) -> anyhow::Result<Vec<Growth>> {
         let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
-        let mut events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
+        let events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
+        let mut events: Vec<_> = events.into_iter().filter_map(|event| Growth::try_from(event).ok()).collect();
         events.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         Ok(events)
     }
@@ -123,7 +124,7 @@ impl Stage {
     }
 
     /// Waits until a StorageEvent of the cluster satisfies `done`.
-    pub async fn event(&self, cluster: &str, what: &str, done: impl Fn(&StorageEvent) -> bool) -> anyhow::Result<StorageEvent> {
+    pub async fn event(&self, cluster: &str, what: &str, done: impl Fn(&Growth) -> bool) -> anyhow::Result<Growth> {
         until(what, || async {
             Ok(self.events(cluster).await?.into_iter().find(|event| done(event)))
         })
@@ -200,6 +201,6 @@ fn unchecked(mut definition: CustomResourceDefinition) -> Option<CustomResourceD
 }
 
 /// The phase of a StorageEvent.
-pub fn phase(event: &StorageEvent) -> Option<csm_api::Phase> {
+pub fn phase(event: &Growth) -> Option<csm_api::Phase> {
     event.status.as_ref().and_then(|s| s.phase)
 }

@@ -6,6 +6,7 @@
 
 mod cluster_storage_policy;
 mod conditions;
+mod growth;
 mod names;
 mod postgres_storage;
 mod quantity;
@@ -18,6 +19,7 @@ mod volume_settings;
 
 pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePolicySpec};
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
+pub use growth::{Growth, GrowthSpec, NoGrowth};
 pub use names::{FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, VERSION, annotation, label};
 pub use postgres_storage::{
     BudgetStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
@@ -27,11 +29,11 @@ pub use quantity::QuantityText;
 pub use reason::Reason;
 pub use settings::{ClusterRef, Expansion, Settings, Thresholds};
 pub use storage_event::{
-    AffectedPvc, ClusterReference, ExpansionSpec, Phase, PvcPhase, PvcStatus, StorageEvent, StorageEventSpec, StorageEventStatus,
-    VerifiedBy, VolumeReference,
+    AffectedPvc, CircuitBreakerChange, ClusterReference, ExpansionSpec, Phase, PvcPhase, PvcStatus, StorageEvent, StorageEventSpec,
+    StorageEventStatus, VerifiedBy, VolumeReference,
 };
 pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
-pub use vocabulary::{EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
+pub use vocabulary::{BreakerScope, BreakerState, EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
 pub use volume_settings::{
     EmergencyGrow, MaintenanceWindow, Resize, ResizeExpansion, ResizeStrategy, ResizeTriggers, StepText, TablespaceSettings,
     VolumeSettings, WalSafetyPolicy,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::vocabulary;
-use crate::{Condition, EventType, Role, Trigger, Urgency};
+use crate::{BreakerScope, BreakerState, Condition, EventType, Role, Trigger, Urgency};
 
 /// One operation: its audit trail, its crash-safe journal and an entry of the budget's ledger in one.
 ///
@@ -20,6 +20,7 @@ use crate::{Condition, EventType, Role, Trigger, Urgency};
     derive = "PartialEq",
     doc = "StorageEvent is the record of one operation on the storage of a CNPG Cluster.",
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.eventType"),
     printcolumn(name = "Volume", type_ = "string", json_path = ".spec.volume.role"),
     printcolumn(name = "Trigger", type_ = "string", json_path = ".spec.trigger"),
     printcolumn(name = "From", type_ = "string", json_path = ".spec.expansion.originalSize"),
@@ -27,23 +28,33 @@ use crate::{Condition, EventType, Role, Trigger, Urgency};
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a StorageEvent is a record and cannot be changed"))]
+#[x_kube(
+    validation = Rule::new("self == oldSelf").message("the spec of a StorageEvent is a record and cannot be changed"),
+    validation = Rule::new("!(self.eventType in ['expansion', 'rescue']) || (has(self.clusterRef) && has(self.volume) && has(self.expansion))")
+        .message("the growth of a volume needs clusterRef, volume and expansion"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageEventSpec {
-    /// The Cluster.
-    pub cluster_ref: ClusterReference,
+    /// The Cluster; missing where the whole fleet is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_ref: Option<ClusterReference>,
     /// What was done.
     pub event_type: EventType,
     /// Why it was begun.
     pub trigger: Trigger,
-    /// Which volume.
-    pub volume: VolumeReference,
+    /// Which volume; missing where no single one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeReference>,
     /// The planner's reason.
     pub reason: crate::Reason,
     /// The figures that the decision rested on, in a sentence.
     pub message: String,
-    /// The growth.
-    pub expansion: ExpansionSpec,
+    /// The growth, of the types `expansion` and `rescue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expansion: Option<ExpansionSpec>,
+    /// The breaker, of the type `circuit-breaker`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreakerChange>,
 }
 
 impl Trigger {
@@ -60,18 +71,19 @@ impl Trigger {
     }
 }
 
-impl StorageEventSpec {
-    /// How pressing the operation was. A catch-up of members whose disk is full is a catch-up here: it counts against no budget.
-    #[must_use]
-    pub fn urgency(&self) -> Urgency {
-        match (self.trigger, self.reason) {
-            (Trigger::CatchUp, _) => Urgency::CatchUp,
-            (Trigger::Emergency, crate::Reason::DiskFull) => Urgency::Rescue,
-            (Trigger::Emergency, crate::Reason::Runway) => Urgency::Runway,
-            (Trigger::Emergency, _) => Urgency::Emergency,
-            (Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast, _) => Urgency::Planned,
-        }
-    }
+/// A circuit breaker that opened or closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreakerChange {
+    /// Whose breaker.
+    pub scope: BreakerScope,
+    /// What it is since.
+    pub state: BreakerState,
+    /// Since when.
+    pub at: Time,
+    /// Operations that had failed in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i32>,
 }
 
 /// Names a Cluster, by name and identity.

@@ -125,6 +125,14 @@ vocabulary! {
     EventType {
         /// Growth of a volume.
         Expansion = "expansion",
+        /// Growth of a volume that was full, so that an instance can start again.
+        Rescue = "rescue",
+        /// WAL was removed.
+        WalCleanup = "wal-cleanup",
+        /// An alert fired.
+        Alert = "alert",
+        /// A circuit breaker opened or closed.
+        CircuitBreaker = "circuit-breaker",
     }
 }
 vocabulary! {
@@ -140,5 +148,27 @@ vocabulary! {
         Emergency = "emergency",
         /// A member was smaller than its volume.
         CatchUp = "catch-up",
+        /// A person asked for it.
+        Manual = "manual",
+    }
+}
+vocabulary! {
+    /// State of a circuit breaker.
+    BreakerState {
+        /// Growth goes on.
+        Closed = "Closed",
+        /// Too many growths failed in a row: none is tried but a rescue.
+        Open = "Open",
+        /// One growth may be tried.
+        HalfOpen = "HalfOpen",
+    }
+}
+vocabulary! {
+    /// Whose growths a circuit breaker counts, and holds.
+    BreakerScope {
+        /// Those of one Cluster.
+        PerCluster = "per-cluster",
+        /// Those of all Clusters.
+        Global = "global",
     }
 }

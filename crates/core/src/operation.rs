@@ -5,8 +5,8 @@
 //! when we remember asking: a write that was applied but never answered is found again.
 
 use csm_api::{
-    AffectedPvc, ClusterReference, Condition, ConditionStatus, EventType, ExpansionSpec, Phase, PvcPhase, PvcStatus, Reason, StorageEvent,
-    StorageEventSpec, StorageEventStatus, Trigger, Urgency, Verdict, VerifiedBy, VolumeReference, condition,
+    AffectedPvc, ClusterReference, Condition, ConditionStatus, ExpansionSpec, Growth, GrowthSpec, Phase, PvcPhase, PvcStatus, Reason,
+    StorageEventStatus, Trigger, Urgency, Verdict, VerifiedBy, VolumeReference, condition,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +28,7 @@ const GROWN_PERCENT: u64 = 90;
 
 /// The record of a growth that was decided, written before anything is touched. None where the decision is no growth.
 #[must_use]
-pub fn record(world: &World, decision: &Decision, parallelism: i32, message: String) -> Option<StorageEventSpec> {
+pub fn record(world: &World, decision: &Decision, parallelism: i32, message: String) -> Option<GrowthSpec> {
     let to = decision.to?;
     let volume = world.volumes.iter().find(|v| v.key == decision.volume)?;
     let affected_pvcs: Vec<AffectedPvc> = decision
@@ -48,12 +48,12 @@ pub fn record(world: &World, decision: &Decision, parallelism: i32, message: Str
     if affected_pvcs.is_empty() {
         return None;
     }
-    Some(StorageEventSpec {
+    Some(GrowthSpec {
         cluster_ref: ClusterReference {
             name: world.cluster.key.name.to_string(),
             uid: world.cluster.uid.to_string(),
         },
-        event_type: EventType::Expansion,
+        rescue: decision.urgency == Some(Urgency::Rescue),
         trigger: trigger(world, decision),
         volume: VolumeReference {
             role: decision.volume.role,
@@ -90,7 +90,7 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// What an operation rests on in this world.
     #[must_use]
-    pub fn of(world: &'a World, growth: &StorageEventSpec, failures_before: i32, stale_after: SignedDuration, now: Timestamp) -> Self {
+    pub fn of(world: &'a World, growth: &GrowthSpec, failures_before: i32, stale_after: SignedDuration, now: Timestamp) -> Self {
         Self {
             volume: volume_of(world, growth),
             permission: permission(world, growth, now),
@@ -139,7 +139,7 @@ fn is_enabled(settings: &Resolved, rules: &VolumeRules) -> bool {
 ///
 /// # Errors
 /// The reason that stands against it.
-pub fn permission(world: &World, growth: &StorageEventSpec, now: Timestamp) -> Result<(), Reason> {
+pub fn permission(world: &World, growth: &GrowthSpec, now: Timestamp) -> Result<(), Reason> {
     let Some(volume) = volume_of(world, growth) else { return Ok(()) };
     let to = growth.expansion.requested_size;
     let settings = match &*world.resolution {
@@ -169,24 +169,24 @@ pub fn permission(world: &World, growth: &StorageEventSpec, now: Timestamp) -> R
 }
 
 /// The volume that a growth is of; none where the Cluster has it no more.
-fn volume_of<'a>(world: &'a World, growth: &StorageEventSpec) -> Option<&'a Volume> {
+fn volume_of<'a>(world: &'a World, growth: &GrowthSpec) -> Option<&'a Volume> {
     let VolumeReference { role, tablespace } = &growth.volume;
     let mut volumes = world.volumes.iter();
     volumes.find(|v| v.key.role == *role && v.key.tablespace.as_deref() == tablespace.as_deref())
 }
 
 /// Whether it is an emergency or a rescue. A catch-up that brings a full disk back is recorded as a catch-up.
-fn saves(growth: &StorageEventSpec) -> bool {
+fn saves(growth: &GrowthSpec) -> bool {
     growth.reason == Reason::DiskFull || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
 }
 
-fn lists(growth: &StorageEventSpec, member: &Member) -> bool {
+fn lists(growth: &GrowthSpec, member: &Member) -> bool {
     growth.expansion.affected_pvcs.iter().any(|pvc| *pvc.uid == *member.uid)
 }
 
 /// PVCs of the Cluster's other volumes that count against `parallelism`. What is urgent waits for none of them, and nothing
 /// waits for a resize that does not get on.
-fn in_flight_elsewhere(world: &World, growth: &StorageEventSpec, now: Timestamp) -> usize {
+fn in_flight_elsewhere(world: &World, growth: &GrowthSpec, now: Timestamp) -> usize {
     if saves(growth) || growth.urgency() == Urgency::Runway {
         return 0;
     }
@@ -225,7 +225,7 @@ impl Progress {
 
 /// What is next for `event`.
 #[must_use]
-pub fn follow(event: &StorageEvent, context: Context<'_>) -> Progress {
+pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     let mut status = event.status.clone().unwrap_or_default();
     if matches!(status.phase, Some(Phase::Completed | Phase::Failed)) {
         return Progress { status, patch: Vec::new() };

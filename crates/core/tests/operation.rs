@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use csm_api::{
-    AffectedPvc, ClusterReference, EventType, ExpansionSpec, Phase, PvcPhase, Reason, Role, StorageEvent, StorageEventSpec, Trigger,
-    VerifiedBy, VolumeReference,
+    AffectedPvc, ClusterReference, ExpansionSpec, Growth, GrowthSpec, Phase, PvcPhase, Reason, Role, Trigger, VerifiedBy, VolumeReference,
 };
 use csm_core::operation::{Context, Progress, follow, refuse};
 use csm_core::world::{Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
@@ -67,7 +66,7 @@ fn volume(members: Vec<Member>) -> Volume {
 }
 
 /// pg-2, then pg-1, from 10Gi to 15Gi.
-fn event(parallelism: i32) -> StorageEvent {
+fn event(parallelism: i32) -> Growth {
     let pvc = |n: u64| AffectedPvc {
         name: format!("pg-{n}"),
         uid: format!("uid-{n}"),
@@ -76,14 +75,14 @@ fn event(parallelism: i32) -> StorageEvent {
         original_size: Bytes::gib(10),
         filesystem_bytes: i64::try_from(Bytes::mib(9800).get()).ok(),
     };
-    StorageEvent::new(
+    Growth::new(
         "pg-expansion-1",
-        StorageEventSpec {
+        GrowthSpec {
             cluster_ref: ClusterReference {
                 name: "pg".into(),
                 uid: "cluster".into(),
             },
-            event_type: EventType::Expansion,
+            rescue: false,
             trigger: Trigger::ThresholdBreach,
             volume: VolumeReference {
                 role: Role::Data,
@@ -113,7 +112,7 @@ fn context(volume: &Volume, seconds: i64) -> Context<'_> {
 }
 
 /// Takes the step's status over, as a manager does that writes it.
-fn step(event: &mut StorageEvent, context: Context<'_>) -> Progress {
+fn step(event: &mut Growth, context: Context<'_>) -> Progress {
     let progress = follow(event, context);
     event.status = Some(progress.status.clone());
     progress

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{Role, StorageEvent};
+use csm_api::{Growth, Role};
 use csm_cnpg::{annotation, label, read_volume_labels, role};
 use csm_core::world::{ClusterKey, Fencing, Pause, Resize, ResizeStage, VolumeKey};
 use csm_units::Bytes;
@@ -378,16 +378,16 @@ pub fn namespace_labels(namespace: &NamespaceObject) -> Labels {
     namespace.metadata.labels.clone().unwrap_or_default()
 }
 
-/// The volume that a StorageEvent is about.
-pub fn volume_of(event: &StorageEvent) -> VolumeKey {
+/// The volume that a growth is of.
+pub fn volume_of(event: &Growth) -> VolumeKey {
     VolumeKey {
         role: event.spec.volume.role,
         tablespace: event.spec.volume.tablespace.as_deref().map(shared),
     }
 }
 
-/// When a StorageEvent began: as its status says, or else its creation.
-pub fn started_at(event: &StorageEvent) -> Timestamp {
+/// When a growth began: as its status says, or else its creation.
+pub fn started_at(event: &Growth) -> Timestamp {
     let status = event.status.as_ref().and_then(|s| s.start_time.as_ref());
     status
         .or(event.metadata.creation_timestamp.as_ref())

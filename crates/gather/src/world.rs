@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{EventType, Phase, StorageEvent};
+use csm_api::{Growth, Phase};
 use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation, ProviderLimit, Volume, VolumeKey, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -163,11 +163,8 @@ fn retry_after(snapshot: &Snapshot, volume: &VolumeKey) -> Option<Timestamp> {
 
 /// The newest operation of a volume.
 #[must_use]
-pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<StorageEvent>> {
-    let of_volume = snapshot
-        .events
-        .iter()
-        .filter(|e| e.spec.event_type == EventType::Expansion && volume_of(e) == *volume);
+pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<Growth>> {
+    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume);
     of_volume.max_by(|a, b| {
         started_at(a)
             .cmp(&started_at(b))
@@ -175,9 +172,9 @@ pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<
     })
 }
 
-/// A StorageEvent as an entry of the ledger; none for one of another Cluster of the same name.
-fn operation(event: &StorageEvent, snapshot: &Snapshot) -> Option<Operation> {
-    if *event.spec.cluster_ref.uid != *snapshot.cluster.uid || event.spec.event_type != EventType::Expansion {
+/// A growth as an entry of the ledger; none for one of another Cluster of the same name.
+fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
+    if *event.spec.cluster_ref.uid != *snapshot.cluster.uid {
         return None;
     }
     let expansion = &event.spec.expansion;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_api::{Phase, StorageEvent};
+use csm_api::{Growth, Phase};
 use csm_core::operation::{self, Context};
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
@@ -162,7 +162,7 @@ impl Controller {
 
     /// Goes on with the operations under way. Returns whether anything was written, and whether any is left.
     async fn follow(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> (Result<Advanced, Failure>, bool) {
-        let of_cluster = |event: &&Arc<StorageEvent>| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && !is_done(event);
+        let of_cluster = |event: &&Arc<Growth>| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && !is_done(event);
         let mut result = Ok(Advanced::Waiting);
         let mut following = false;
         for event in snapshot.events.iter().filter(of_cluster) {
@@ -170,9 +170,9 @@ impl Controller {
             let failures_before = failures_before(snapshot, &volume_of(event));
             let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
             let progress = operation::follow(event, Context::of(world, &event.spec, failures_before, stale_after, now));
-            let ended = progress.ended().is_some().then(|| StorageEvent {
+            let ended = progress.ended().is_some().then(|| Growth {
                 status: Some(progress.status.clone()),
-                ..StorageEvent::clone(event)
+                ..Growth::clone(event)
             });
             match self.writer.advance(&self.shared, &snapshot.key, event, progress).await {
                 Ok(advanced) => {
@@ -191,7 +191,7 @@ impl Controller {
     }
 
     /// Tells of an operation that has ended.
-    async fn ended(&self, snapshot: &Snapshot, world: &World, event: &StorageEvent, now: Timestamp) {
+    async fn ended(&self, snapshot: &Snapshot, world: &World, event: &Growth, now: Timestamp) {
         let Some(status) = &event.status else { return };
         let success = status.phase == Some(Phase::Completed);
         let grown = |s: &csm_api::PvcStatus| s.new_size.map_or(0, |size| size.saturating_sub(s.original_size).get());
@@ -238,7 +238,7 @@ impl Controller {
                 self.shared.metrics.error(key, "invariant");
                 continue;
             }
-            let known = |name: &str| snapshot.events.iter().any(|e| e.metadata.name.as_deref() == Some(name));
+            let known = |name: &str| snapshot.knows(name);
             let recorded = self.writer.begin(&snapshot.key, spec, &known, now).await?;
             match recorded {
                 Begun::Recorded(event) => {

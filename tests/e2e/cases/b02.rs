@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use csm_api::{Phase, Reason, StorageEvent, Trigger};
+use csm_api::{Growth, Phase, Reason, Trigger};
 use csm_units::Bytes;
 use serde_json::json;
 
@@ -57,7 +57,7 @@ pub async fn floor(stage: Arc<Stage>) -> Result<()> {
 }
 
 /// The operation of this number, once it is complete.
-async fn ended(stage: &Stage, number: usize) -> Result<StorageEvent> {
+async fn ended(stage: &Stage, number: usize) -> Result<Growth> {
     within(GROWTH, &format!("operation {number} is complete"), async || {
         let events = stage.events_of("orders", Volume::Data).await?;
         let event = events.into_iter().nth(number - 1);

@@ -28,7 +28,7 @@ async fn a_replica_that_is_born_too_small_is_caught_up() -> anyhow::Result<()> {
     let _manager = stage.manager().await?;
     stage.event("orders", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
     let third = orders.add_instance().await?;
-    let caught = |e: &csm_api::StorageEvent| e.spec.trigger == Trigger::CatchUp && phase(e) == Some(Phase::Completed);
+    let caught = |e: &csm_api::Growth| e.spec.trigger == Trigger::CatchUp && phase(e) == Some(Phase::Completed);
     let event = stage.event("orders", "caught up", caught).await?;
     let names: Vec<_> = event.spec.expansion.affected_pvcs.iter().map(|p| p.instance.as_str()).collect();
     assert_eq!(names, [third.as_str()]);
@@ -135,7 +135,7 @@ async fn what_only_pretends_to_have_grown_is_not_verified() -> anyhow::Result<()
     orders.data("orders-1").resize_fault(ResizeFault::PretendGrown);
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let _manager = stage.manager().await?;
-    let verifying = |e: &csm_api::StorageEvent| {
+    let verifying = |e: &csm_api::Growth| {
         e.status
             .as_ref()
             .is_some_and(|s| s.pvc_statuses.iter().any(|p| p.phase == csm_api::PvcPhase::Verifying))

@@ -134,7 +134,7 @@ async fn a_volume_whose_growth_is_held_is_not_left_to_fill_up() -> anyhow::Resul
         .event("orders", "the first growth", |e| phase(e) == Some(Phase::Completed))
         .await?;
     orders.fill("orders-1", 0.97)?;
-    let small = |e: &csm_api::StorageEvent| e.spec.reason == Reason::Runway && phase(e) == Some(Phase::Completed);
+    let small = |e: &csm_api::Growth| e.spec.reason == Reason::Runway && phase(e) == Some(Phase::Completed);
     let event = stage.event("orders", "a small step in spite of the cooldown", small).await?;
     assert_eq!(
         (event.spec.expansion.original_size, event.spec.expansion.requested_size),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use csm_api::{Phase, PostgresStorage, StorageEvent};
+use csm_api::{Growth, Phase, PostgresStorage};
 use csm_cnpg::label;
 use csm_units::Bytes;
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ pub struct Disk {
 pub struct Observer {
     claims: Api<PersistentVolumeClaim>,
     storages: Api<PostgresStorage>,
-    events: Api<StorageEvent>,
+    events: Api<Growth>,
 }
 
 impl Observer {
@@ -111,7 +111,7 @@ fn told(storage: &PostgresStorage) -> Option<Told> {
     })
 }
 
-fn operation(event: &StorageEvent) -> Operation {
+fn operation(event: &Growth) -> Operation {
     let status = event.status.clone().unwrap_or_default();
     let member = |pvc: &csm_api::AffectedPvc| {
         let status = status.pvc_statuses.iter().find(|status| status.uid == pvc.uid);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use csm_api::{Phase, PvcPhase, Reason, StorageEvent, Verdict};
+use csm_api::{Growth, Phase, PvcPhase, Reason, Verdict};
 use csm_core::explain::{self, GateReport};
 use csm_core::plan::{Budget, Decision, Wanted, time_to_full};
 use csm_core::resolve::{Field, Origin, OriginKind, Resolution, Resolved, Sizing, VolumeRules};
@@ -273,7 +273,7 @@ fn operation(thought: &Thought, volume: &VolumeKey) -> Option<OperationReport> {
     newest(&thought.snapshot, volume).map(|event| operation_report(event, thought))
 }
 
-fn operation_report(event: &StorageEvent, thought: &Thought) -> OperationReport {
+fn operation_report(event: &Growth, thought: &Thought) -> OperationReport {
     let status = event.status.clone().unwrap_or_default();
     let expansion = &event.spec.expansion;
     let pvc = |affected: &csm_api::AffectedPvc| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use csm_api::{Reason, State, StorageEvent, Urgency, Verdict};
+use csm_api::{Growth, Reason, State, Urgency, Verdict};
 use csm_core::check::check;
 use csm_core::explain::{gates, inputs, sentence};
 use csm_core::operation::{Context, follow, record};
@@ -141,7 +141,7 @@ fn may_begin(world: &World, d: &Decision) -> Result<(), TestCaseError> {
     let context = Context::of(world, &growth, 0, SignedDuration::from_mins(5), noon());
     prop_assert_eq!(context.permission, Ok(()), "{:#?}", d);
     let waits = context.in_flight_elsewhere > 0;
-    let begun = follow(&StorageEvent::new("begun", growth), context);
+    let begun = follow(&Growth::new("begun", growth), context);
     prop_assert_eq!(begun.ended(), None);
     let urgent = matches!(d.urgency, Some(Urgency::Emergency | Urgency::Rescue | Urgency::Runway));
     prop_assert!(!begun.patch.is_empty() || (waits && !urgent), "{:#?}", d);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use csm_api::{StorageEvent, VerifiedBy};
+use csm_api::{Growth, NoGrowth, StorageEvent, VerifiedBy};
 use csm_core::world::{Resize, VolumeKey};
 use csm_units::Bytes;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::history::History;
 use super::{HalfRead, Sample, is_done};
@@ -149,15 +150,17 @@ impl Instance {
 /// A StorageEvent: whole while it is followed; later packed, with what every new figure asks for beside it.
 #[derive(Debug)]
 pub(super) enum Record {
-    Open(Arc<StorageEvent>),
+    Open(Arc<Growth>),
     Ended(Box<Ended>),
+    /// One that records no growth.
+    Other(Arc<StorageEvent>),
     /// One that cannot be read as a whole.
     HalfRead(Arc<HalfRead>),
 }
 
 #[derive(Debug)]
 pub(super) struct Ended {
-    packed: Packed<StorageEvent>,
+    packed: Packed<Growth>,
     resource_version: ResourceVersion,
     at: Option<Timestamp>,
     /// When the resize of each PVC ended.
@@ -166,6 +169,10 @@ pub(super) struct Ended {
 
 impl Record {
     pub fn new(event: StorageEvent) -> Self {
+        let event = match Growth::try_from(event) {
+            Ok(growth) => growth,
+            Err(NoGrowth(other)) => return Self::Other(Arc::from(other)),
+        };
         if !is_done(&event) {
             return Self::Open(Arc::new(event));
         }
@@ -181,6 +188,7 @@ impl Record {
         match self {
             Self::Open(event) => ResourceVersion::of(&event.metadata),
             Self::Ended(ended) => ended.resource_version,
+            Self::Other(event) => ResourceVersion::of(&event.metadata),
             Self::HalfRead(event) => event.resource_version,
         }
     }
@@ -194,6 +202,7 @@ impl Record {
         match self {
             Self::Open(_) | Self::HalfRead(_) => None,
             Self::Ended(ended) => ended.at,
+            Self::Other(event) => event.metadata.creation_timestamp.as_ref().map(|at| at.0),
         }
     }
 
@@ -202,16 +211,32 @@ impl Record {
         match self {
             Self::Open(event) => resizes(event).find(|(of, _)| uid.is(of)).map(|(_, at)| at),
             Self::Ended(ended) => ended.resizes.iter().find(|(of, _)| of == uid).map(|(_, at)| *at),
-            Self::HalfRead(_) => None,
+            Self::Other(_) | Self::HalfRead(_) => None,
         }
     }
 
-    /// The StorageEvent, unless it cannot be read.
-    pub fn event(&self) -> Option<Arc<StorageEvent>> {
+    /// The growth that it records.
+    pub fn event(&self) -> Option<Arc<Growth>> {
         match self {
             Self::Open(event) => Some(event.clone()),
             Self::Ended(ended) => ended.packed.open(),
-            Self::HalfRead(_) => None,
+            Self::Other(_) | Self::HalfRead(_) => None,
+        }
+    }
+
+    /// The record, where it is one of something else than a growth.
+    pub fn other(&self) -> Option<Arc<StorageEvent>> {
+        match self {
+            Self::Other(event) => Some(event.clone()),
+            Self::Open(_) | Self::Ended(_) | Self::HalfRead(_) => None,
+        }
+    }
+
+    /// Where it is stored: what it takes to delete it.
+    pub fn metadata(&self) -> Option<ObjectMeta> {
+        match self {
+            Self::Other(event) => Some(event.metadata.clone()),
+            _ => self.event().map(|event| event.metadata.clone()),
         }
     }
 
@@ -219,13 +244,13 @@ impl Record {
     pub fn half_read(&self) -> Option<Arc<HalfRead>> {
         match self {
             Self::HalfRead(event) => Some(event.clone()),
-            Self::Open(_) | Self::Ended(_) => None,
+            Self::Open(_) | Self::Ended(_) | Self::Other(_) => None,
         }
     }
 }
 
 /// The PVCs that an operation has resized, by UID, and when that ended.
-fn resizes(event: &StorageEvent) -> impl Iterator<Item = (&str, Timestamp)> {
+fn resizes(event: &Growth) -> impl Iterator<Item = (&str, Timestamp)> {
     event.status.iter().flat_map(|status| &status.pvc_statuses).filter_map(|status| {
         // Where only the node's word showed the growth, figures from before that moment may still be those of the small one.
         let end = if status.verified_by == Some(VerifiedBy::PvcStatus) {
@@ -295,7 +320,7 @@ mod tests {
     #[test]
     fn an_ended_event_is_packed_and_comes_back_with_every_field() -> Result<(), serde_json::Error> {
         let size = "10Gi";
-        let event: StorageEvent = serde_json::from_value(json!({
+        let event: Growth = serde_json::from_value(json!({
             "metadata": {"name": "pg-expansion-1", "namespace": "db", "uid": "e1", "resourceVersion": "12", "generation": 1,
                 "creationTimestamp": "2026-03-01T10:00:00Z", "labels": {"a": "b"}},
             "spec": {"clusterRef": {"name": "pg", "namespace": "db", "uid": "c1"}, "eventType": "expansion", "trigger": "threshold-breach",
@@ -308,7 +333,7 @@ mod tests {
                 "pvcStatuses": [{"name": "pg-1", "uid": "u1", "phase": "Completed", "originalSize": size, "newSize": "15Gi",
                     "controllerDoneAt": "2026-03-01T10:00:30Z", "patchedAt": "2026-03-01T10:00:10Z"}]},
         }))?;
-        let record = Record::new(event.clone());
+        let record = Record::new(event.clone().into());
         assert!(!record.is_open() && matches!(&record, Record::Ended(ended) if matches!(ended.packed, Packed::Bytes(_))));
         assert_eq!(record.event().as_deref(), Some(&event));
         assert_eq!(record.resource_version(), ResourceVersion(12));
@@ -316,8 +341,8 @@ mod tests {
         assert_eq!(time(record.ended_at()).as_deref(), Some("2026-03-01T10:01:00Z"));
         assert_eq!(time(record.resized_at(&Uid::new("u1"))).as_deref(), Some("2026-03-01T10:00:30Z"));
         assert_eq!(record.resized_at(&Uid::new("u2")), None);
-        let open = StorageEvent { status: None, ..event };
-        assert!(Record::new(open).is_open());
+        let open = Growth { status: None, ..event };
+        assert!(Record::new(open.into()).is_open());
         Ok(())
     }
 }

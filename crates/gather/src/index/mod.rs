@@ -14,7 +14,7 @@ mod unreadable;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use csm_api::{PostgresStorage, Settings, StorageEvent};
+use csm_api::{Growth, PostgresStorage, Settings, StorageEvent};
 use csm_core::crossing;
 use csm_core::resolve::{Policy, Resolution};
 use csm_core::validate::Problem;
@@ -22,6 +22,7 @@ use csm_core::world::{ClusterKey, Observation};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 pub use self::names::{Kind, ObjectName};
@@ -125,11 +126,25 @@ pub struct Snapshot {
     pub storage: Option<Arc<PostgresStorage>>,
     pub pvcs: Vec<PvcNow>,
     pub pods: BTreeMap<Arc<str>, PodView>,
-    pub events: Vec<Arc<StorageEvent>>,
+    /// Its growths, of this Cluster and of earlier ones of its name.
+    pub events: Vec<Arc<Growth>>,
+    /// StorageEvents of other types.
+    pub records: Vec<Arc<StorageEvent>>,
     /// StorageEvents that cannot be read as a whole.
     pub half_read: Vec<Arc<HalfRead>>,
     pub resolution: Arc<Resolution>,
     pub classes: HashMap<Arc<str>, ClassView>,
+}
+
+impl Snapshot {
+    /// Whether a StorageEvent of this name is part of it.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        let mut growths = self.events.iter().map(|event| &event.metadata);
+        let mut others = self.records.iter().map(|event| &event.metadata);
+        let is = |metadata: &ObjectMeta| metadata.name.as_deref() == Some(name);
+        growths.any(is) || others.any(is)
+    }
 }
 
 /// A PVC at one moment.
@@ -270,8 +285,12 @@ impl Index {
     }
 
     /// A StorageEvent is like this now.
-    pub fn put_event(&mut self, mut event: StorageEvent) -> Wake {
-        let key = self.key(&event.namespace().unwrap_or_default(), &event.spec.cluster_ref.name);
+    pub fn put_event(&mut self, event: impl Into<StorageEvent>) -> Wake {
+        let mut event: StorageEvent = event.into();
+        let Some(cluster) = &event.spec.cluster_ref else {
+            return Wake::new();
+        };
+        let key = self.key(&event.namespace().unwrap_or_default(), &cluster.name);
         let name: Arc<str> = Arc::from(event.name_any());
         event.metadata.managed_fields = None;
         self.put_record(&key, name, Record::new(event))
@@ -365,10 +384,10 @@ impl Index {
 
     /// StorageEvents that ended before a moment.
     #[must_use]
-    pub fn events_ended_before(&self, before: Timestamp) -> Vec<Arc<StorageEvent>> {
+    pub fn events_ended_before(&self, before: Timestamp) -> Vec<ObjectMeta> {
         let records = self.slots.values().flat_map(|slot| slot.events.values());
-        let ended = records.filter_map(|record| Some((record.ended_at().filter(|at| *at < before)?, record.event()?)));
-        ended.map(|(_, event)| event).collect()
+        let ended = records.filter(|record| record.ended_at().is_some_and(|at| at < before));
+        ended.filter_map(Record::metadata).collect()
     }
 
     /// One Cluster as it is now; none where there is no such Cluster (any more).
@@ -395,6 +414,7 @@ impl Index {
             pvcs: pvcs.collect(),
             pods: slot.pods.iter().map(|(name, pod)| (name.clone(), pod.view(&key.name))).collect(),
             events: slot.events.values().filter_map(Record::event).collect(),
+            records: slot.events.values().filter_map(Record::other).collect(),
             half_read: slot.events.values().filter_map(Record::half_read).collect(),
             resolution,
             classes,
@@ -428,7 +448,7 @@ impl Index {
 
 /// Whether an operation has ended.
 #[must_use]
-pub fn is_done(event: &StorageEvent) -> bool {
+pub fn is_done(event: &Growth) -> bool {
     use csm_api::Phase;
     matches!(event.status.as_ref().and_then(|s| s.phase), Some(Phase::Completed | Phase::Failed))
 }

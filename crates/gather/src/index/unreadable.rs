@@ -82,7 +82,7 @@ fn urgency(object: &Value) -> Urgency {
     let trigger = field::<Trigger>(object, &["spec", "trigger"]);
     match (trigger, field::<Reason>(object, &["spec", "reason"])) {
         (Some(Trigger::CatchUp), _) => Urgency::CatchUp,
-        (Some(Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast), _) => Urgency::Planned,
+        (Some(Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast | Trigger::Manual), _) => Urgency::Planned,
         (Some(Trigger::Emergency), Some(Reason::DiskFull)) => Urgency::Rescue,
         (Some(Trigger::Emergency), Some(Reason::Runway)) => Urgency::Runway,
         (Some(Trigger::Emergency) | None, _) => Urgency::Emergency,

@@ -1,4 +1,4 @@
-use csm_api::{StorageEvent, StorageEventStatus};
+use csm_api::{Growth, StorageEventStatus};
 use csm_core::operation::{self, Patch as PvcPatch, Progress};
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, FailureClass};
@@ -27,7 +27,7 @@ impl Writer {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn advance(&self, shared: &Shared, key: &ClusterKey, event: &StorageEvent, progress: Progress) -> Result<Advanced, Failure> {
+    pub async fn advance(&self, shared: &Shared, key: &ClusterKey, event: &Growth, progress: Progress) -> Result<Advanced, Failure> {
         let mut event = event.clone();
         let mut advanced = Advanced::Waiting;
         if event.status.as_ref() != Some(&progress.status) {
@@ -58,8 +58,8 @@ impl Writer {
     }
 
     /// Writes an operation's status, provided that nobody else has since.
-    async fn journal(&self, shared: &Shared, event: &StorageEvent, status: StorageEventStatus) -> Result<StorageEvent, Failure> {
-        let api = self.api::<StorageEvent>(&event.namespace().unwrap_or_default());
+    async fn journal(&self, shared: &Shared, event: &Growth, status: StorageEventStatus) -> Result<Growth, Failure> {
+        let api = self.api::<Growth>(&event.namespace().unwrap_or_default());
         let name = event.name_any();
         let patch = json!({
             "apiVersion": format!("{}/{}", csm_api::GROUP, csm_api::VERSION),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use csm_api::{StorageEvent, StorageEventSpec, label};
+use csm_api::{Growth, GrowthSpec, StorageEvent, label};
 use csm_core::world::ClusterKey;
 use csm_gather::watched::Watched;
 use csm_runtime::Failure;
@@ -14,7 +14,7 @@ use super::{Writer, owner};
 /// What became of a new operation.
 pub enum Begun {
     /// It is recorded; nothing is patched yet.
-    Recorded(Box<StorageEvent>),
+    Recorded(Box<Growth>),
     /// The API server knows operations that we did not: decide again with them.
     Outdated(Vec<StorageEvent>),
 }
@@ -30,11 +30,11 @@ impl Writer {
     pub async fn begin(
         &self,
         key: &ClusterKey,
-        spec: StorageEventSpec,
+        spec: GrowthSpec,
         known: &(dyn Fn(&str) -> bool + Sync),
         now: Timestamp,
     ) -> Result<Begun, Failure> {
-        let api = self.api::<StorageEvent>(&key.namespace);
+        let api = self.api::<Growth>(&key.namespace);
         let of_cluster = ListParams::default().labels(&format!("{}={}", label::CLUSTER, key.name));
         let watched = self.api::<Watched<StorageEvent>>(&key.namespace);
         let there = csm_runtime::error::call(watched.list(&of_cluster)).await?.items;
@@ -44,7 +44,9 @@ impl Writer {
             Watched::Readable(event) => Some(event),
             Watched::Unreadable(_) => None,
         });
-        let there: Vec<StorageEvent> = readable.filter(|event| *event.spec.cluster_ref.name == *key.name).collect();
+        let there: Vec<StorageEvent> = readable
+            .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.name == *key.name))
+            .collect();
         if there.iter().any(|event| !known(event.metadata.name.as_deref().unwrap_or_default())) {
             return Ok(Begun::Outdated(there));
         }
@@ -53,12 +55,12 @@ impl Writer {
             namespace: Some(key.namespace.to_string()),
             labels: Some(BTreeMap::from([
                 (label::CLUSTER.to_owned(), key.name.to_string()),
-                (label::EVENT_TYPE.to_owned(), spec.event_type.to_string()),
+                (label::EVENT_TYPE.to_owned(), spec.event_type().to_string()),
             ])),
             owner_references: Some(vec![owner(key, &spec.cluster_ref.uid)]),
             ..ObjectMeta::default()
         };
-        let event = StorageEvent {
+        let event = Growth {
             metadata,
             spec,
             status: None,
@@ -73,9 +75,9 @@ impl Writer {
 }
 
 /// `<cluster>-<type>-<yyyymmdd-hhmmss>-<suffix>`: two volumes of a Cluster may begin in one second.
-fn name(key: &ClusterKey, spec: &StorageEventSpec, now: Timestamp) -> String {
+fn name(key: &ClusterKey, spec: &GrowthSpec, now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
     (key, spec.volume.role, &spec.volume.tablespace, now.as_nanosecond()).hash(&mut hasher);
     let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S").to_string();
-    format!("{}-{}-{time}-{:05x}", key.name, spec.event_type, hasher.finish() & 0xf_ffff)
+    format!("{}-{}-{time}-{:05x}", key.name, spec.event_type(), hasher.finish() & 0xf_ffff)
 }

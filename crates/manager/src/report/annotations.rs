@@ -1,7 +1,7 @@
 //! Our annotations on the CNPG Cluster. A write to a Cluster makes CloudNativePG reconcile, so they are written when
 //! something changed, or when usage moved by five points; never at rest, never in a dry run.
 
-use csm_api::{Phase, Reason, StorageEvent, annotation};
+use csm_api::{Growth, Phase, Reason, annotation};
 use csm_core::plan::Plan;
 use csm_core::resolve::{Resolution, Resolved, Sizing};
 use csm_units::Percent;
@@ -90,7 +90,7 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
 }
 
 /// The threshold whose passing an operation is recorded with.
-fn threshold_of(settings: &Resolved, event: &StorageEvent) -> Option<Percent> {
+fn threshold_of(settings: &Resolved, event: &Growth) -> Option<Percent> {
     if event.spec.reason != Reason::UsageThreshold {
         return None;
     }
@@ -102,7 +102,7 @@ fn threshold_of(settings: &Resolved, event: &StorageEvent) -> Option<Percent> {
 }
 
 /// Such as `threshold-breach-85`; of one that failed, `threshold-breach-85-failed`.
-fn reason(event: &StorageEvent, threshold: Option<Percent>) -> String {
+fn reason(event: &Growth, threshold: Option<Percent>) -> String {
     let failed = event.status.as_ref().and_then(|s| s.phase) == Some(Phase::Failed);
     let threshold = threshold.map_or_else(String::new, |percent| format!("-{}", percent.get()));
     format!("{}{threshold}{}", event.spec.trigger, if failed { "-failed" } else { "" })

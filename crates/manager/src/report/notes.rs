@@ -1,6 +1,6 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
-use csm_api::{LastDecision, Phase, Reason, Role, State, StorageEvent, Urgency, Verdict};
+use csm_api::{Growth, LastDecision, Phase, Reason, Role, State, Urgency, Verdict};
 use csm_core::explain;
 use csm_core::plan::Decision;
 use csm_core::resolve::{Resolution, Sizing};
@@ -59,7 +59,7 @@ pub fn of_beginning(decision: &Decision) -> Option<Note> {
 
 /// The Event of an operation of this Cluster that has just ended.
 #[must_use]
-pub fn of_operation(event: &StorageEvent, world: &World) -> Option<Note> {
+pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
     let status = event.status.as_ref()?;
     let condition = status.conditions.first()?;
     let expansion = &event.spec.expansion;
@@ -99,7 +99,7 @@ pub fn of_operation(event: &StorageEvent, world: &World) -> Option<Note> {
 
 /// Whether a growth that went well is a warning all the same: of a volume that holds WAL, where `alertOnResize` says so. A
 /// member that is caught up is no growth of its volume.
-fn is_alerting(event: &StorageEvent, world: &World) -> bool {
+fn is_alerting(event: &Growth, world: &World) -> bool {
     let volume = volume_of(event);
     let holds_wal = match volume.role {
         Role::Wal => true,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::report::testing::subject;
 
-    fn completed(role: &str, trigger: &str) -> StorageEvent {
+    fn completed(role: &str, trigger: &str) -> Growth {
         serde_json::from_value(json!({
             "metadata": {"name": "orders-expansion-1", "namespace": "shop"},
             "spec": {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{
-    BudgetStatus, DiskStatus, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase, ResizeOutcome,
-    Role, State, StorageEvent, StorageSizing, Urgency, VolumeSizing, merge_conditions,
+    BudgetStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
+    ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
 };
 use csm_core::explain;
 use csm_core::plan::{self, Budget, Decision, Plan};
@@ -247,7 +247,7 @@ fn last_decision(decision: &Decision, before: Option<&VolumeSizing>, now: Timest
     }
 }
 
-fn last_action(event: &StorageEvent) -> LastAction {
+fn last_action(event: &Growth) -> LastAction {
     let expansion = &event.spec.expansion;
     LastAction {
         kind: match event.spec.urgency() {
@@ -270,7 +270,7 @@ fn last_action(event: &StorageEvent) -> LastAction {
     }
 }
 
-fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, events: &[Arc<StorageEvent>]) {
+fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, events: &[Arc<Growth>]) {
     let blocked = blocked_by(decision);
     for member in &volume.members {
         let Some(figures) = member.figures() else { continue };
@@ -303,7 +303,7 @@ fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, event
 }
 
 /// How often a PVC was resized and verified.
-fn resizes(events: &[Arc<StorageEvent>], uid: &str) -> i32 {
+fn resizes(events: &[Arc<Growth>], uid: &str) -> i32 {
     let pvcs = events
         .iter()
         .filter_map(|event| event.status.as_ref())
@@ -330,7 +330,7 @@ fn policies(resolution: &Resolution) -> Vec<PolicyRef> {
 }
 
 /// The newest outcomes, newest first.
-fn outcomes(events: &[Arc<StorageEvent>]) -> Vec<ResizeOutcome> {
+fn outcomes(events: &[Arc<Growth>]) -> Vec<ResizeOutcome> {
     let mut outcomes = Vec::new();
     for event in events {
         let Some(status) = &event.status else { continue };
@@ -392,7 +392,7 @@ mod tests {
             members.find(|m| *m.instance == *instance).unwrap().uid.to_string()
         };
         let pvc = |instance: &str, phase: &str, at: Option<&str>| json!({"name": instance, "uid": uid(instance), "phase": phase, "originalSize": "8Gi", "filesystemResized": at});
-        let event = |pvcs: serde_json::Value| -> Arc<StorageEvent> {
+        let event = |pvcs: serde_json::Value| -> Arc<Growth> {
             serde_json::from_value(json!({
                 "metadata": {"name": "orders-expansion-1", "namespace": "shop"},
                 "spec": {
