@@ -137,6 +137,9 @@ pub struct AffectedPvc {
     /// The node that its pod ran on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// Its storage class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
     /// What it asked for or had before, whichever was larger.
     #[schemars(with = "String")]
     pub original_size: Bytes,
@@ -169,6 +172,8 @@ vocabulary! {
         WaitingForNode = "WaitingForNode",
         /// The PVC says that it has grown; the filesystem has not been seen larger yet.
         Verifying = "Verifying",
+        /// The storage cannot make it as large as was asked: it asks for less.
+        SteppingBack = "SteppingBack",
         /// Its growth is verified.
         Completed = "Completed",
         /// It cannot grow.
@@ -212,6 +217,23 @@ pub struct StorageEventStatus {
     /// The next growth of this volume is not tried before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry_time: Option<Time>,
+    /// What it failed under: where that has changed since, the next growth does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_basis: Option<RetryBasis>,
+}
+
+/// What a growth was refused or infeasible under.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryBasis {
+    /// A digest of the settings of the volume.
+    pub settings: String,
+    /// A digest of its storage classes.
+    pub storage_classes: String,
+    /// What the quotas of the namespace left for PVCs; missing where none limits them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub quota_room: Option<Bytes>,
 }
 
 /// How far one PVC has come.
@@ -246,4 +268,28 @@ pub struct PvcStatus {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What it asks for instead, where the storage cannot make it as large as was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// The largest size that its storage has shown to allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub learned_ceiling: Option<Bytes>,
+}
+
+/// How a PVC steps back from a size that its storage cannot give (Kubernetes, KEP-1790, `RecoverVolumeExpansionFailure`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// The size that was found infeasible last.
+    #[schemars(with = "String")]
+    pub infeasible: Bytes,
+    /// The size that it asks for now: between what it has and what was infeasible.
+    #[schemars(with = "String")]
+    pub size: Bytes,
+    /// How often the distance was halved.
+    pub halvings: i32,
+    /// When it was seen to ask for that size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Time>,
 }

@@ -44,7 +44,7 @@ pub fn think(facts: &Facts, details: &Details, now: Timestamp) -> Option<Thought
     let mut index = index(facts, details, &key, now);
     put_figures(&mut index, &key, &claims, &figures);
     let snapshot = index.snapshot(&key)?;
-    let mut world = world(&snapshot, &shipped());
+    let mut world = world(&snapshot, &shipped(), now);
     let status = facts.storages.first().and_then(|s| s.status.as_ref());
     complete(&mut world, &figures, status, now);
     let plan = plan(&world, now);

@@ -4,9 +4,11 @@
 //! anywhere computes the same next step as the one before it. A PVC counts as patched when it asks for the size, not
 //! when we remember asking: a write that was applied but never answered is found again.
 
+mod step_back;
+
 use csm_api::{
     AffectedPvc, ClusterReference, Condition, ConditionStatus, ExpansionSpec, Growth, GrowthSpec, Phase, PvcPhase, PvcStatus, Reason,
-    StorageEventStatus, Trigger, Urgency, Verdict, VerifiedBy, VolumeReference, condition,
+    RetryBasis, StorageEventStatus, Trigger, Urgency, Verdict, VerifiedBy, VolumeReference, condition,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +43,7 @@ pub fn record(world: &World, decision: &Decision, parallelism: i32, message: Str
             uid: member.uid.to_string(),
             instance: member.instance.to_string(),
             node: member.node.as_deref().map(str::to_owned),
+            storage_class: Some(member.class.name.to_string()).filter(|name| !name.is_empty()),
             original_size: member.bytes(),
             filesystem_bytes: member.figures().and_then(|o| i64::try_from(o.capacity.get()).ok()),
         })
@@ -81,6 +84,8 @@ pub struct Context<'a> {
     pub in_flight_elsewhere: usize,
     /// Operations of this volume that failed in a row just before.
     pub failures_before: i32,
+    /// What a growth that is refused or infeasible now rests on.
+    pub basis: &'a RetryBasis,
     /// Figures older than this are not waited for any longer.
     pub stale_after: SignedDuration,
     /// The time.
@@ -90,12 +95,20 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// What an operation rests on in this world.
     #[must_use]
-    pub fn of(world: &'a World, growth: &GrowthSpec, failures_before: i32, stale_after: SignedDuration, now: Timestamp) -> Self {
+    pub fn of(
+        world: &'a World,
+        growth: &GrowthSpec,
+        failures_before: i32,
+        basis: &'a RetryBasis,
+        stale_after: SignedDuration,
+        now: Timestamp,
+    ) -> Self {
         Self {
             volume: volume_of(world, growth),
             permission: permission(world, growth, now),
             in_flight_elsewhere: in_flight_elsewhere(world, growth, now),
             failures_before,
+            basis,
             stale_after,
             now,
         }
@@ -111,6 +124,8 @@ pub struct Patch {
     pub uid: String,
     /// The size to ask for.
     pub to: Bytes,
+    /// The larger size that it asks for in vain, and must still be asking for.
+    pub instead_of: Option<Bytes>,
 }
 
 /// What a decision is recorded as. A catch-up is recorded as one, also where it brings a full disk back.
@@ -244,12 +259,13 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
         .collect();
 
     let count = |wanted: &[PvcPhase]| status.pvc_statuses.iter().filter(|s| wanted.contains(&s.phase)).count();
-    let resizing = count(&[PvcPhase::ControllerResizing, PvcPhase::WaitingForNode]);
+    let stepping_back = count(&[PvcPhase::SteppingBack]);
+    let resizing = count(&[PvcPhase::ControllerResizing, PvcPhase::WaitingForNode]).saturating_add(stepping_back);
     let unfinished = resizing.saturating_add(count(&[PvcPhase::Verifying]));
     let failed = count(&[PvcPhase::Failed]);
     let pending = count(&[PvcPhase::Pending]);
 
-    if pending > 0 && failed == 0 && context.permission.is_ok() {
+    if pending > 0 && failed == 0 && stepping_back == 0 && context.permission.is_ok() {
         let parallelism = usize::try_from(expansion.parallelism.max(1)).unwrap_or(1);
         let free = parallelism.saturating_sub(resizing.saturating_add(context.in_flight_elsewhere));
         let patch = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Pending).take(free);
@@ -258,21 +274,38 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
                 pvc: s.name.clone(),
                 uid: s.uid.clone(),
                 to: expansion.requested_size,
+                instead_of: None,
             })
             .collect();
         return Progress { status, patch };
     }
+    let patch = status.pvc_statuses.iter().filter_map(|s| lowers(s, &context)).collect();
     if unfinished == 0 {
         finish(&mut status, &context);
     }
-    Progress { status, patch: Vec::new() }
+    Progress { status, patch }
+}
+
+/// The patch of a PVC that is to step back, and has not yet.
+fn lowers(status: &PvcStatus, context: &Context<'_>) -> Option<Patch> {
+    let recovery = status.recovery.as_ref().filter(|_| status.phase == PvcPhase::SteppingBack)?;
+    let member = context.volume?.members.iter().find(|m| *m.uid == *status.uid)?;
+    (member.request == recovery.infeasible && recovery.asked_at.is_none()).then(|| Patch {
+        pvc: status.name.clone(),
+        uid: status.uid.clone(),
+        to: recovery.size,
+        instead_of: Some(recovery.infeasible),
+    })
 }
 
 /// The API server refused to raise the request of a PVC: no further PVC is patched.
 pub fn refuse(status: &mut StorageEventStatus, uid: &str, error: &str) {
     for pvc in status.pvc_statuses.iter_mut().filter(|pvc| pvc.uid == uid) {
         pvc.phase = PvcPhase::Failed;
-        pvc.error = Some(error.to_owned());
+        pvc.error = Some(match (&pvc.recovery, pvc.error.take()) {
+            (Some(recovery), Some(words)) => format!("{words}; it cannot ask for {} instead: {error}", recovery.size),
+            (_, _) => error.to_owned(),
+        });
     }
 }
 
@@ -288,6 +321,8 @@ fn follow_pvc(pvc: &AffectedPvc, requested: Bytes, before: Option<PvcStatus>, me
         filesystem_resized: None,
         verified_by: None,
         error: None,
+        recovery: None,
+        learned_ceiling: None,
     });
     if matches!(status.phase, PvcPhase::Completed | PvcPhase::Failed) {
         return status;
@@ -298,49 +333,89 @@ fn follow_pvc(pvc: &AffectedPvc, requested: Bytes, before: Option<PvcStatus>, me
         status.verified_by = Some(VerifiedBy::Gone);
         return status;
     };
-    if member.request < requested {
+    let target = step_back::target(&status, requested);
+    let stepping_back = status.recovery.is_some();
+    if member.request < target {
         if status.patched_at.is_some() {
             status.phase = PvcPhase::Failed;
-            status.error = Some(format!(
-                "its request was lowered to {} while it grew to {requested}",
-                member.request
-            ));
+            status.error = Some(format!("its request was lowered to {} while it grew to {target}", member.request));
         }
         return status;
     }
     status.patched_at.get_or_insert_with(now);
     status.new_size = Some(member.size);
-    let stage = member.resize.as_ref().map(|r| r.stage);
-    status.error = member.resize.as_ref().and_then(|r| r.error.as_deref()).map(str::to_owned);
-    if matches!(stage, Some(ResizeStage::ControllerInfeasible | ResizeStage::NodeInfeasible)) && member.size < requested {
-        status.phase = PvcPhase::Failed;
-        status
-            .error
-            .get_or_insert_with(|| format!("the storage says that it cannot grow to {requested}"));
+    if let Some(recovery) = status.recovery.as_ref().filter(|r| member.request > r.size) {
+        let words = status.error.take().unwrap_or_default();
+        if member.request != recovery.infeasible || recovery.asked_at.is_some() {
+            status.error = Some(format!("{words}; its request was changed to {} meanwhile", member.request));
+            status.phase = PvcPhase::Failed;
+        } else if !may_step_back(context) {
+            status.error = Some(words);
+            status.phase = PvcPhase::Failed;
+        } else {
+            status.error = Some(words);
+        }
         return status;
     }
-    if member.size < requested {
+    if let Some(recovery) = &mut status.recovery {
+        recovery.asked_at.get_or_insert_with(now);
+    }
+    let stage = member.resize.as_ref().map(|r| r.stage);
+    if !stepping_back {
+        status.error = member.resize.as_ref().and_then(|r| r.error.as_deref()).map(str::to_owned);
+    }
+    if let Some(stage) = step_back::is_infeasible(member, stepping_back).filter(|_| member.size < target) {
+        status
+            .error
+            .get_or_insert_with(|| format!("the storage says that it cannot grow to {target}"));
+        status.phase = PvcPhase::Failed;
+        if stage == ResizeStage::ControllerInfeasible {
+            status.learned_ceiling = Some(member.size);
+            let next = step_back::next(member.size, target, status.recovery.as_ref());
+            if let Some(next) = next.filter(|_| may_step_back(context)) {
+                status.phase = PvcPhase::SteppingBack;
+                status.recovery = Some(next);
+            }
+        }
+        return status;
+    }
+    if member.size < target {
         if matches!(stage, Some(ResizeStage::NodePending | ResizeStage::Node)) {
             status.controller_done_at.get_or_insert_with(now);
             status.phase = PvcPhase::WaitingForNode;
+        } else if stepping_back {
+            status.phase = PvcPhase::SteppingBack;
         } else {
             status.phase = PvcPhase::ControllerResizing;
         }
         return status;
     }
     status.controller_done_at.get_or_insert_with(now);
-    match verified(pvc, requested, member, &status, context) {
+    match verified(pvc, target, member, &status, context) {
         Some(by) => {
-            status.phase = PvcPhase::Completed;
-            status.error = None;
             status.verified_by = Some(by);
             status.filesystem_resized = Some(now());
+            if stepping_back {
+                // It has grown, but not to what was asked for: that is no success.
+                let words = status.error.take().unwrap_or_default();
+                status.error = Some(format!("{words}; it stepped back to {target}, which it has"));
+                status.learned_ceiling = Some(target);
+                status.phase = PvcPhase::Failed;
+            } else {
+                status.error = None;
+                status.phase = PvcPhase::Completed;
+            }
         }
         // Some drivers leave FileSystemResizePending behind; what counts is the filesystem.
         None if stage.is_some() => status.phase = PvcPhase::WaitingForNode,
         None => status.phase = PvcPhase::Verifying,
     }
     status
+}
+
+/// Whether a PVC may ask for less than before. That the ceiling is lower now does not stand against it.
+fn may_step_back(context: &Context<'_>) -> bool {
+    matches!(context.permission, Ok(()) | Err(Reason::AtLimit))
 }
 
 /// What shows that the filesystem of a PVC has grown, if anything does.
@@ -356,7 +431,9 @@ fn verified(pvc: &AffectedPvc, requested: Bytes, member: &Member, status: &PvcSt
     {
         return Some(VerifiedBy::Filesystem);
     }
-    if member.resize.is_some() {
+    // What is shown of a larger size, which somebody asked for since, says nothing of this one.
+    let ours = |allocated: Option<Bytes>| allocated.is_none_or(|allocated| allocated <= requested);
+    if member.resize.as_ref().is_some_and(|resize| ours(resize.allocated)) {
         return None;
     }
     // The PVC's status is the node's own word. It stands where there are no figures to check it by: none from before, a
@@ -419,5 +496,6 @@ fn finish(status: &mut StorageEventStatus, context: &Context<'_>) {
         let wait = RETRY_AFTER.get(step).copied().unwrap_or(SignedDuration::from_mins(15));
         status.retry_count = Some(failures);
         status.next_retry_time = context.now.checked_add(wait).ok().map(Time);
+        status.retry_basis = Some(context.basis.clone());
     }
 }

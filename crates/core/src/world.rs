@@ -359,6 +359,8 @@ pub struct Resize {
     pub stage: ResizeStage,
     /// What the storage driver or the node says is wrong.
     pub error: Option<Arc<str>>,
+    /// The size that this is about (`allocatedResources`), where the PVC says so: not what it asks for, just after that was changed.
+    pub allocated: Option<Bytes>,
 }
 
 /// How far a resize has come (`allocatedResourceStatuses` and conditions of a PVC).

@@ -120,7 +120,12 @@ fn ceilings(#[case] max_size: &str, #[case] expected: &[AlertKind]) {
 fn stage(stage: ResizeStage, minutes: i64) -> World {
     let since = Some(noon() - SignedDuration::from_mins(minutes));
     calm().member(0, |m| {
-        m.resize = Some(Resize { since, stage, error: None });
+        m.resize = Some(Resize {
+            since,
+            stage,
+            error: None,
+            allocated: None,
+        });
     })
 }
 

@@ -7,6 +7,8 @@
 pub mod compact;
 pub mod index;
 pub mod offline;
+pub mod quota;
+pub mod retry;
 pub mod summary;
 pub mod views;
 pub mod watched;

@@ -330,7 +330,13 @@ fn read_resize(status: &k8s_openapi::api::core::v1::PersistentVolumeClaimStatus)
         .or_else(|| condition("NodeResizeError"))
         .and_then(|c| c.message.as_deref())
         .map(shared);
-    Some(Resize { since, stage, error })
+    let allocated = status.allocated_resources.as_ref().and_then(|sizes| sizes.get("storage"));
+    Some(Resize {
+        since,
+        stage,
+        error,
+        allocated: allocated.and_then(|size| size.0.parse().ok()),
+    })
 }
 
 impl PodView {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -30,6 +30,7 @@ impl Watch for PodObject {}
 impl Watch for StorageEvent {}
 impl Watch for NamespaceObject {}
 impl Watch for StorageClass {}
+impl Watch for ResourceQuota {}
 impl Watch for NodeObject {}
 impl Watch for StoragePolicy {
     fn settings() -> Option<&'static Spec> {

@@ -9,6 +9,7 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{PvcNow, Snapshot, is_done};
+use crate::retry;
 use crate::views::{ClassView, started_at, volume_of};
 
 /// What the manager's own settings say about volumes.
@@ -54,9 +55,9 @@ const DIRECTORY_PROVISIONERS: [&str; 6] = [
     "hostpath.csi.k8s.io",
 ];
 
-/// The world of one Cluster.
+/// The world of one Cluster; `now` says what of its past still counts.
 #[must_use]
-pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
+pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> World {
     let cluster = &snapshot.cluster;
     let mut volumes: BTreeMap<VolumeKey, Volume> = BTreeMap::new();
     for PvcNow {
@@ -98,9 +99,9 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
         let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
             key: pvc.volume.clone(),
             members: Vec::new(),
-            learned_ceiling: None,
+            learned_ceiling: retry::learned_ceiling(snapshot, &pvc.volume, now),
             fallback_ceiling: fallback_ceiling(cluster.spec_sizes.get(&pvc.volume).copied(), settings.default_ceiling_factor),
-            retry_after: retry_after(snapshot, &pvc.volume),
+            retry_after: retry::retry_after(snapshot, &pvc.volume, now),
         });
         volume.members.push(member);
     }
@@ -154,11 +155,6 @@ pub(crate) fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &Vol
 fn fallback_ceiling(spec: Option<Bytes>, factor: u32) -> Option<Bytes> {
     spec.filter(|size| factor > 0 && !size.is_zero())
         .map(|size| size.mul_div(u64::from(factor), 1))
-}
-
-/// The newest operation of a volume says until when the next one waits, if it failed.
-fn retry_after(snapshot: &Snapshot, volume: &VolumeKey) -> Option<Timestamp> {
-    newest(snapshot, volume).and_then(|event| event.status.as_ref()?.next_retry_time.as_ref().map(|t| t.0))
 }
 
 /// The newest operation of a volume.

@@ -126,7 +126,7 @@ fn figures_from_before_a_resize_are_replaced_by_the_next_ones() {
     let mut index = index();
     assert!(sampled(&mut index, sample(5000, 0)));
     index.put_pvc(&pvc("u1", 2, "15Gi", "15Gi"), at(10));
-    let last = world(&index.snapshot(&key()).expect("a snapshot"), &settings())
+    let last = world(&index.snapshot(&key()).expect("a snapshot"), &settings(), at(0))
         .volumes
         .remove(0)
         .members
@@ -294,7 +294,7 @@ fn the_world_says_what_the_objects_say() {
 }
 
 fn world_of(index: &mut Index) -> World {
-    world(&index.snapshot(&key()).expect("a snapshot"), &settings())
+    world(&index.snapshot(&key()).expect("a snapshot"), &settings(), at(0))
 }
 
 fn settings() -> VolumeSettings {

@@ -240,7 +240,12 @@ fn operations(index: &mut Index, event: &Value) -> Vec<Operation> {
         panic!()
     };
     index.put_unreadable(Kind::StorageEvent, &event);
-    world(&index.snapshot(&key("shop")).expect("a Cluster"), &VolumeSettings::default()).operations
+    world(
+        &index.snapshot(&key("shop")).expect("a Cluster"),
+        &VolumeSettings::default(),
+        Timestamp::UNIX_EPOCH,
+    )
+    .operations
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn main() -> anyhow::Result<()> {
     for i in 0..fleet {
         let key = key(i);
         let snapshot = index.snapshot(&key).context("a snapshot")?;
-        let world = world(&snapshot, &settings);
+        let world = world(&snapshot, &settings, now);
         let plan = csm_core::plan::plan(&world, now);
         let storage = json!({
             "apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": "PostgresStorage",

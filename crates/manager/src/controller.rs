@@ -23,6 +23,7 @@ use crate::report::{self, ClusterReport};
 use crate::settings::CreatePostgresStorage;
 use crate::shared::{Key, Shared};
 use csm_gather::index::{Snapshot, is_done};
+use csm_gather::retry;
 use csm_gather::views::volume_of;
 use csm_gather::world::{failures_before, world};
 
@@ -124,7 +125,7 @@ impl Controller {
             return Ok(None);
         };
         let now = Timestamp::now();
-        let world = world(&snapshot, &self.shared.settings.volumes);
+        let world = world(&snapshot, &self.shared.settings.volumes, now);
         let (moved, following) = self.follow(&snapshot, &world, now).await;
         if matches!(moved, Ok(Advanced::Again)) {
             return Ok(Some(Duration::ZERO));
@@ -169,7 +170,8 @@ impl Controller {
             following = true;
             let failures_before = failures_before(snapshot, &volume_of(event));
             let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
-            let progress = operation::follow(event, Context::of(world, &event.spec, failures_before, stale_after, now));
+            let basis = retry::basis(snapshot, &volume_of(event));
+            let progress = operation::follow(event, Context::of(world, &event.spec, failures_before, &basis, stale_after, now));
             let ended = progress.ended().is_some().then(|| Growth {
                 status: Some(progress.status.clone()),
                 ..Growth::clone(event)

@@ -8,7 +8,7 @@ use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy
 use csm_runtime::readiness::Readiness;
 use csm_runtime::watch::{self, Change, Keys};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Api, Client, ResourceExt};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shared::{Key, Shared};
 use csm_gather::index::{Index, Kind, ObjectName, Wake};
+use csm_gather::quota::QuotaView;
 use csm_gather::views::{ClassView, ClusterView, NamespaceObject, NodeObject, NodeView, PodObject, PodView, cluster_key, namespace_labels};
 use csm_gather::watched::{Unreadable, Watch, Watched};
 
@@ -81,6 +82,9 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_policy(namespace, name),
         },
     );
+    tasks.namespaced::<ResourceQuota>(Kind::Quota, "resourcequotas", None, |index, namespace, name, quota| {
+        index.put_quota(namespace, name, quota.as_ref().map(QuotaView::of))
+    });
     tasks.cluster_wide::<ClusterStoragePolicy>(
         Kind::ClusterStoragePolicy,
         "clusterstoragepolicies.cnpg.supporttools.io",

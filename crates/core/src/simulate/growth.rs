@@ -76,6 +76,7 @@ impl Growth {
                     since: Some(now),
                     stage: ResizeStage::Controller,
                     error: None,
+                    allocated: None,
                 });
             }
         }

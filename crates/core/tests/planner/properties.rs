@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use csm_api::{Growth, Reason, State, Urgency, Verdict};
+use csm_api::{Growth, Reason, RetryBasis, State, Urgency, Verdict};
 use csm_core::check::check;
 use csm_core::explain::{gates, inputs, sentence};
 use csm_core::operation::{Context, follow, record};
@@ -138,7 +138,8 @@ fn may_begin(world: &World, d: &Decision) -> Result<(), TestCaseError> {
         prop_assert!(!d.acts());
         return Ok(());
     };
-    let context = Context::of(world, &growth, 0, SignedDuration::from_mins(5), noon());
+    let basis = RetryBasis::default();
+    let context = Context::of(world, &growth, 0, &basis, SignedDuration::from_mins(5), noon());
     prop_assert_eq!(context.permission, Ok(()), "{:#?}", d);
     let waits = context.in_flight_elsewhere > 0;
     let begun = follow(&Growth::new("begun", growth), context);

@@ -157,6 +157,7 @@ impl Simulation {
                     since: Some(self.now),
                     stage: ResizeStage::Controller,
                     error: None,
+                    allocated: None,
                 });
             }
         }

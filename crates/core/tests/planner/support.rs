@@ -103,6 +103,7 @@ pub trait MemberExt: Sized {
                 since,
                 stage: ResizeStage::NodePending,
                 error: None,
+                allocated: None,
             });
         })
     }

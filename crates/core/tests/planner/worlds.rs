@@ -333,6 +333,7 @@ fn member_of(dice: &mut Dice, i: usize, base: u64, hot: bool) -> Member {
         since: d.maybe(2, |d| d.moment(1200)),
         stage: d.pick(&[ResizeStage::Controller, ResizeStage::NodePending, ResizeStage::NodeInfeasible]),
         error: None,
+        allocated: None,
     });
     m
 }

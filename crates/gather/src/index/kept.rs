@@ -296,6 +296,7 @@ mod tests {
                 since: Some(at(5)),
                 stage: ResizeStage::NodePending,
                 error: Some(Arc::from("no room")),
+                allocated: None,
             }),
         };
         assert_eq!(Claim::new(pvc.clone(), strings).view(&cluster), pvc);

@@ -7,6 +7,7 @@ mod history;
 mod kept;
 mod names;
 mod policies;
+mod quotas;
 mod samples;
 mod storages;
 mod unreadable;
@@ -32,6 +33,7 @@ pub use self::unreadable::HalfRead;
 use self::history::Span;
 use self::kept::{Claim, Instance, Record};
 use crate::compact::{Packed, SmallMap, Strings};
+use crate::quota::QuotaView;
 use crate::views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
 
 /// Clusters to look at again.
@@ -134,6 +136,8 @@ pub struct Snapshot {
     pub half_read: Vec<Arc<HalfRead>>,
     pub resolution: Arc<Resolution>,
     pub classes: HashMap<Arc<str>, ClassView>,
+    /// Quotas of its namespace that limit storage.
+    pub quotas: Vec<QuotaView>,
 }
 
 impl Snapshot {
@@ -167,6 +171,8 @@ pub struct Index {
     nodes: HashMap<Arc<str>, NodeView>,
     classes: HashMap<Arc<str>, ClassView>,
     namespaces: HashMap<Arc<str>, Labels>,
+    /// By namespace and name: those that limit storage.
+    quotas: HashMap<Arc<str>, BTreeMap<Arc<str>, QuotaView>>,
     policies: BTreeMap<PolicyId, PolicyEntry>,
     /// Settings that Clusters have in common.
     resolutions: Vec<Arc<Resolution>>,
@@ -185,6 +191,7 @@ impl Index {
             nodes: HashMap::new(),
             classes: HashMap::new(),
             namespaces: HashMap::new(),
+            quotas: HashMap::new(),
             policies: BTreeMap::new(),
             resolutions: Vec::new(),
             strings: Strings::default(),
@@ -418,6 +425,7 @@ impl Index {
             half_read: slot.events.values().filter_map(Record::half_read).collect(),
             resolution,
             classes,
+            quotas: self.quotas_of(&key.namespace),
         })
     }
 

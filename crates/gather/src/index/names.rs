@@ -16,6 +16,7 @@ pub enum Kind {
     ClusterStoragePolicy,
     Namespace,
     StorageClass,
+    Quota,
     Node,
 }
 
@@ -42,6 +43,12 @@ impl Index {
                 ids.map(|id| (id.namespace.clone(), id.name.clone())).collect()
             }
             Kind::Namespace => self.namespaces.keys().map(cluster_wide).collect(),
+            Kind::Quota => {
+                let quotas = self.quotas.iter();
+                quotas
+                    .flat_map(|(namespace, names)| names.keys().map(|name| (namespace.clone(), name.clone())))
+                    .collect()
+            }
             Kind::StorageClass => self.classes.keys().map(cluster_wide).collect(),
             Kind::Node => self.nodes.keys().map(cluster_wide).collect(),
         }

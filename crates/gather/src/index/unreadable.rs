@@ -132,7 +132,7 @@ impl Index {
                 let key = self.key(namespace, cluster);
                 self.put_record(&key, Arc::from(name), Record::HalfRead(Arc::new(HalfRead::of(object))))
             }
-            Kind::Pvc | Kind::Pod | Kind::Namespace | Kind::StorageClass | Kind::Node => Wake::new(),
+            Kind::Pvc | Kind::Pod | Kind::Namespace | Kind::StorageClass | Kind::Quota | Kind::Node => Wake::new(),
         }
     }
 

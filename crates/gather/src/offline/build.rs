@@ -131,7 +131,7 @@ fn subject(source: &Source<'_>, at: Cursor<'_>, cluster: &scenario::Cluster, ind
         default_ceiling_factor: 0,
         ..VolumeSettings::default()
     };
-    let mut world = world(&snapshot, &settings);
+    let mut world = world(&snapshot, &settings, source.now);
     world.volumes = volumes;
     world.operations = accepted;
     world.cluster.breaker = cluster.breaker;
@@ -218,6 +218,7 @@ fn volume_of(
                 since: Some(since),
                 stage: ResizeStage::Controller,
                 error: None,
+                allocated: None,
             }),
             twin: false,
             pod_running: observation.is_some(),

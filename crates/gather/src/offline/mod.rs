@@ -243,7 +243,7 @@ fn manifests(index: &mut Index, objects: &Objects, figures: &Figures, now: Times
     let mut subjects = Vec::new();
     for (key, object) in clusters {
         let Some(snapshot) = index.snapshot(&key) else { continue };
-        let world = world(&snapshot, &settings);
+        let world = world(&snapshot, &settings, now);
         if !world.volumes.is_empty() && snapshot.pods.is_empty() {
             notes.push(format!(
                 "{key} has no Pods in these files, so the nodes of its instances are not known, nor which volumes share a filesystem"

@@ -2,6 +2,7 @@ use csm_api::{Growth, StorageEventStatus};
 use csm_core::operation::{self, Patch as PvcPatch, Progress};
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, FailureClass};
+use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
@@ -86,12 +87,16 @@ impl Writer {
         Ok(written)
     }
 
-    /// Raises a PVC's request: one field, of this very PVC, unless somebody has changed it since we looked. Returns whether
+    /// Raises a PVC's request, or lowers one that is infeasible: one field, of this very PVC, unless somebody has changed it since we looked. Returns whether
     /// anything was written: somebody else may have asked for as much, or for more, while we wrote the journal.
     async fn patch_pvc(&self, shared: &Shared, key: &ClusterKey, patch: &PvcPatch) -> Result<bool, Failure> {
         // Both at one moment: what is larger in a version that is not the newest is refused as a conflict.
         let known = shared.index().pvc_request(&key.namespace, &patch.pvc);
-        let Some((_, version)) = known.filter(|(request, _)| *request < patch.to) else {
+        let due = |request: Bytes| match patch.instead_of {
+            None => request < patch.to,
+            Some(infeasible) => request == infeasible && patch.to < infeasible,
+        };
+        let Some((_, version)) = known.filter(|(request, _)| due(*request)) else {
             return Ok(false);
         };
         let version = Some(version).filter(|v| *v != ResourceVersion(u64::MAX));

@@ -1,0 +1,296 @@
+//! Any order of what storage, nodes, people, the API server and crashes do: the operation ends, asks for each size once at
+//! most, and never after its end.
+
+use std::collections::HashSet;
+
+use csm_api::{Growth, Phase, PvcPhase, Reason, VerifiedBy};
+use csm_core::operation::{Context, Patch, follow, refuse};
+use csm_core::world::{ResizeStage, Volume};
+use csm_units::Bytes;
+use proptest::prelude::*;
+
+use crate::support::*;
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Happens {
+    /// The manager takes a step, and may die in it.
+    Look(Dies),
+    /// The driver of a PVC gets on.
+    Driver(usize),
+    /// Its node gets on; `pretends`: without growing the filesystem.
+    Node { pvc: usize, pretends: bool },
+    /// Its node says that it never can.
+    NodeCannot(usize),
+    /// Its figures are collected.
+    Figures(usize),
+    /// Its pod goes or comes.
+    Pod(usize),
+    /// A person changes its request.
+    Asks { pvc: usize, size: u64 },
+    /// It is deleted.
+    Deleted(usize),
+    /// A person stops operations, or lets them go on.
+    Permission(bool),
+    /// Time passes.
+    Time(i64),
+}
+
+/// Where the manager dies in a step, or what the API server says.
+#[derive(Clone, Copy, Debug)]
+enum Dies {
+    Nowhere,
+    BeforeTheJournal,
+    AfterTheJournal,
+    AfterTheFirstPatch,
+    /// It lives; the API server refuses the patch.
+    Refused,
+    /// It lives; somebody else has just written the PVC.
+    Conflict,
+}
+
+/// What is at the API server, and what storage does with it.
+struct Scene {
+    event: Growth,
+    volume: Volume,
+    /// Sizes above this are infeasible, by PVC.
+    most: [Bytes; 2],
+    permission: Result<(), Reason>,
+    seconds: i64,
+    /// What the manager asked for, by UID.
+    asked: HashSet<(String, Bytes)>,
+    /// PVCs that a person has asked something of.
+    touched: HashSet<String>,
+}
+
+impl Scene {
+    fn new(parallelism: i32, most: [u64; 2]) -> Self {
+        Self {
+            event: event(parallelism),
+            volume: volume(vec![
+                member(1, Bytes::gib(10), Bytes::gib(10)),
+                member(2, Bytes::gib(10), Bytes::gib(10)),
+            ]),
+            most: most.map(Bytes::gib),
+            permission: Ok(()),
+            seconds: 0,
+            asked: HashSet::new(),
+            touched: HashSet::new(),
+        }
+    }
+
+    fn ended(&self) -> Option<Phase> {
+        let phase = self.event.status.as_ref().and_then(|s| s.phase);
+        phase.filter(|p| matches!(p, Phase::Completed | Phase::Failed))
+    }
+
+    fn happen(&mut self, what: Happens) {
+        match what {
+            Happens::Look(dies) => self.look(dies),
+            Happens::Driver(pvc) => self.driver(pvc),
+            Happens::Node { pvc, pretends } => self.node(pvc, pretends),
+            Happens::NodeCannot(pvc) => {
+                if let Some(resize) = self.volume.members.get_mut(pvc).and_then(|m| m.resize.as_mut())
+                    && resize.stage == ResizeStage::NodePending
+                {
+                    resize.stage = ResizeStage::NodeInfeasible;
+                }
+            }
+            Happens::Figures(pvc) => self.measure(pvc),
+            Happens::Pod(pvc) => {
+                if let Some(member) = self.volume.members.get_mut(pvc) {
+                    member.pod_running = !member.pod_running;
+                }
+            }
+            Happens::Asks { pvc, size } => {
+                if let Some(member) = self.volume.members.get_mut(pvc)
+                    && Bytes::gib(size) > member.size
+                {
+                    member.request = Bytes::gib(size);
+                    self.touched.insert(member.uid.to_string());
+                }
+            }
+            Happens::Deleted(pvc) => {
+                if pvc < self.volume.members.len() {
+                    self.volume.members.remove(pvc);
+                }
+            }
+            Happens::Permission(given) => self.permission = if given { Ok(()) } else { Err(Reason::Paused) },
+            Happens::Time(seconds) => self.seconds += seconds,
+        }
+    }
+
+    /// One look of a manager that remembers nothing.
+    fn look(&mut self, dies: Dies) {
+        self.seconds += 1;
+        let ended = self.ended();
+        let progress = follow(
+            &self.event,
+            Context {
+                permission: self.permission,
+                ..context(&self.volume, self.seconds)
+            },
+        );
+        if let Some(ended) = ended {
+            assert!(progress.patch.is_empty(), "nothing is asked for after the end");
+            assert_eq!(progress.ended(), Some(ended), "an end is an end");
+        }
+        if matches!(dies, Dies::BeforeTheJournal) {
+            return;
+        }
+        self.event.status = Some(progress.status);
+        if matches!(dies, Dies::AfterTheJournal) {
+            return;
+        }
+        for patch in progress.patch {
+            match dies {
+                Dies::Conflict => continue,
+                Dies::Refused => {
+                    let status = self.event.status.as_mut().expect("it was written");
+                    refuse(status, &patch.uid, "no");
+                    return;
+                }
+                _ => self.patch(&patch),
+            }
+            if matches!(dies, Dies::AfterTheFirstPatch) {
+                return;
+            }
+        }
+    }
+
+    /// The API server's part.
+    fn patch(&mut self, patch: &Patch) {
+        let member = self.volume.members.iter_mut().find(|m| *m.uid == *patch.uid);
+        let member = member.expect("only what is there is patched");
+        match patch.instead_of {
+            None => assert!(member.request < patch.to, "raised: {patch:?}"),
+            Some(infeasible) => {
+                assert!(
+                    member.request == infeasible && patch.to < infeasible && patch.to > member.size,
+                    "lowered, above what it has: {patch:?}"
+                );
+            }
+        }
+        if !self.touched.contains(&patch.uid) {
+            assert!(self.asked.insert((patch.uid.clone(), patch.to)), "asked for once: {patch:?}");
+        }
+        member.request = patch.to;
+    }
+
+    fn driver(&mut self, pvc: usize) {
+        let most = self.most[pvc.min(1)];
+        let Some(member) = self.volume.members.get_mut(pvc) else { return };
+        if member.request <= member.size {
+            return;
+        }
+        let stage = if member.request > most {
+            ResizeStage::ControllerInfeasible
+        } else {
+            ResizeStage::NodePending
+        };
+        let mut resize = resize(stage);
+        resize.allocated = Some(member.request);
+        member.resize = Some(resize);
+    }
+
+    fn node(&mut self, pvc: usize, pretends: bool) {
+        let Some(member) = self.volume.members.get_mut(pvc) else { return };
+        let Some(resize) = member.resize.take_if(|r| r.stage == ResizeStage::NodePending) else {
+            return;
+        };
+        member.size = resize.allocated.unwrap_or(member.size);
+        if !pretends {
+            self.measure(pvc);
+        }
+    }
+
+    /// The filesystem is a little smaller than the volume.
+    fn measure(&mut self, pvc: usize) {
+        let seconds = self.seconds;
+        if let Some(member) = self.volume.members.get_mut(pvc).filter(|m| m.pod_running) {
+            member.observation = Some(figures(member.size.mul_div(98, 100), seconds));
+        }
+    }
+
+    /// People are done, storage and nodes work, and nobody dies any more.
+    fn settle(&mut self) {
+        self.permission = Ok(());
+        for _ in 0..60 {
+            self.look(Dies::Nowhere);
+            for pvc in 0..self.volume.members.len() {
+                self.driver(pvc);
+                self.node(pvc, false);
+                self.measure(pvc);
+            }
+            self.seconds += 60;
+        }
+    }
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let pvc = 0..2_usize;
+    let dies = prop_oneof![
+        6 => Just(Dies::Nowhere),
+        1 => Just(Dies::BeforeTheJournal),
+        1 => Just(Dies::AfterTheJournal),
+        1 => Just(Dies::AfterTheFirstPatch),
+        1 => Just(Dies::Refused),
+        1 => Just(Dies::Conflict),
+    ];
+    prop_oneof![
+        12 => dies.prop_map(Happens::Look),
+        6 => pvc.clone().prop_map(Happens::Driver),
+        6 => (pvc.clone(), any::<bool>()).prop_map(|(pvc, pretends)| Happens::Node { pvc, pretends }),
+        1 => pvc.clone().prop_map(Happens::NodeCannot),
+        3 => pvc.clone().prop_map(Happens::Figures),
+        1 => pvc.clone().prop_map(Happens::Pod),
+        1 => (pvc.clone(), 8..20_u64).prop_map(|(pvc, size)| Happens::Asks { pvc, size }),
+        1 => pvc.prop_map(Happens::Deleted),
+        1 => any::<bool>().prop_map(Happens::Permission),
+        2 => (1..900_i64).prop_map(Happens::Time),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_ends_and_asks_for_each_size_once(
+        parallelism in 1..3_i32,
+        most in [10..17_u64, 10..17_u64],
+        order in prop::collection::vec(happens(), 0..40),
+    ) {
+        let mut scene = Scene::new(parallelism, most);
+        for what in order {
+            scene.happen(what);
+        }
+        scene.settle();
+        let status = scene.event.status.as_ref().expect("a status");
+        prop_assert!(scene.ended().is_some(), "it has not ended: {status:?}");
+        for pvc in &status.pvc_statuses {
+            prop_assert!(pvc.recovery.as_ref().is_none_or(|r| r.halvings <= 3));
+            let there = scene.volume.members.iter().find(|m| *m.uid == *pvc.uid);
+            if let Some(member) = there.filter(|_| pvc.phase == PvcPhase::Completed && pvc.verified_by != Some(VerifiedBy::Gone)) {
+                prop_assert!(member.size >= Bytes::gib(15), "complete is grown");
+            }
+            if pvc.phase == PvcPhase::Failed {
+                prop_assert!(pvc.error.as_ref().is_some_and(|e| !e.is_empty()), "a failure has words");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_hangs_keeps_it_open() {
+    let mut scene = Scene::new(1, [99, 99]);
+    for _ in 0..100 {
+        scene.happen(Happens::Look(Dies::Nowhere));
+        scene.happen(Happens::Time(600));
+    }
+    let status = scene.event.status.as_ref().expect("a status");
+    assert_eq!(
+        (scene.ended(), status.pvc_statuses[0].phase),
+        (None, PvcPhase::ControllerResizing),
+        "the alert resize-stuck is told of it"
+    );
+}
