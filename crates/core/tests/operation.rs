@@ -1,5 +1,9 @@
 //! An operation, step by step, from nothing but its record and the PVCs.
 
+#[allow(dead_code)] // other tests need more of it
+#[path = "planner/support.rs"]
+mod support;
+
 use std::sync::Arc;
 
 use csm_api::{
@@ -7,7 +11,7 @@ use csm_api::{
     VerifiedBy, VolumeReference,
 };
 use csm_core::operation::{Context, Progress, follow, refuse};
-use csm_core::world::{Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
+use csm_core::world::{Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,25 +25,9 @@ fn member(n: u64, request: Bytes, size: Bytes) -> Member {
     Member {
         pvc: Arc::from(format!("pg-{n}")),
         uid: Arc::from(format!("uid-{n}")),
-        instance: Arc::from(format!("pg-{n}")),
-        node: Some(Arc::from(format!("node-{n}"))),
         request,
-        size,
-        bound: true,
-        block: false,
-        class: Class {
-            name: Arc::from("fast"),
-            expandable: true,
-            shared_filesystem: false,
-            provider_limit: None,
-        },
         observation: Some(figures(Bytes::mib(9800), 0)),
-        last_resize_at: None,
-        resize: None,
-        twin: false,
-        pod_running: true,
-        disk_full: false,
-        history: Arc::default(),
+        ..support::member(&format!("pg-{n}"), &size.to_string(), "0")
     }
 }
 
@@ -54,16 +42,7 @@ fn figures(capacity: Bytes, seconds: i64) -> Observation {
 }
 
 fn volume(members: Vec<Member>) -> Volume {
-    Volume {
-        key: VolumeKey {
-            role: Role::Data,
-            tablespace: None,
-        },
-        members,
-        learned_ceiling: None,
-        fallback_ceiling: None,
-        retry_after: None,
-    }
+    support::volume(VolumeKey::DATA, members)
 }
 
 /// pg-2, then pg-1, from 10Gi to 15Gi.
