@@ -58,7 +58,7 @@ pub(crate) fn run(data: &[u8]) {
         }
     }
     let snapshot = index.snapshot(&key()).expect("the Cluster is there");
-    decided::holds(&world(&snapshot, &VolumeSettings::default()), NOW);
+    decided::holds(&world(&snapshot, &VolumeSettings::default(), NOW), NOW);
 }
 
 /// The object, where it is one; as written, it is the same.

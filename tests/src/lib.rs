@@ -12,10 +12,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use csm_api::{ClusterStoragePolicy, Growth, PostgresStorage, StorageEvent, StoragePolicy};
-use csm_testkit::scenario::{Sim, SimOptions};
+use csm_testkit::scenario::{ClusterBuilder, Sim, SimCluster, SimOptions};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -70,6 +71,23 @@ impl Stage {
         Ok(stage)
     }
 
+    /// How most tests begin: a new namespace where policy `default` manages the Cluster `orders`. No manager runs yet.
+    pub async fn with_orders(
+        prefix: &str,
+        built: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+        policy: Value,
+    ) -> anyhow::Result<(Self, SimCluster)> {
+        let stage = Self::new(prefix).await?;
+        let orders = stage.orders(built).await?;
+        stage.policy("default", policy).await?;
+        Ok((stage, orders))
+    }
+
+    /// Creates the Cluster `orders`.
+    pub async fn orders(&self, built: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -> anyhow::Result<SimCluster> {
+        built(self.sim.cluster(&self.namespace, "orders")).create().await
+    }
+
     /// The manager, watching this namespace only.
     pub async fn manager(&self) -> anyhow::Result<Manager> {
         Manager::start(&self.sim, &[&self.namespace], &[]).await
@@ -83,6 +101,15 @@ impl Stage {
         Api::namespaced(self.sim.client(), &self.namespace)
     }
 
+    /// Objects of the kind of ours with this name, as they stand: in this namespace, where the kind has one.
+    pub fn dynamic(&self, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cnpg.supporttools.io", "v1alpha1", kind));
+        match kind {
+            "ClusterStoragePolicy" => Api::all_with(self.sim.client(), &resource),
+            _ => Api::namespaced_with(self.sim.client(), &self.namespace, &resource),
+        }
+    }
+
     /// Creates or changes a StoragePolicy.
     pub async fn policy(&self, name: &str, spec: Value) -> anyhow::Result<StoragePolicy> {
         let policy =
@@ -92,6 +119,20 @@ impl Stage {
             .patch(name, &parameters, &Patch::Apply(&policy))
             .await
             .with_context(|| format!("apply the policy {name}"))
+    }
+
+    /// What the API server says against an object of ours with this spec; nothing where it would take it.
+    pub async fn refusal(&self, kind: &str, spec: &Value) -> anyhow::Result<Option<String>> {
+        let object = verdicts::object(kind, &self.namespace, "tried", spec);
+        let parameters = PatchParams {
+            dry_run: true,
+            ..PatchParams::apply("test").force()
+        };
+        match self.dynamic(kind).patch("tried", &parameters, &Patch::Apply(&object)).await {
+            Ok(_) => Ok(None),
+            Err(kube::Error::Api(status)) => Ok(Some(status.message.clone())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The growths of a cluster, by name.
@@ -198,6 +239,11 @@ fn unchecked(mut definition: CustomResourceDefinition) -> Option<CustomResourceD
         );
     }
     Some(definition)
+}
+
+/// The settings of a policy that lets volumes grow at the usual thresholds, to this size at most.
+pub fn up_to(size: &str) -> Value {
+    json!({"expansion": {"maxSize": size}})
 }
 
 /// The phase of a StorageEvent.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use anyhow::{Context as _, ensure};
 use csm_api::State;
 use csm_testkit::scenario::{Sim, SimOptions};
-use csm_tests::{Stage, manager, until};
+use csm_tests::{Stage, manager, until, up_to};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -77,16 +77,8 @@ fn admin(kubeconfig: &Path, namespace: &str) -> Cli {
 
 #[tokio::test]
 async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Result<()> {
-    let stage = Stage::new("cli").await?;
+    let (stage, orders) = Stage::with_orders("cli", |c| c.instances(2).data("10Gi").wal("4Gi"), up_to("40Gi")).await?;
     let (sim, namespace) = (&stage.sim, stage.namespace.as_str());
-    let orders = sim
-        .cluster(namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "40Gi"}})).await?;
     let _manager = stage.manager().await?;
     stage
         .data_status("orders", "the volume is balanced", |d| d.state == State::Balanced)

@@ -1,55 +1,13 @@
 //! `plan` and `explain` on files, through the program itself.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+#[allow(dead_code)] // other tests need more of it
+mod common;
+
+use std::path::Path;
 
 use serde_json::Value;
 
-/// A folder of this test's own, gone at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("kubectl-cnpg-storage-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("a file");
-        path.display().to_string()
-    }
-
-    fn name(&self) -> String {
-        self.0.display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn run(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
-        .args(arguments)
-        // Nothing of a cluster is needed.
-        .env("KUBECONFIG", "/nowhere/config")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    // A program that does not read its input may have ended.
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (status.code(), text(stdout), text(stderr))
-}
+use common::{Folder, run};
 
 const SCENARIO: &str = r#"kind: Scenario
 now: "2026-03-01T12:00:00Z"
@@ -74,11 +32,11 @@ spec: {expansion: {maxSize: 64Gi}}
 
 #[test]
 fn files_folders_and_standard_input_come_to_the_same() {
-    let folder = Folder::new("same");
+    let folder = Folder::new();
     let scenario = folder.file("b-case.yaml", SCENARIO);
     let policy = folder.file("a-policy.yml", POLICY);
     folder.file("README.md", "not YAML: [");
-    std::fs::create_dir(folder.0.join("below.yaml")).expect("a folder below");
+    std::fs::create_dir(folder.path().join("below.yaml")).expect("a folder below");
     let input = format!("{SCENARIO}---\n{POLICY}");
     let ways: [(&[&str], &str); 4] = [
         (&["plan", "-f", &scenario, &policy, "-o", "json"], ""),
@@ -183,7 +141,7 @@ fn problems_are_2_and_mistakes_are_2_without_decisions() {
     assert_eq!(printed["decisions"].as_array().map(Vec::len), Some(3), "the decisions all the same");
     assert_eq!(said.lines().filter(|l| l.starts_with("Problem: shop/")).count(), 2, "{said}");
 
-    let folder = Folder::new("mistakes");
+    let folder = Folder::new();
     let file = folder.file("case.yaml", format!("{SCENARIO}expext: []\n"));
     let (status, text, said) = run(&["plan", "-o", "json", "-f", &file], "");
     assert_eq!((status, text.as_str()), (Some(2), ""));
@@ -195,8 +153,8 @@ fn problems_are_2_and_mistakes_are_2_without_decisions() {
 
 #[test]
 fn what_cannot_be_read_is_1_and_named() {
-    let folder = Folder::new("unreadable");
-    let missing = folder.0.join("missing.yaml").display().to_string();
+    let folder = Folder::new();
+    let missing = folder.path().join("missing.yaml").display().to_string();
     for (path, expected) in [
         (missing.clone(), format!("error: cannot read {missing}: ")),
         (folder.name(), format!("error: folder {} has no .yaml", folder.name())),

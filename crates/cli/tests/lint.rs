@@ -1,26 +1,16 @@
 //! `lint`: every complaint at its own line and column, in each form, through the program itself.
 
+#[allow(dead_code)] // other tests need more of it
+mod common;
+
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-fn lint(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
-        .args(["lint", "-f", "-"])
-        .args(arguments)
-        // Nothing of a cluster is needed.
-        .env("KUBECONFIG", "/nowhere/config")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (status.code(), text(stdout), text(stderr))
+use common::{Ended, Folder, run};
+
+fn lint(arguments: &[&str], input: &str) -> Ended {
+    run(&[&["lint", "-f", "-"], arguments].concat(), input)
 }
 
 /// Many faults of values: what each object says by itself, and what they come to together.
@@ -143,20 +133,11 @@ fn what_is_clean_is_0_in_every_form() {
 
 #[test]
 fn github_escapes_messages_and_names() {
-    let folder = std::env::temp_dir().join(format!("kubectl-cnpg-storage-lint-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let file = folder.join("a,b:c%.yaml");
+    let folder = Folder::new();
     let policy = "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {name: a}\nspec:\n  storage: {resize: {expansion: {limit: \"7\\nGi\", step: 150%}}}\n";
-    std::fs::write(&file, policy).expect("a file");
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
-        .args(["lint", "-o", "github", "-f"])
-        .arg(&file)
-        .output()
-        .expect("the program");
-    std::fs::remove_dir_all(&folder).expect("it is ours");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let name = file.display().to_string().replace("a,b:c%", "a%2Cb%3Ac%25");
+    let file = folder.file("a,b:c%.yaml", policy);
+    let (_, text, _) = run(&["lint", "-o", "github", "-f", &file], "");
+    let name = file.replace("a,b:c%", "a%2Cb%3Ac%25");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert!(

@@ -1,16 +1,9 @@
 //! The program itself: exit status and where it says what.
 
-use std::process::{Command, Output};
+#[allow(dead_code)] // other tests need more of it
+mod common;
 
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
-        .args(arguments)
-        .env_remove("KUBECONFIG")
-        .env_remove("KUBERNETES_SERVICE_HOST")
-        .env_remove("CNPG_STORAGE_MANAGER_LEASE_NAME")
-        .output()
-        .expect("the program starts")
-}
+use common::{Folder, run};
 
 fn kubeconfig(server: &str) -> String {
     format!(
@@ -23,22 +16,20 @@ fn kubeconfig(server: &str) -> String {
 #[test]
 fn wrong_usage_is_2_and_help_is_0() {
     for wrong in [&["status", "orders", "-A"][..], &["explain"], &["status", "-o", "xml"], &[]] {
-        let output = run(wrong);
-        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{wrong:?}");
+        let (status, text, said) = run(wrong, "");
+        assert_eq!((status, text.is_empty(), said.is_empty()), (Some(2), true, false), "{wrong:?}");
     }
-    let help = run(&["--help"]);
-    assert_eq!(help.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&help.stdout).contains("3  with --check: something needs a person"));
+    let (status, text, _) = run(&["--help"], "");
+    assert_eq!(status, Some(0));
+    assert!(text.contains("3  with --check: something needs a person"), "{text}");
 }
 
 #[test]
 fn errors_are_1_and_say_what_to_do() {
-    let missing = run(&["status", "--kubeconfig", "/nowhere/config"]);
-    assert_eq!(missing.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&missing.stderr);
+    let (status, _, said) = run(&["status", "--kubeconfig", "/nowhere/other"], "");
+    assert_eq!(status, Some(1));
     assert!(
-        said.starts_with("error: cannot use the kubeconfig /nowhere/config; give --kubeconfig FILE"),
+        said.starts_with("error: cannot use the kubeconfig /nowhere/other; give --kubeconfig FILE"),
         "{said}"
     );
 
@@ -48,17 +39,13 @@ fn errors_are_1_and_say_what_to_do() {
         .expect("a port")
         .port();
     let server = format!("http://127.0.0.1:{port}");
-    let file = std::env::temp_dir().join(format!("kubectl-cnpg-storage-{}.json", std::process::id()));
-    std::fs::write(&file, kubeconfig(&server)).expect("a kubeconfig");
-    let path = file.to_string_lossy().into_owned();
-    let away = run(&["status", "--kubeconfig", &path]);
-    let other = run(&["status", "--kubeconfig", &path, "--context", "there"]);
-    std::fs::remove_file(&file).expect("it is ours");
-    assert_eq!(away.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&away.stderr);
+    let folder = Folder::new();
+    let path = folder.file("kubeconfig.json", kubeconfig(&server));
+    let (status, _, said) = run(&["status", "--kubeconfig", &path], "");
+    assert_eq!(status, Some(1));
     assert!(said.contains(&format!("cannot reach the API server at {server}")), "{said}");
     assert!(said.contains("--context"), "{said}");
-    assert_eq!(other.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&other.stderr);
+    let (status, _, said) = run(&["status", "--kubeconfig", &path, "--context", "there"], "");
+    assert_eq!(status, Some(1));
     assert!(said.contains("there") && said.contains("--context NAME"), "{said}");
 }

@@ -12,6 +12,10 @@
     clippy::arithmetic_side_effects
 )]
 
+// The worlds of `tests/` name this crate as others do; its own tests use them too.
+#[cfg(test)]
+extern crate self as csm_core;
+
 pub mod alerts;
 pub mod check;
 pub mod crossing;

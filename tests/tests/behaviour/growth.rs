@@ -1,23 +1,13 @@
 //! A volume that passes its threshold grows, once, on all instances, and the record says so.
 
 use csm_api::{Phase, PvcPhase, Reason, State, Verdict, VerifiedBy};
-use csm_tests::{Stage, phase};
+use csm_tests::{Stage, phase, up_to};
 use csm_units::Bytes;
-use serde_json::json;
 
 #[tokio::test]
 async fn all_instances_grow_once_and_the_growth_is_verified() -> anyhow::Result<()> {
-    let stage = Stage::new("growth").await?;
+    let (stage, orders) = Stage::with_orders("growth", |c| c.instances(2).data("10Gi").wal("4Gi"), up_to("100Gi")).await?;
     let mark = stage.sim.plane().audit_mark().await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let manager = stage.manager().await?;
     stage
         .data_status("orders", "the volume is balanced", |d| d.state == State::Balanced)

@@ -4,7 +4,7 @@ use csm_api::{ConditionStatus, Phase, Reason, State, Verdict, VolumeSizing};
 use csm_testkit::controlplane::AuditMark;
 use csm_testkit::scenario::{EXPANDABLE, FIXED};
 use csm_tests::manager::Manager;
-use csm_tests::{Stage, phase, until};
+use csm_tests::{Stage, phase, until, up_to};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -35,18 +35,8 @@ async fn untouched(stage: &Stage, since: AuditMark) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_dry_run_decides_and_changes_nothing() -> anyhow::Result<()> {
-    let stage = Stage::new("dryrun").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .data_used(0.87)
-        .create()
-        .await?;
-    stage
-        .policy("default", json!({"dryRun": true, "expansion": {"maxSize": "100Gi"}}))
-        .await?;
+    let policy = json!({"dryRun": true, "expansion": {"maxSize": "100Gi"}});
+    let (stage, orders) = Stage::with_orders("dryrun", |c| c.instances(2).data("10Gi").data_used(0.87), policy).await?;
     let mark = stage.sim.plane().audit_mark().await?;
     let _manager = stage.manager().await?;
     let data = held(&stage, Reason::DryRun).await?;
@@ -62,11 +52,9 @@ async fn a_dry_run_decides_and_changes_nothing() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_provisioner_that_allows_one_change_a_day_gets_one() -> anyhow::Result<()> {
-    let stage = Stage::new("provider").await?;
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
     let emergency = json!({"criticalThreshold": 90});
-    let storage = json!({"request": "10Gi", "limit": "100Gi", "emergencyGrow": emergency});
-    stage.policy("default", json!({"storage": storage})).await?;
+    let policy = json!({"storage": {"request": "10Gi", "limit": "100Gi", "emergencyGrow": emergency}});
+    let (stage, orders) = Stage::with_orders("provider", |c| c.data("10Gi"), policy).await?;
     let settings = stage.sim.plane().state_dir().join("provider-settings.yaml");
     std::fs::write(
         &settings,
@@ -97,18 +85,18 @@ async fn a_provisioner_that_allows_one_change_a_day_gets_one() -> anyhow::Result
 
 #[tokio::test]
 async fn a_pause_holds_and_ends_by_itself() -> anyhow::Result<()> {
-    let stage = Stage::new("pause").await?;
     let until_when = Timestamp::now() + SignedDuration::from_secs(25);
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.87)
-        .annotation("storage.cnpg.supporttools.io/paused", "true")
-        .annotation("storage.cnpg.supporttools.io/pause-until", &until_when.to_string())
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let (stage, orders) = Stage::with_orders(
+        "pause",
+        |c| {
+            c.data("10Gi")
+                .data_used(0.87)
+                .annotation("storage.cnpg.supporttools.io/paused", "true")
+                .annotation("storage.cnpg.supporttools.io/pause-until", &until_when.to_string())
+        },
+        up_to("100Gi"),
+    )
+    .await?;
     let mark = stage.sim.plane().audit_mark().await?;
     let _manager = stage.manager().await?;
     let data = held(&stage, Reason::Paused).await?;
@@ -129,19 +117,11 @@ async fn a_pause_holds_and_ends_by_itself() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn the_cooldown_holds_the_next_growth_and_the_ceiling_the_last() -> anyhow::Result<()> {
-    let stage = Stage::new("cooldown").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.87)
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "15Gi"}})).await?;
+    let (stage, orders) = Stage::with_orders("cooldown", |c| c.data("10Gi").data_used(0.87), up_to("15Gi")).await?;
     let _manager = stage.manager().await?;
     stage.event("orders", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
 
-    stage.policy("default", json!({"expansion": {"maxSize": "40Gi"}})).await?;
+    stage.policy("default", up_to("40Gi")).await?;
     orders.fill("orders-1", 0.9)?;
     let data = held(&stage, Reason::Cooldown).await?;
     assert_eq!(data.last_decision.wanted, Some(Bytes::gib(23)));
@@ -161,16 +141,7 @@ async fn the_cooldown_holds_the_next_growth_and_the_ceiling_the_last() -> anyhow
 
 #[tokio::test]
 async fn a_class_without_expansion_is_watched_only() -> anyhow::Result<()> {
-    let stage = Stage::new("fixed").await?;
-    stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.95)
-        .storage_class(FIXED)
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let (stage, _orders) = Stage::with_orders("fixed", |c| c.data("10Gi").data_used(0.95).storage_class(FIXED), up_to("100Gi")).await?;
     let mark = stage.sim.plane().audit_mark().await?;
     let manager = stage.manager().await?;
     held(&stage, Reason::StorageClassNotExpandable).await?;
@@ -194,14 +165,8 @@ async fn a_class_without_expansion_is_watched_only() -> anyhow::Result<()> {
 #[tokio::test]
 async fn two_policies_of_one_rank_hold_each_other() -> anyhow::Result<()> {
     let stage = Stage::new("conflict").await?;
-    stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.87)
-        .create()
-        .await?;
-    stage.policy("first", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    stage.orders(|c| c.data("10Gi").data_used(0.87)).await?;
+    stage.policy("first", up_to("100Gi")).await?;
     stage
         .policy("second", json!({"selector": {}, "expansion": {"maxSize": "50Gi"}}))
         .await?;
@@ -234,13 +199,7 @@ async fn two_policies_of_one_rank_hold_each_other() -> anyhow::Result<()> {
 #[tokio::test]
 async fn without_a_policy_a_cluster_is_watched_only() -> anyhow::Result<()> {
     let stage = Stage::new("nopolicy").await?;
-    stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.97)
-        .create()
-        .await?;
+    stage.orders(|c| c.data("10Gi").data_used(0.97)).await?;
     let mark = stage.sim.plane().audit_mark().await?;
     let manager = stage.manager().await?;
     let namespace = format!("namespace=\"{}\"", stage.namespace);

@@ -8,7 +8,7 @@ use csm_api::{Phase, State};
 use csm_testkit::process::ProcessId;
 use csm_tests::manager::{Manager, kubeconfig};
 use csm_tests::proxy::{Moment, Proxy};
-use csm_tests::{Stage, phase, until};
+use csm_tests::{Stage, phase, until, up_to};
 use csm_units::Bytes;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -30,14 +30,8 @@ async fn run(target: Option<(&str, Moment)>) -> anyhow::Result<Outcome> {
     let proxy = Proxy::start(plane.kubeconfig()).await?;
     let through = through(&kubeconfig(&stage.sim).await?, proxy.address())?;
     let mark = plane.audit_mark().await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let orders = stage.orders(|c| c.instances(2).data("10Gi")).await?;
+    stage.policy("default", up_to("100Gi")).await?;
 
     let mut manager = Manager::spawn_as(&stage.sim, through.path(), &[&stage.namespace], &[])?;
     manager.leads().await?;

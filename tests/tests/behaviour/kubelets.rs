@@ -47,13 +47,7 @@ async fn a_bad_kubelet_is_told_once_and_costs_only_its_own_volumes() -> anyhow::
         stage.sim.node_fault(&node, fault.clone())?;
     }
     stage.sim.add_node("good").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .nodes(["good"])
-        .create()
-        .await?;
+    let orders = stage.orders(|c| c.data("10Gi").nodes(["good"])).await?;
     let mut manager = stage.manager().await?;
 
     let told = |i: usize, kind: &str| {

@@ -7,24 +7,14 @@ use csm_testkit::controlplane::AuditEntry;
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::{Sim, SimOptions};
 use csm_tests::manager::{Manager, kubeconfig};
-use csm_tests::{Stage, phase, root, until};
+use csm_tests::{Stage, phase, root, until, up_to};
 use csm_units::Bytes;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
-use serde_json::json;
 
 #[tokio::test]
 async fn a_replica_that_is_born_too_small_is_caught_up() -> anyhow::Result<()> {
-    let stage = Stage::new("catchup").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .data_used(0.87)
-        .create()
-        .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let (stage, orders) = Stage::with_orders("catchup", |c| c.instances(2).data("10Gi").data_used(0.87), up_to("100Gi")).await?;
     let _manager = stage.manager().await?;
     stage.event("orders", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
     let third = orders.add_instance().await?;
@@ -38,10 +28,8 @@ async fn a_replica_that_is_born_too_small_is_caught_up() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn series_and_clusters_go_together() -> anyhow::Result<()> {
-    let stage = Stage::new("gone").await?;
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    let (stage, orders) = Stage::with_orders("gone", |c| c.data("10Gi"), up_to("100Gi")).await?;
     stage.sim.cluster(&stage.namespace, "users").data("10Gi").create().await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let manager = stage.manager().await?;
     let namespace = format!("namespace=\"{}\"", stage.namespace);
     until("both are seen", || async {
@@ -67,9 +55,7 @@ async fn series_and_clusters_go_together() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_namespace_that_is_being_deleted_is_no_error() -> anyhow::Result<()> {
-    let stage = Stage::new("ending").await?;
-    stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let (stage, _orders) = Stage::with_orders("ending", |c| c.data("10Gi"), up_to("100Gi")).await?;
     let manager = stage.manager().await?;
     until("its storage is made", || stage.storage("orders")).await?;
     let mark = stage.sim.plane().audit_mark().await?;
@@ -94,20 +80,12 @@ async fn a_namespace_that_is_being_deleted_is_no_error() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_refused_patch_fails_the_operation_and_waits() -> anyhow::Result<()> {
-    let stage = Stage::new("quota").await?;
-    stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.87)
-        .create()
-        .await?;
+    let (stage, _orders) = Stage::with_orders("quota", |c| c.data("10Gi").data_used(0.87), up_to("100Gi")).await?;
     // No controller counts here: what is used already is given by hand.
     stage
         .sim
         .resource_quota(&stage.namespace, "small", &[("requests.storage", "12Gi")])
         .await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let _manager = stage.manager().await?;
     let event = stage.event("orders", "refused", |e| phase(e) == Some(Phase::Failed)).await?;
     let status = event.status.expect("a status");
@@ -124,16 +102,8 @@ async fn a_refused_patch_fails_the_operation_and_waits() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_only_pretends_to_have_grown_is_not_verified() -> anyhow::Result<()> {
-    let stage = Stage::new("pretend").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .data_used(0.87)
-        .create()
-        .await?;
+    let (stage, orders) = Stage::with_orders("pretend", |c| c.data("10Gi").data_used(0.87), up_to("100Gi")).await?;
     orders.data("orders-1").resize_fault(ResizeFault::PretendGrown);
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let _manager = stage.manager().await?;
     let verifying = |e: &csm_api::Growth| {
         e.status
@@ -191,9 +161,7 @@ async fn before_cloudnativepg_is_installed_it_is_not_ready_and_says_so() -> anyh
 
 #[tokio::test]
 async fn a_second_replica_stands_by_until_the_first_is_gone() -> anyhow::Result<()> {
-    let stage = Stage::new("lease").await?;
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
-    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let (stage, orders) = Stage::with_orders("lease", |c| c.data("10Gi"), up_to("100Gi")).await?;
     let mut first = stage.manager().await?;
     let second = Manager::spawn(&stage.sim, &[&stage.namespace], &[]).await?;
     until("the second stands by", || async {

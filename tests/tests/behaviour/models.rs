@@ -1,6 +1,7 @@
 //! Each volume is sized by its own model: steps, targets, windows, budgets, runways, and what the status says of them.
 
 use csm_api::{ConditionStatus, Phase, Reason, State, Trigger, Verdict, VolumeSizing};
+use csm_testkit::scenario::ClusterBuilder;
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -15,18 +16,10 @@ fn in_minutes(minutes: i64) -> String {
 
 #[tokio::test]
 async fn wal_grows_by_a_step_within_its_budget_and_data_is_left_alone() -> anyhow::Result<()> {
-    let stage = Stage::new("steps").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
     let resize =
         json!({"enabled": true, "expansion": {"step": "25%", "minStep": "1Gi", "limit": "20Gi"}, "strategy": {"maxActionsPerDay": 1}});
-    stage.policy("default", json!({"walStorage": {"resize": resize}})).await?;
+    let policy = json!({"walStorage": {"resize": resize}});
+    let (stage, orders) = Stage::with_orders("steps", |c| c.instances(2).data("10Gi").wal("4Gi"), policy).await?;
     let manager = stage.manager().await?;
     orders.fill("orders-1-wal", 0.81)?;
     let event = stage
@@ -70,18 +63,11 @@ async fn wal_grows_by_a_step_within_its_budget_and_data_is_left_alone() -> anyho
 
 #[tokio::test]
 async fn a_target_waits_for_its_window_and_an_emergency_does_not() -> anyhow::Result<()> {
-    let stage = Stage::new("window").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
     // Half a day from now: closed for as long as this runs.
     let window = json!({"schedule": in_minutes(720), "duration": "1h"});
     let storage = json!({"request": "10Gi", "limit": "100Gi", "targetBuffer": 20, "maintenanceWindow": window});
-    stage.policy("default", json!({"storage": storage})).await?;
+    let policy = json!({"storage": storage});
+    let (stage, orders) = Stage::with_orders("window", |c| c.data("10Gi").wal("4Gi"), policy).await?;
     let _manager = stage.manager().await?;
     orders.fill("orders-1", 0.85)?;
     let waits = |d: &VolumeSizing| d.last_decision.reason == Reason::MaintenanceWindowClosed;
@@ -107,9 +93,9 @@ async fn a_target_waits_for_its_window_and_an_emergency_does_not() -> anyhow::Re
     stage
         .told_once("orders", &["AutoResizeBlocked", "StorageEmergency", "AutoResizeSuccess"])
         .await?;
-    let grown = stage.data_status("orders", "the budget counts it", |d| d.budget.is_some()).await?;
-    let action = grown.last_action.expect("an action");
-    assert_eq!((action.kind.as_str(), action.result.as_str()), ("EmergencyGrow", "Success"));
+    let over = |d: &VolumeSizing| d.last_action.as_ref().is_some_and(|a| a.result == "Success");
+    let grown = stage.data_status("orders", "the status follows", over).await?;
+    assert_eq!(grown.last_action.expect("an action").kind, "EmergencyGrow");
     let budget = grown.budget.expect("a budget");
     assert_eq!(
         (
@@ -124,10 +110,8 @@ async fn a_target_waits_for_its_window_and_an_emergency_does_not() -> anyhow::Re
 
 #[tokio::test]
 async fn a_volume_whose_growth_is_held_is_not_left_to_fill_up() -> anyhow::Result<()> {
-    let stage = Stage::new("runway").await?;
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
-    let expansion = json!({"percentage": 50, "maxSize": "100Gi", "cooldownMinutes": 600});
-    stage.policy("default", json!({"expansion": expansion})).await?;
+    let policy = json!({"expansion": {"percentage": 50, "maxSize": "100Gi", "cooldownMinutes": 600}});
+    let (stage, orders) = Stage::with_orders("runway", |c| c.data("10Gi"), policy).await?;
     let _manager = stage.manager().await?;
     orders.fill("orders-1", 0.87)?;
     stage
@@ -145,20 +129,11 @@ async fn a_volume_whose_growth_is_held_is_not_left_to_fill_up() -> anyhow::Resul
 
 #[tokio::test]
 async fn a_wrong_block_that_got_past_the_schema_holds_its_own_volume_only() -> anyhow::Result<()> {
-    let stage = Stage::new("wrong").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
     // What needs a calendar is no business of the schema.
     let window = json!({"schedule": "0 3 30 2 *"});
     let wal = json!({"resize": {"enabled": true, "expansion": {"limit": "20Gi"}}});
-    stage
-        .policy("default", json!({"storage": {"maintenanceWindow": window}, "walStorage": wal}))
-        .await?;
+    let policy = json!({"storage": {"maintenanceWindow": window}, "walStorage": wal});
+    let (stage, orders) = Stage::with_orders("wrong", |c| c.data("10Gi").wal("4Gi"), policy).await?;
     let _manager = stage.manager().await?;
     let held = stage
         .data_status("orders", "data is held", |d| d.last_decision.reason == Reason::PolicyInvalid)
@@ -193,16 +168,14 @@ async fn a_wrong_block_that_got_past_the_schema_holds_its_own_volume_only() -> a
 
 #[tokio::test]
 async fn an_emergency_goes_on_beside_a_fenced_replica_and_a_pvc_that_is_not_bound() -> anyhow::Result<()> {
-    let stage = Stage::new("beside").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .wal("4Gi")
-        .annotation("cnpg.io/fencedInstances", r#"["orders-2"]"#)
-        .create()
-        .await?;
+    let fenced = |c: ClusterBuilder| {
+        c.instances(2)
+            .data("10Gi")
+            .wal("4Gi")
+            .annotation("cnpg.io/fencedInstances", r#"["orders-2"]"#)
+    };
+    let policy = json!({"storage": {"request": "10Gi", "limit": "100Gi"}});
+    let (stage, orders) = Stage::with_orders("beside", fenced, policy).await?;
     // A third instance whose pod finds no node: its WAL volume asks for space, and has none.
     let unbound: PersistentVolumeClaim = serde_json::from_value(json!({
         "metadata": {"name": "orders-3-wal", "labels": {
@@ -211,9 +184,6 @@ async fn an_emergency_goes_on_beside_a_fenced_replica_and_a_pvc_that_is_not_boun
             "resources": {"requests": {"storage": "4Gi"}}},
     }))?;
     stage.api().create(&PostParams::default(), &unbound).await?;
-    stage
-        .policy("default", json!({"storage": {"request": "10Gi", "limit": "100Gi"}}))
-        .await?;
     let _manager = stage.manager().await?;
     orders.fill("orders-1", 0.97)?;
     let event = stage

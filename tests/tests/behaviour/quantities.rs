@@ -1,32 +1,15 @@
 //! Our parser of quantities against the API server's own.
 
-use csm_testkit::scenario::Sim;
 use csm_tests::Stage;
 use csm_units::{Bytes, QuantityError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// Whether the API server takes these as `request` and `limit` of a volume, and what it says if not: its rule compares
 /// them exactly, with Kubernetes' own arithmetic.
-async fn refusal(sim: &Sim, namespace: &str, request: &str, limit: &Value) -> anyhow::Result<Option<String>> {
-    let api: Api<csm_api::StoragePolicy> = Api::namespaced(sim.client(), namespace);
-    let object = json!({
-        "apiVersion": "cnpg.supporttools.io/v1alpha1",
-        "kind": "StoragePolicy",
-        "metadata": {"name": "tried"},
-        "spec": {"storage": {"request": request, "limit": limit}},
-    });
-    let parameters = PatchParams {
-        dry_run: true,
-        ..PatchParams::apply("test").force()
-    };
-    match api.patch("tried", &parameters, &Patch::Apply(&object)).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(status)) => Ok(Some(status.message.clone())),
-        Err(error) => Err(error.into()),
-    }
+async fn refusal(stage: &Stage, request: &str, limit: &Value) -> anyhow::Result<Option<String>> {
+    let spec = json!({"storage": {"request": request, "limit": limit}});
+    stage.refusal("StoragePolicy", &spec).await
 }
 
 const VALID: [&str; 48] = [
@@ -91,14 +74,14 @@ const NO_SIZE: [&str; 8] = ["0", "0Gi", "0.0", "-0", "-1", "-5Gi", "-1e3", "-0.1
 #[tokio::test]
 async fn what_kubernetes_reads_we_read_as_the_same_number_of_bytes() -> anyhow::Result<()> {
     let stage = Stage::new("quantities").await?;
-    let (sim, namespace) = (&stage.sim, stage.namespace.as_str());
+    let stage = &stage;
     let each = stream::iter(VALID.map(Ok)).try_for_each_concurrent(8, |text| async move {
         let ours: Bytes = text.parse()?;
         // Not above what we read it as, and above one byte less: rounded up to whole bytes.
-        let message = refusal(sim, namespace, text, &json!(ours.get().to_string())).await?;
+        let message = refusal(stage, text, &json!(ours.get().to_string())).await?;
         anyhow::ensure!(message.is_none(), "{text:?} is {ours} for us: {message:?}");
         if ours.get() > 1 {
-            let message = refusal(sim, namespace, text, &json!((ours.get() - 1).to_string())).await?;
+            let message = refusal(stage, text, &json!((ours.get() - 1).to_string())).await?;
             let less = message.as_deref().is_some_and(|m| m.contains("request must not be above limit"));
             anyhow::ensure!(less, "{text:?} is less than {ours} for Kubernetes: {message:?}");
         }
@@ -114,7 +97,7 @@ async fn what_kubernetes_refuses_we_refuse() -> anyhow::Result<()> {
     let refused = stream::iter(texts).map(|text| {
         let stage = &stage;
         async move {
-            let message = refusal(&stage.sim, &stage.namespace, text, &json!("8Ei")).await?;
+            let message = refusal(stage, text, &json!("8Ei")).await?;
             Ok::<_, anyhow::Error>((text, message))
         }
     });
@@ -129,7 +112,7 @@ async fn what_kubernetes_refuses_we_refuse() -> anyhow::Result<()> {
     // What Kubernetes takes beyond the largest number of bytes that it can count with, is an error of ours: the schema cannot
     // see it, and the manager holds (docs/adr/0003).
     for text in ["8Ei", "9223372036854775808", "1e19", "10E"] {
-        let message = refusal(&stage.sim, &stage.namespace, text, &json!(text)).await?;
+        let message = refusal(&stage, text, &json!(text)).await?;
         assert_eq!(message, None, "the API server takes {text:?}");
         assert!(matches!(text.parse::<Bytes>(), Err(QuantityError::TooLarge(_))), "{text}");
     }

@@ -4,25 +4,15 @@
 use csm_api::Phase;
 use csm_tests::manager::Manager;
 use csm_tests::{Stage, phase, until, verdicts};
-use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-
-fn api(stage: &Stage, kind: &str) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cnpg.supporttools.io", "v1alpha1", kind));
-    match kind {
-        "ClusterStoragePolicy" => Api::all_with(stage.sim.client(), &resource),
-        _ => Api::namespaced_with(stage.sim.client(), &stage.namespace, &resource),
-    }
-}
 
 /// Creates an object as soon as the API server takes it as it is, and returns what `lint` has against it.
 async fn smuggle(stage: &Stage, kind: &str, name: &str, spec: &Value) -> anyhow::Result<Vec<String>> {
     let object = verdicts::object(kind, &stage.namespace, name, spec);
     let parameters = PatchParams::apply("test").force();
     until("the schema is switched off", || async {
-        match api(stage, kind).patch(name, &parameters, &Patch::Apply(&object)).await {
+        match stage.dynamic(kind).patch(name, &parameters, &Patch::Apply(&object)).await {
             // An API server that still prunes is one that still knows the schema.
             Ok(there) => Ok((there.data["spec"] == *spec).then_some(())),
             Err(kube::Error::Api(_)) => Ok(None),
@@ -35,7 +25,7 @@ async fn smuggle(stage: &Stage, kind: &str, name: &str, spec: &Value) -> anyhow:
 
 /// The last decision on the data volume of a cluster: its reason and its message.
 async fn decision(stage: &Stage, cluster: &str) -> anyhow::Result<Option<(String, String)>> {
-    let storage = api(stage, "PostgresStorage").get_opt(cluster).await?;
+    let storage = stage.dynamic("PostgresStorage").get_opt(cluster).await?;
     let said = |field: &str| {
         let decision = storage.as_ref()?.data.pointer("/status/storageSizing/data/lastDecision")?;
         decision[field].as_str().map(str::to_owned)
@@ -92,7 +82,7 @@ async fn wrong_objects_that_got_past_the_api_server_hold_their_own_clusters_only
     for (kind, name, lint) in policies {
         let what = format!("{kind} {name} says that it is not valid");
         let message = until(&what, || async {
-            let policy = api(&stage, kind).get(name).await?;
+            let policy = stage.dynamic(kind).get(name).await?;
             let conditions = policy.data.pointer("/status/conditions").and_then(Value::as_array).cloned();
             let mut conditions = conditions.into_iter().flatten();
             let invalid = conditions.find(|c| c["type"] == "Valid" && c["status"] == "False");

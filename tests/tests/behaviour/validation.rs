@@ -1,35 +1,10 @@
 //! What the API server itself refuses, with words that help.
 
-use csm_testkit::scenario::Sim;
 use csm_tests::{Stage, verdicts};
-use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 /// The kinds that have settings.
 const KINDS: [&str; 3] = ["StoragePolicy", "ClusterStoragePolicy", "PostgresStorage"];
-
-fn resource(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("cnpg.supporttools.io", "v1alpha1", kind))
-}
-
-async fn refusal(sim: &Sim, namespace: &str, kind: &str, spec: &Value) -> anyhow::Result<Option<String>> {
-    let api: Api<DynamicObject> = match kind {
-        "ClusterStoragePolicy" => Api::all_with(sim.client(), &resource(kind)),
-        _ => Api::namespaced_with(sim.client(), namespace, &resource(kind)),
-    };
-    let object = verdicts::object(kind, namespace, "tried", spec);
-    let parameters = PatchParams {
-        dry_run: true,
-        ..PatchParams::apply("test").force()
-    };
-    match api.patch("tried", &parameters, &Patch::Apply(&object)).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(status)) => Ok(Some(status.message.clone())),
-        Err(error) => Err(error.into()),
-    }
-}
 
 /// Every error of api.md's table that the schema can see: the settings, and what the refusal says.
 fn refused() -> Vec<(Value, &'static str)> {
@@ -264,7 +239,7 @@ async fn each_error_that_the_schema_can_see_is_refused_with_its_message() -> any
     let stage = Stage::new("refused").await?;
     for (spec, words) in refused() {
         for kind in KINDS {
-            let message = refusal(&stage.sim, &stage.namespace, kind, &spec).await?;
+            let message = stage.refusal(kind, &spec).await?;
             assert!(
                 message.as_deref().is_some_and(|m| m.contains(words)),
                 "{kind} {spec}: {message:?} should say {words:?}"
@@ -278,7 +253,7 @@ async fn each_error_that_the_schema_can_see_is_refused_with_its_message() -> any
         (json!({"maxActionsPerDay": 51}), "bounds.maxActionsPerDay must be between 1 and 50"),
     ] {
         let spec = json!({"bounds": bounds});
-        let message = refusal(&stage.sim, &stage.namespace, "ClusterStoragePolicy", &spec).await?;
+        let message = stage.refusal("ClusterStoragePolicy", &spec).await?;
         assert!(
             message.as_deref().is_some_and(|m| m.contains(words)),
             "{spec}: {message:?} should say {words:?}"
@@ -286,11 +261,11 @@ async fn each_error_that_the_schema_can_see_is_refused_with_its_message() -> any
         said_alike("ClusterStoragePolicy", "", &spec, words)?;
     }
     let nameless = json!({"excludeClusters": [{"name": "legacy"}]});
-    let message = refusal(&stage.sim, &stage.namespace, "ClusterStoragePolicy", &nameless).await?;
+    let message = stage.refusal("ClusterStoragePolicy", &nameless).await?;
     let words = "each entry of a ClusterStoragePolicy needs a namespace";
     assert!(message.as_deref().is_some_and(|m| m.contains(words)), "{message:?}");
     said_alike("ClusterStoragePolicy", "", &nameless, words)?;
-    assert_eq!(refusal(&stage.sim, &stage.namespace, "StoragePolicy", &nameless).await?, None);
+    assert_eq!(stage.refusal("StoragePolicy", &nameless).await?, None);
     Ok(())
 }
 
@@ -345,7 +320,7 @@ async fn what_is_valid_is_taken() -> anyhow::Result<()> {
         json!({"thresholds": {"warning": 98, "critical": null}}),
     ] {
         for kind in KINDS {
-            assert_eq!(refusal(&stage.sim, &stage.namespace, kind, &spec).await?, None, "{kind} {spec}");
+            assert_eq!(stage.refusal(kind, &spec).await?, None, "{kind} {spec}");
             let object = verdicts::object(kind, &stage.namespace, "tried", &spec);
             assert_eq!(verdicts::lint(&object)?, [] as [&str; 0], "{kind} {spec}");
             assert_eq!(verdicts::manager(&object)?, [] as [&str; 0], "{kind} {spec}");

@@ -56,11 +56,7 @@ pub async fn cluster(connection: &Connection, name: &str, lease_name: &str, now:
         Err(Failure::Forbidden) => return Err(scope.forbidden(CLUSTERS)),
         Err(Failure::Error(error)) => return Err(error),
     };
-    let storages = storages.map_err(|failure| match failure {
-        Failure::Missing => Error::NotInstalled(STORAGES),
-        Failure::Forbidden => scope.forbidden(STORAGES),
-        Failure::Error(error) => error,
-    })?;
+    let storages = storages.map_err(|failure| scope.unread(STORAGES, failure, Error::NotInstalled(STORAGES)))?;
 
     let mut gaps = Vec::new();
     let g = &mut gaps;

@@ -44,6 +44,15 @@ impl Scope {
         }
     }
 
+    /// Why there is nothing to show without a kind that could not be read; `missing` where the API server does not know it.
+    pub(super) fn unread(&self, what: &'static str, failure: Failure, missing: Error) -> Error {
+        match failure {
+            Failure::Missing => missing,
+            Failure::Forbidden => self.forbidden(what),
+            Failure::Error(error) => error,
+        }
+    }
+
     pub(super) fn forbidden(&self, what: &'static str) -> Error {
         Error::Forbidden {
             what,
@@ -74,16 +83,8 @@ pub async fn fleet(connection: &Connection, scope: &Scope, lease_name: &str, now
         ),
         lease::manager(connection, lease_name, now),
     );
-    let clusters = clusters.map_err(|failure| match failure {
-        Failure::Missing => Error::NoCloudNativePg,
-        Failure::Forbidden => scope.forbidden(CLUSTERS),
-        Failure::Error(error) => error,
-    })?;
-    let storages = storages.map_err(|failure| match failure {
-        Failure::Missing => Error::NotInstalled(STORAGES),
-        Failure::Forbidden => scope.forbidden(STORAGES),
-        Failure::Error(error) => error,
-    })?;
+    let clusters = clusters.map_err(|failure| scope.unread(CLUSTERS, failure, Error::NoCloudNativePg))?;
+    let storages = storages.map_err(|failure| scope.unread(STORAGES, failure, Error::NotInstalled(STORAGES)))?;
     let mut gaps = Vec::new();
     let pvcs = or_gap(
         pvcs,

@@ -1,10 +1,12 @@
 //! Conformance: every file beside this test is a Scenario that says what the planner must decide. Each goes the way
 //! that `plan -f FILE -o json` goes.
 
+#[allow(dead_code)] // other tests need more of it
+#[path = "../common/mod.rs"]
+mod common;
 mod compare;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use csm_gather::offline::{Offline, read};
 use kubectl_cnpg_storage::args::Format;
@@ -79,15 +81,10 @@ fn every_file_is_decided_as_it_expects() {
 fn the_program_prints_what_the_test_compares() {
     for (name, status) in [("resize-tablespace", 0), ("gate-policy-invalid-and-deleting", 2)] {
         let path = folder().join(format!("{name}.yaml"));
-        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-cnpg-storage"))
-            .args(["plan", "-o", "json", "-f"])
-            .arg(&path)
-            .output()
-            .expect("the program starts");
-        assert_eq!(output.status.code(), Some(status), "{name}");
-        let printed = String::from_utf8(output.stdout).expect("text");
+        let file = path.display().to_string();
+        let (ended, printed, said) = common::run(&["plan", "-o", "json", "-f", &file], "");
+        assert_eq!(ended, Some(status), "{name}");
         assert_eq!(printed, text(&offline(&[path])), "{name}");
-        let said = String::from_utf8(output.stderr).expect("text");
         assert_eq!(said.contains("Problem: "), status == 2, "{said}");
     }
 }

@@ -1,13 +1,38 @@
 //! `simulate`, through the program itself.
 
+#[allow(dead_code)] // other tests need more of it
+#[path = "../common/mod.rs"]
+mod common;
 mod memory;
-mod program;
 mod traces;
 
 use std::fmt::Write as _;
 
-use program::{Folder, POLICY, SCENARIO};
 use serde_json::Value;
+
+use common::Folder;
+
+const POLICY: &str = "apiVersion: cnpg.supporttools.io/v1alpha1
+kind: StoragePolicy
+metadata: {name: default, namespace: shop}
+spec:
+  thresholds: {expansion: 85}
+  expansion: {percentage: 50, minIncrementGi: 5, maxSize: 100Gi, cooldownMinutes: 30}
+";
+
+const SCENARIO: &str = r#"kind: Scenario
+now: "2026-03-01T12:00:00Z"
+clusters:
+  - name: orders
+    namespace: shop
+    volumes:
+      data: {size: 10Gi, members: {orders-1: {used: 7Gi, available: 3Gi}, orders-2: {used: 6Gi, available: 4Gi}}}
+      wal: {size: 4Gi, members: {orders-1: {used: 1Gi, available: 3Gi}, orders-2: {used: 1Gi, available: 3Gi}}}
+  - name: returns
+    namespace: elsewhere
+    volumes:
+      data: {size: 20Gi, members: {returns-1: {used: 18Gi, available: 2Gi}}}
+"#;
 
 /// JSON without what would fill pages.
 fn without_courses(text: &str) -> String {
@@ -23,7 +48,7 @@ fn without_courses(text: &str) -> String {
 
 #[test]
 fn nothing_but_a_policy() {
-    let folder = Folder::new("policy");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     let (status, text, said) = folder.run("simulate -f policy.yaml --size 10Gi --fill 1Gi/h --for 24h", "");
     assert_eq!(status, Some(0), "{said}");
@@ -32,7 +57,7 @@ fn nothing_but_a_policy() {
 
 #[test]
 fn two_policies_side_by_side() {
-    let folder = Folder::new("two");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     let other = "apiVersion: cnpg.supporttools.io/v1alpha1\nkind: StoragePolicy\nmetadata: {name: other, namespace: elsewhere}\nspec:\n  selector: {matchLabels: {tier: gold}}\n  storage: {request: 10Gi, limit: 18Gi, targetBuffer: 20}\n";
     folder.file("other.yaml", other);
@@ -48,7 +73,7 @@ fn two_policies_side_by_side() {
 
 #[test]
 fn many_volumes_of_a_scenario() {
-    let folder = Folder::new("many");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     folder.file("scenario.yaml", SCENARIO);
     let mut trace = String::from("time,cluster,volume,used\n");
@@ -83,7 +108,7 @@ fn many_volumes_of_a_scenario() {
 
 #[test]
 fn what_does_not_go_together() {
-    let folder = Folder::new("usage");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     folder.file("scenario.yaml", SCENARIO);
     folder.file("trace.csv", "time,used\n0,1Gi\n");
@@ -133,7 +158,7 @@ fn what_does_not_go_together() {
 
 #[test]
 fn settings_that_hold_a_volume_are_said() {
-    let folder = Folder::new("invalid");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY.replace("expansion: 85", "expansion: 99, emergency: 90"));
     let (status, text, said) = folder.run("simulate -f policy.yaml --size 10Gi --fill 1Gi/h -o json", "");
     assert_eq!(status, Some(2));
@@ -145,7 +170,7 @@ fn settings_that_hold_a_volume_are_said() {
 
 #[test]
 fn a_dry_run_is_said() {
-    let folder = Folder::new("dry");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY.replace("spec:", "spec:\n  dryRun: true"));
     let (status, _, said) = folder.run("simulate -f policy.yaml --size 10Gi --fill 1Gi/h", "");
     assert_eq!(status, Some(0));
@@ -160,7 +185,7 @@ fn the_readme_tells_the_truth() {
     let policy = after("$ cat > policy.yaml <<EOF\n");
     let shown = after("$ storage simulate ");
     let (arguments, shown) = shown.split_once('\n').expect("a line");
-    let folder = Folder::new("readme");
+    let folder = Folder::new();
     folder.file("policy.yaml", policy.split_once("EOF\n").expect("the end of the policy").0);
     let (status, text, said) = folder.run(&format!("simulate {arguments}"), "");
     assert_eq!(status, Some(0), "{said}");

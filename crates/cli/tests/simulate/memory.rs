@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::process::Child;
 
-use super::program::{Folder, POLICY};
+use super::POLICY;
+use super::common::Folder;
 
 /// The most that a process has had in memory so far, in KiB.
 fn peak(child: &Child) -> u64 {
@@ -44,7 +45,7 @@ fn peak_of(folder: &Folder, lines: u64) -> u64 {
 
 #[test]
 fn ten_times_the_samples_take_no_more_memory() {
-    let folder = Folder::new("memory");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     let (short, long) = (peak_of(&folder, 30_000), peak_of(&folder, 300_000));
     // The samples themselves would be 4.8 MB more.

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::program::{Folder, POLICY, SCENARIO};
+use super::common::Folder;
+use super::{POLICY, SCENARIO};
 
 const START: u64 = 1_772_366_400;
 
@@ -15,7 +16,7 @@ fn volume(answer: &(Option<i32>, String, String)) -> Value {
 
 #[test]
 fn all_forms_come_to_the_same() {
-    let folder = Folder::new("forms");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     let points: Vec<(u64, u64)> = (0..200).map(|i| (START + i * 60, (7000 + i * 20) << 20)).collect();
     let csv = |header: &str, middle: &str| {
@@ -67,7 +68,7 @@ fn all_forms_come_to_the_same() {
 
 #[test]
 fn broken_traces_leave_nothing_half_printed() {
-    let folder = Folder::new("broken");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     folder.file("scenario.yaml", SCENARIO);
     let head = "time,cluster,volume,used\n2026-03-01T12:00:00Z,orders,data,8Gi\n";
@@ -167,7 +168,7 @@ fn broken_traces_leave_nothing_half_printed() {
 
 #[test]
 fn one_moment_twice_and_what_is_missing() {
-    let folder = Folder::new("twice");
+    let folder = Folder::new();
     folder.file("policy.yaml", POLICY);
     folder.file("trace.csv", "time,used\n0,1Gi\n60,9Gi\n60,2Gi\n120,2Gi\n");
     let line = "simulate -f policy.yaml --size 10Gi --instances 1 -o json --trace";

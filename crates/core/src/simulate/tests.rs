@@ -1,12 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use csm_api::{Expansion, Reason, Settings, Urgency};
+#[allow(dead_code)] // the planner's tests need more of it
+#[path = "../../tests/planner/support.rs"]
+mod support;
+
+use csm_api::{Reason, Urgency};
 use csm_units::Percent;
 use proptest::prelude::*;
 
+use self::support::{WorldExt as _, unobserved};
 use super::*;
-use crate::resolve::{Origin, OriginKind, Policy, Selector, resolve};
-use crate::world::{Breaker, Class, Cluster, Fencing, Fleet, Limits, Member, Observation, Pause, WalHealth};
+use crate::world::Observation;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -15,71 +19,9 @@ fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
 }
 
-fn settings(yaml: &str) -> Settings {
-    serde_saphyr::from_str(yaml).unwrap()
-}
-
 /// A Cluster of `instances` with one volume of 10Gi, and a policy.
-fn world(settings: Settings, instances: usize) -> World {
-    let policy = Policy {
-        origin: Origin::object(OriginKind::StoragePolicy, Some("shop"), "standard"),
-        selector: Selector::default(),
-        namespace_selector: None,
-        exclude: Vec::new(),
-        settings: Arc::new(settings),
-        bounds: None,
-        problems: Vec::new(),
-        unreadable: false,
-    };
-    let member = |i: usize| Member {
-        pvc: format!("orders-{i}").into(),
-        uid: format!("uid-{i}").into(),
-        instance: format!("orders-{i}").into(),
-        node: None,
-        request: Bytes::gib(10),
-        size: Bytes::gib(10),
-        bound: true,
-        block: false,
-        class: Class {
-            name: "standard".into(),
-            expandable: true,
-            shared_filesystem: false,
-            provider_limit: None,
-        },
-        observation: None,
-        last_resize_at: None,
-        resize: None,
-        twin: false,
-        pod_running: true,
-        disk_full: false,
-        history: Arc::default(),
-    };
-    World {
-        cluster: Cluster {
-            key: ClusterKey::new("shop", "orders"),
-            uid: "orders".into(),
-            deleting: false,
-            hibernated: false,
-            pause: Pause::No,
-            fencing: Fencing::None,
-            resize_in_use_volumes: true,
-            primary: Some("orders-1".into()),
-            breaker: Breaker::Closed,
-            wal: Some(WalHealth::default()),
-        },
-        resolution: Arc::new(resolve(&[&policy], None, &Settings::default())),
-        volumes: vec![Volume {
-            key: VolumeKey::DATA,
-            members: (1..=instances).map(member).collect(),
-            learned_ceiling: None,
-            fallback_ceiling: None,
-            retry_after: None,
-        }],
-        operations: Vec::new(),
-        limits: Limits::default(),
-        fleet: Fleet::default(),
-        global_breaker: Breaker::Closed,
-    }
+fn world(settings: &str, instances: usize) -> World {
+    unobserved(instances, "10Gi").policy(settings)
 }
 
 /// What is used, a sample after the other, `step` apart.
@@ -101,7 +43,7 @@ fn filling(minutes: u64) -> Vec<Bytes> {
 
 #[test]
 fn a_volume_that_fills_grows_in_time() {
-    let outcome = run(world(settings("expansion: {maxSize: 100Gi}"), 3), MINUTE, &filling(360));
+    let outcome = run(world("expansion: {maxSize: 100Gi}", 3), MINUTE, &filling(360));
     // 85 % of 10Gi are 8704 MiB, which are reached in minute 146; of 15Gi, in 218; of 23Gi, in 334.
     let minutes = |action: &Action| action.at.duration_since(start()).as_mins();
     let log: Vec<_> = outcome.log.iter().map(|a| (minutes(a), a.from, a.to, a.reason)).collect();
@@ -135,7 +77,7 @@ fn a_volume_that_fills_grows_in_time() {
 #[test]
 fn what_does_not_fit_is_an_outage_until_all_have_grown() {
     let jump = [vec![Bytes::gib(2); 10], vec![Bytes::gib(12); 10]].concat();
-    let of = |yaml: &str| run(world(settings(yaml), 3), MINUTE, &jump);
+    let of = |yaml: &str| run(world(yaml, 3), MINUTE, &jump);
     let one_by_one = of("{}");
     assert_eq!((one_by_one.outages, one_by_one.outage), (1, MINUTE * 3));
     assert_eq!(one_by_one.first_outage, Some(start() + MINUTE * 10));
@@ -155,13 +97,13 @@ fn what_does_not_fit_is_an_outage_until_all_have_grown() {
     );
     assert!(never.course.parts.last().unwrap().unwrap().down);
     // Too large from the first sample on.
-    let at_once = run(world(settings("{}"), 1), MINUTE, &[Bytes::gib(11); 3]);
+    let at_once = run(world("{}", 1), MINUTE, &[Bytes::gib(11); 3]);
     assert_eq!((at_once.outage, at_once.first_outage), (MINUTE, Some(start())));
 }
 
 #[test]
 fn a_gap_is_a_time_without_figures() {
-    let mut simulation = Simulation::new(world(settings("{}"), 1), Options::new(start(), start() + HOUR * 2));
+    let mut simulation = Simulation::new(world("{}", 1), Options::new(start(), start() + HOUR * 2));
     let target = simulation.target(&VolumeKey::DATA, None).unwrap();
     let usage = |used| [Usage { target, used }];
     simulation.observe(start(), &usage(Bytes::gib(1))).unwrap();
@@ -174,7 +116,7 @@ fn a_gap_is_a_time_without_figures() {
 
 #[test]
 fn instances_can_have_samples_of_their_own() {
-    let mut simulation = Simulation::new(world(settings("{}"), 2), Options::new(start(), start() + MINUTE));
+    let mut simulation = Simulation::new(world("{}", 2), Options::new(start(), start() + MINUTE));
     let of = |name| simulation.target(&VolumeKey::DATA, Some(name));
     let (one, two) = (of("orders-1").unwrap(), of("orders-2").unwrap());
     assert_eq!((of("orders-3"), simulation.target(&VolumeKey::WAL, None)), (None, None));
@@ -190,7 +132,7 @@ fn instances_can_have_samples_of_their_own() {
 
 #[test]
 fn the_world_begins_anew() {
-    let mut world = world(settings("{}"), 1);
+    let mut world = world("{}", 1);
     let member = &mut world.volumes[0].members[0];
     // An ext4 filesystem with reserved blocks, seen tomorrow, and a resize that is under way.
     member.observation = Some(Observation {
@@ -224,15 +166,7 @@ fn the_world_begins_anew() {
 
 #[test]
 fn the_ledger_and_the_log_stay_small() {
-    let settings = Settings {
-        expansion: Some(Expansion {
-            percentage: Some(1),
-            min_increment_gi: Some(1),
-            cooldown_minutes: Some(0),
-            ..Expansion::default()
-        }),
-        ..Settings::default()
-    };
+    let settings = "expansion: {percentage: 1, minIncrementGi: 1, cooldownMinutes: 0}";
     let mut options = Options::new(start(), start() + HOUR * 24 * 400);
     options.listed = 5;
     let mut simulation = Simulation::new(world(settings, 1), options);
@@ -286,7 +220,7 @@ proptest! {
     #[test]
     fn outcomes_make_sense((policy, instances, step, rates) in courses()) {
         let used = course(&rates);
-        let outcome = run(world(settings(POLICIES[policy]), instances), SignedDuration::from_secs(step), &used);
+        let outcome = run(world(POLICIES[policy], instances), SignedDuration::from_secs(step), &used);
         let sizes: Vec<Bytes> = outcome.course.parts.iter().flatten().map(|span| span.size).collect();
         prop_assert!(sizes.is_sorted());
         prop_assert!(outcome.size_after >= outcome.size_before);

@@ -4,3 +4,6 @@ mod any_order;
 mod step_back;
 mod steps;
 mod support;
+#[allow(dead_code)] // other tests need more of it
+#[path = "../planner/support.rs"]
+mod worlds;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use csm_api::{AffectedPvc, ClusterReference, ExpansionSpec, Growth, GrowthSpec, Reason, RetryBasis, Role, Trigger, VolumeReference};
 use csm_core::operation::{Context, Progress, follow};
-use csm_core::world::{Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
+use csm_core::world::{Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::worlds;
 
 pub const STALE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -18,25 +20,9 @@ pub fn member(n: u64, request: Bytes, size: Bytes) -> Member {
     Member {
         pvc: Arc::from(format!("pg-{n}")),
         uid: Arc::from(format!("uid-{n}")),
-        instance: Arc::from(format!("pg-{n}")),
-        node: Some(Arc::from(format!("node-{n}"))),
         request,
-        size,
-        bound: true,
-        block: false,
-        class: Class {
-            name: Arc::from("fast"),
-            expandable: true,
-            shared_filesystem: false,
-            provider_limit: None,
-        },
         observation: Some(figures(Bytes::mib(9800), 0)),
-        last_resize_at: None,
-        resize: None,
-        twin: false,
-        pod_running: true,
-        disk_full: false,
-        history: Arc::default(),
+        ..worlds::member(&format!("pg-{n}"), &size.to_string(), "0")
     }
 }
 
@@ -51,16 +37,7 @@ pub fn figures(capacity: Bytes, seconds: i64) -> Observation {
 }
 
 pub fn volume(members: Vec<Member>) -> Volume {
-    Volume {
-        key: VolumeKey {
-            role: Role::Data,
-            tablespace: None,
-        },
-        members,
-        learned_ceiling: None,
-        fallback_ceiling: None,
-        retry_after: None,
-    }
+    worlds::volume(VolumeKey::DATA, members)
 }
 
 pub static BASIS: RetryBasis = RetryBasis {

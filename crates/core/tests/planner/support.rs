@@ -8,7 +8,7 @@ use csm_core::plan::{Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Policy, Resolution, Selector, resolve};
 use csm_core::world::{
     Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume,
-    VolumeKey, World,
+    VolumeKey, WalHealth, World,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -163,6 +163,12 @@ pub fn lags() -> World {
 /// A world whose one member of 20Gi is 20 % full.
 pub fn calm() -> World {
     world(vec![member("orders-1", "20Gi", "4Gi")])
+}
+
+/// A world whose instances have data volumes of this size that nothing was seen of yet; WAL archiving is known, and well.
+pub fn unobserved(instances: usize, size: &str) -> World {
+    let member = |i| member(&format!("orders-{i}"), size, "0").unseen();
+    world((1..=instances).map(member).collect()).change(|w| w.cluster.wal = Some(WalHealth::default()))
 }
 
 pub trait WorldExt: Sized {

@@ -9,7 +9,7 @@ use csm_core::validate::{
     Problem, Subject, VolumeFacts, Warning, WarningKind, check_policies, validate_cluster_storage_policy, validate_storage_policy, warn,
     warn_cluster, warn_cluster_storage_policy, warn_storage_policy,
 };
-use csm_core::world::{Class, ClusterKey, VolumeKey, WalHealth};
+use csm_core::world::{Class, ClusterKey, VolumeKey, WalHealth, World};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -157,6 +157,22 @@ fn policy(name: &str, spec: &Value) -> Policy {
     Policy::from_storage_policy(&policy)
 }
 
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
+/// Whom policies select: its namespace has no labels.
+fn identity<'a>(key: &'a ClusterKey, labels: &'a BTreeMap<String, String>) -> Identity<'a> {
+    Identity {
+        key,
+        labels,
+        namespace_labels: &NO_LABELS,
+    }
+}
+
+/// What is said of one Cluster without labels.
+fn warned(world: &World) -> Vec<Warning> {
+    warn_cluster(&Subject::of(world, identity(&world.cluster.key, &NO_LABELS)))
+}
+
 /// A Cluster of namespace `shop` for a test: its name, whether it has a WAL volume, its PostgresStorage's spec.
 struct Case {
     key: ClusterKey,
@@ -169,13 +185,7 @@ impl Case {
     fn new(name: &str, wal: bool, own: Option<&Value>, policies: &[Policy]) -> Self {
         let key = ClusterKey::new("shop", name);
         let labels = BTreeMap::from([("app".to_owned(), name.to_owned())]);
-        let nothing = BTreeMap::new();
-        let identity = Identity {
-            key: &key,
-            labels: &labels,
-            namespace_labels: &nothing,
-        };
-        let matched = matching(&identity, policies.iter());
+        let matched = matching(&identity(&key, &labels), policies.iter());
         let own = own.map(|spec| {
             let origin = Origin::postgres_storage("shop", name);
             (origin, serde_json::from_value::<Settings>(spec.clone()).unwrap())
@@ -199,13 +209,9 @@ impl Case {
         }
     }
 
-    fn subject<'a>(&'a self, nothing: &'a BTreeMap<String, String>) -> Subject<'a> {
+    fn subject(&self) -> Subject<'_> {
         Subject {
-            identity: Identity {
-                key: &self.key,
-                labels: &self.labels,
-                namespace_labels: nothing,
-            },
+            identity: identity(&self.key, &self.labels),
             resolution: &self.resolution,
             volumes: self.volumes.clone(),
             archiving: None,
@@ -214,8 +220,7 @@ impl Case {
 }
 
 fn checked(policies: &[Policy], cases: &[Case]) -> (Vec<Problem>, Vec<Warning>) {
-    let nothing = BTreeMap::new();
-    let subjects: Vec<Subject<'_>> = cases.iter().map(|c| c.subject(&nothing)).collect();
+    let subjects: Vec<Subject<'_>> = cases.iter().map(Case::subject).collect();
     check_policies(&policies.iter().collect::<Vec<_>>(), &subjects)
 }
 
@@ -242,13 +247,7 @@ fn one_cluster(#[case] settings: &str, #[case] expected: &[&str]) {
     let world = world(vec![member("orders-1", "20Gi", "1Gi")]).policy(settings).change(|w| {
         w.cluster.wal = Some(WalHealth::default());
     });
-    let nothing = BTreeMap::new();
-    let identity = Identity {
-        key: &world.cluster.key,
-        labels: &nothing,
-        namespace_labels: &nothing,
-    };
-    let warnings = warn_cluster(&Subject::of(&world, identity));
+    let warnings = warned(&world);
     assert_eq!(short(&warnings), expected);
     for warning in &warnings {
         let origins: Vec<String> = warning.problem.origins.iter().map(ToString::to_string).collect();
@@ -257,13 +256,7 @@ fn one_cluster(#[case] settings: &str, #[case] expected: &[&str]) {
     }
     // What is not known is not complained of.
     let unknown = world.change(|w| w.cluster.wal = None);
-    let identity = Identity {
-        key: &unknown.cluster.key,
-        labels: &nothing,
-        namespace_labels: &nothing,
-    };
-    let kinds: Vec<WarningKind> = warn_cluster(&Subject::of(&unknown, identity)).iter().map(|w| w.kind).collect();
-    assert!(!kinds.contains(&WarningKind::NothingArchived));
+    assert!(!warned(&unknown).iter().any(|w| w.kind == WarningKind::NothingArchived));
 }
 
 #[test]
@@ -272,13 +265,7 @@ fn a_wal_volume_leaves_nothing_to_acknowledge() {
     let world = world(vec![member("orders-1", "20Gi", "1Gi")]).policy(settings).change(|w| {
         w.volumes.push(volume(VolumeKey::WAL, vec![member("orders-1", "4Gi", "1Gi")]));
     });
-    let nothing = BTreeMap::new();
-    let identity = Identity {
-        key: &world.cluster.key,
-        labels: &nothing,
-        namespace_labels: &nothing,
-    };
-    let warnings = warn_cluster(&Subject::of(&world, identity));
+    let warnings = warned(&world);
     assert_eq!(
         short(&warnings),
         ["NothingToAcknowledge storage.resize.strategy.walSafetyPolicy.acknowledgeWALRisk true"]
@@ -299,13 +286,7 @@ fn storage_classes_are_the_clusters_own() {
         other.members[0].class = class("local-path", true, true);
         w.volumes.push(other);
     });
-    let nothing = BTreeMap::new();
-    let identity = Identity {
-        key: &world.cluster.key,
-        labels: &nothing,
-        namespace_labels: &nothing,
-    };
-    let warnings = warn_cluster(&Subject::of(&world, identity));
+    let warnings = warned(&world);
     assert_eq!(
         short(&warnings),
         [

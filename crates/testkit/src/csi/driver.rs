@@ -185,11 +185,20 @@ impl Driver {
 
     // Node
 
-    pub(super) fn node_capabilities(&self) -> CapabilitiesResponse {
+    fn node_claims(&self) -> &'static [i32] {
         match self.kind {
-            Kind::Loop => capabilities(&[NODE_STAGE, NODE_STATS, NODE_EXPAND]),
-            Kind::HostDir => capabilities(&[NODE_STATS]),
+            Kind::Loop => &[NODE_STAGE, NODE_STATS, NODE_EXPAND],
+            Kind::HostDir => &[NODE_STATS],
         }
+    }
+
+    /// Whether the node part of this kind has a capability; methods of one that it lacks are not served.
+    pub(super) fn node_has(&self, capability: i32) -> bool {
+        self.node_claims().contains(&capability)
+    }
+
+    pub(super) fn node_capabilities(&self) -> CapabilitiesResponse {
+        capabilities(self.node_claims())
     }
 
     pub(super) fn node_info(&self) -> NodeGetInfoResponse {

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::driver::{Driver, controller_capabilities, plugin_capabilities, probe};
-use super::messages::Empty;
+use super::messages::{Empty, NODE_EXPAND, NODE_STAGE};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -102,13 +102,157 @@ async fn answer(driver: Arc<Driver>, request: http::Request<Body>) -> http::Resp
         "/csi.v1.Controller/ControllerExpandVolume" => unary!(controller_expand),
         "/csi.v1.Node/NodeGetCapabilities" => known!(driver.node_capabilities()),
         "/csi.v1.Node/NodeGetInfo" => known!(driver.node_info()),
-        "/csi.v1.Node/NodeStageVolume" => unary!(node_stage),
-        "/csi.v1.Node/NodeUnstageVolume" => unary!(node_unstage),
+        "/csi.v1.Node/NodeStageVolume" if driver.node_has(NODE_STAGE) => unary!(node_stage),
+        "/csi.v1.Node/NodeUnstageVolume" if driver.node_has(NODE_STAGE) => unary!(node_unstage),
         "/csi.v1.Node/NodePublishVolume" => unary!(node_publish),
         "/csi.v1.Node/NodeUnpublishVolume" => unary!(node_unpublish),
         "/csi.v1.Node/NodeGetVolumeStats" => unary!(node_stats),
-        "/csi.v1.Node/NodeExpandVolume" => unary!(node_expand),
-        // What gRPC says to a method that a server does not have; callers ask for capabilities first.
+        "/csi.v1.Node/NodeExpandVolume" if driver.node_has(NODE_EXPAND) => unary!(node_expand),
+        // What gRPC, and the CSI specification with it, wants said of a method that a plugin does not have; callers ask
+        // for capabilities first.
         path => Status::unimplemented(format!("{path} is not part of this driver")).into_http(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic::client;
+    use tonic::codegen::http::uri::PathAndQuery;
+
+    use super::super::Kind;
+    use super::super::driver::Faults;
+    use super::super::engine::Engine;
+    use super::super::messages::{
+        CONTROLLER_EXPAND, CONTROLLER_SERVICE, CapabilitiesResponse, GetPluginCapabilitiesResponse, ONLINE_EXPANSION,
+    };
+    use super::super::store::Store;
+    use super::*;
+
+    /// One service of the CSI specification 1.12.
+    struct Api {
+        name: &'static str,
+        /// The `PluginCapability.Service` under which a plugin offers it; none for what each has.
+        plugin: Option<i32>,
+        /// Its methods, and the `RPC` capability of the service under which each is offered; none for what it always has.
+        methods: &'static [(&'static str, Option<i32>)],
+    }
+
+    const IDENTITY: Api = Api {
+        name: "Identity",
+        plugin: None,
+        methods: &[("GetPluginInfo", None), ("GetPluginCapabilities", None), ("Probe", None)],
+    };
+    const CONTROLLER: Api = Api {
+        name: "Controller",
+        plugin: Some(CONTROLLER_SERVICE),
+        methods: &[
+            ("ControllerGetCapabilities", None),
+            ("ValidateVolumeCapabilities", None),
+            ("CreateVolume", Some(1)),
+            ("DeleteVolume", Some(1)),
+            ("ControllerPublishVolume", Some(2)),
+            ("ControllerUnpublishVolume", Some(2)),
+            ("ListVolumes", Some(3)),
+            ("GetCapacity", Some(4)),
+            ("CreateSnapshot", Some(5)),
+            ("DeleteSnapshot", Some(5)),
+            ("ListSnapshots", Some(6)),
+            ("ControllerExpandVolume", Some(9)),
+            ("ControllerGetVolume", Some(12)),
+            ("ControllerModifyVolume", Some(14)),
+            ("GetSnapshot", Some(15)),
+        ],
+    };
+    const NODE: Api = Api {
+        name: "Node",
+        plugin: None,
+        methods: &[
+            ("NodeGetCapabilities", None),
+            ("NodeGetInfo", None),
+            ("NodePublishVolume", None),
+            ("NodeUnpublishVolume", None),
+            ("NodeStageVolume", Some(1)),
+            ("NodeUnstageVolume", Some(1)),
+            ("NodeGetVolumeStats", Some(2)),
+            ("NodeExpandVolume", Some(3)),
+        ],
+    };
+    const GROUP_CONTROLLER: Api = Api {
+        name: "GroupController",
+        plugin: Some(3),
+        methods: &[
+            ("GroupControllerGetCapabilities", None),
+            ("CreateVolumeGroupSnapshot", Some(1)),
+            ("DeleteVolumeGroupSnapshot", Some(1)),
+            ("GetVolumeGroupSnapshot", Some(1)),
+        ],
+    };
+    const SNAPSHOT_METADATA: Api = Api {
+        name: "SnapshotMetadata",
+        plugin: Some(4),
+        methods: &[("GetMetadataAllocated", None), ("GetMetadataDelta", None)],
+    };
+
+    /// Calls a method with an empty message, which names no volume: nothing comes of it.
+    async fn call<T: prost::Message + Default + 'static>(driver: &Csi, service: &str, method: &str) -> Result<T, Status> {
+        let path = PathAndQuery::try_from(format!("/csi.v1.{service}/{method}")).unwrap();
+        let mut client = client::Grpc::new(driver.clone());
+        client.ready().await.unwrap();
+        let answer = client.unary(Request::new(Empty {}), path, ProstCodec::<Empty, T>::default()).await;
+        answer.map(Response::into_inner)
+    }
+
+    async fn claims(driver: &Csi, service: &str, method: &str) -> Vec<i32> {
+        let answer: CapabilitiesResponse = call(driver, service, method).await.unwrap();
+        answer.capabilities.into_iter().map(|c| c.rpc.unwrap().value).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_claimed_is_served_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for kind in [Kind::Loop, Kind::HostDir] {
+            let driver = Csi(Arc::new(Driver {
+                kind,
+                node: "lab-1".into(),
+                store: Store::open(dir.path()).unwrap(),
+                faults: Faults::Here(Arc::new(Engine::in_memory())),
+            }));
+            let plugin: GetPluginCapabilitiesResponse = call(&driver, "Identity", "GetPluginCapabilities").await.unwrap();
+            let services: Vec<i32> = plugin
+                .capabilities
+                .iter()
+                .filter_map(|c| c.service.as_ref())
+                .map(|s| s.value)
+                .collect();
+            let controller = claims(&driver, "Controller", "ControllerGetCapabilities").await;
+            let node = claims(&driver, "Node", "NodeGetCapabilities").await;
+
+            let apis = [
+                (&IDENTITY, &[][..]),
+                (&CONTROLLER, &controller),
+                (&NODE, &node),
+                (&GROUP_CONTROLLER, &[]),
+                (&SNAPSHOT_METADATA, &[]),
+            ];
+            for (api, claimed) in apis {
+                let offered = api.plugin.is_none_or(|service| services.contains(&service));
+                for (method, capability) in api.methods {
+                    let answer = call::<Empty>(&driver, api.name, method).await;
+                    let served = answer.as_ref().err().map(Status::code) != Some(Code::Unimplemented);
+                    let wanted = offered && capability.is_none_or(|c| claimed.contains(&c));
+                    assert_eq!(served, wanted, "{kind:?} {method}: {answer:?}");
+                }
+                let known = |claim: &i32| api.methods.iter().any(|(_, capability)| *capability == Some(*claim));
+                assert!(claimed.iter().all(known), "{kind:?} {}: {claimed:?}", api.name);
+            }
+            let known = |service: &i32| apis.iter().any(|(api, _)| api.plugin == Some(*service));
+            assert!(services.iter().all(known), "{kind:?}: {services:?}");
+            // Who says that volumes grow while they are in use has a way to grow them.
+            let ways = plugin.capabilities.iter().filter_map(|c| c.volume_expansion.as_ref());
+            assert!(ways.map(|way| way.value).eq([ONLINE_EXPANSION]));
+            assert!(controller.contains(&CONTROLLER_EXPAND) || node.contains(&NODE_EXPAND));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
     }
 }
