@@ -10,3 +10,4 @@ mod models;
 mod quantities;
 mod smuggled;
 mod validation;
+mod ways_back;
