@@ -105,6 +105,8 @@ fn world(settings: Settings) -> World {
         twin: false,
         pod_running: true,
         disk_full: false,
+        findings: None,
+        nudged: None,
         history: Arc::default(),
     };
     World {

@@ -15,11 +15,14 @@
 pub mod alerts;
 pub mod check;
 pub mod crossing;
+pub mod disk_full;
 pub mod explain;
 pub mod forecast;
 pub mod last_seen;
+pub mod nudge;
 pub mod operation;
 pub mod plan;
+pub mod rescue;
 pub mod resolve;
 pub mod schedule;
 pub mod simulate;

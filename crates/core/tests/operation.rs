@@ -39,6 +39,8 @@ fn member(n: u64, request: Bytes, size: Bytes) -> Member {
         twin: false,
         pod_running: true,
         disk_full: false,
+        findings: None,
+        nudged: None,
         history: Arc::default(),
     }
 }

@@ -8,6 +8,7 @@ use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation,
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::down;
 use crate::index::{PvcNow, Snapshot, is_done};
 use crate::views::{ClassView, started_at, volume_of};
 
@@ -24,6 +25,8 @@ pub struct VolumeSettings {
     pub provider_limits: BTreeMap<String, ProviderLimit>,
     /// The same by storage class; it wins over the provisioner's.
     pub class_limits: BTreeMap<String, ProviderLimit>,
+    /// Logs of containers that ended are read, where that may decide whether a disk is full.
+    pub pod_logs: bool,
 }
 
 /// As the manager ships.
@@ -40,6 +43,7 @@ impl Default for VolumeSettings {
             shared_classes: Vec::new(),
             provider_limits: BTreeMap::from([("ebs.csi.aws.com".to_owned(), ebs)]),
             class_limits: BTreeMap::new(),
+            pod_logs: false,
         }
     }
 }
@@ -93,6 +97,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
             disk_full: false,
+            findings: None,
+            nudged: pod.and_then(|p| p.nudged.clone()),
             history: history.clone(),
         };
         let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
@@ -104,6 +110,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
         });
         volume.members.push(member);
     }
+    down::judge(snapshot, settings, &mut volumes);
     let half_read = snapshot
         .half_read
         .iter()

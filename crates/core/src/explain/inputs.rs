@@ -112,7 +112,14 @@ fn evidence(Fired { reason, evidence }: &Fired, decision: &Decision) -> Vec<(Str
         }
     };
     match evidence {
-        Evidence::Down { instances } => vec![("instancesDown".to_owned(), list(instances))],
+        Evidence::Down { instances, findings } => {
+            let known = findings
+                .iter()
+                .map(|found| (format!("evidence.{}", found.instance), super::findings(&found.findings)));
+            std::iter::once(("instancesDown".to_owned(), list(instances)))
+                .chain(known)
+                .collect()
+        }
         Evidence::Percent { instance, usage, level } => {
             let mut inputs = figures(instance, usage);
             if *reason == Reason::CriticalThreshold {

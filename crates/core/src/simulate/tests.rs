@@ -52,6 +52,8 @@ fn world(settings: Settings, instances: usize) -> World {
         twin: false,
         pod_running: true,
         disk_full: false,
+        findings: None,
+        nudged: None,
         history: Arc::default(),
     };
     World {

@@ -222,6 +222,8 @@ fn volume_of(
             twin: false,
             pod_running: observation.is_some(),
             disk_full: false,
+            findings: None,
+            nudged: None,
             history: history.clone(),
         })
     };
