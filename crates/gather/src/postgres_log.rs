@@ -17,6 +17,19 @@ const NO_SPACE: &str = "no space left on device";
 /// A line is cited as far as this.
 const CITED: usize = 200;
 
+/// Files of PGDATA, as they are named below it (PostgreSQL, Database File Layout).
+const BELOW_PGDATA: [&str; 9] = [
+    "base/",
+    "global/",
+    "pg_xact/",
+    "pg_multixact/",
+    "pg_subtrans/",
+    "pg_logical/",
+    "pg_replslot/",
+    "pg_stat",
+    "postmaster.pid",
+];
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Line {
@@ -77,18 +90,6 @@ fn place(text: &str) -> Place {
     if after("pg_wal/").is_some() || in_folder(mount::WAL) {
         return Place::Wal;
     }
-    // Files of PGDATA are named below it (PostgreSQL, Database File Layout).
-    const BELOW_PGDATA: [&str; 9] = [
-        "base/",
-        "global/",
-        "pg_xact/",
-        "pg_multixact/",
-        "pg_subtrans/",
-        "pg_logical/",
-        "pg_replslot/",
-        "pg_stat",
-        "postmaster.pid",
-    ];
     if in_folder(mount::DATA) || BELOW_PGDATA.iter().any(|folder| after(folder).is_some()) {
         return Place::Data;
     }

@@ -8,5 +8,6 @@ mod kubelets;
 mod lifecycle;
 mod models;
 mod quantities;
+mod rescue;
 mod smuggled;
 mod validation;

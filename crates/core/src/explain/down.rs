@@ -1,9 +1,30 @@
 //! What is known of an instance that is down, in words.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::figures::{and, measured};
+use crate::decision::{Decision, Evidence, Fired};
 use crate::disk_full::{Answer, Findings, Log, NO_ROOM_FOR_WAL, Sign};
+
+/// What the names of [`evidence`] begin with.
+pub const EVIDENCE: &str = "evidence.";
+
+/// What is known of each instance that is down, for its volume or perhaps for it, by `evidence.INSTANCE`.
+#[must_use]
+pub fn evidence(decision: &Decision) -> BTreeMap<String, String> {
+    let down = match &decision.facts.fired {
+        Some(Fired {
+            evidence: Evidence::Down { findings, .. },
+            ..
+        }) => findings.as_slice(),
+        _ => &[],
+    };
+    let known = down.iter().chain(&decision.facts.suspected);
+    known
+        .map(|found| (format!("{EVIDENCE}{}", found.instance), findings(&found.findings)))
+        .collect()
+}
 
 /// What says that its volume is full, what does not, and when the instance is started again.
 #[must_use]

@@ -16,7 +16,7 @@ use csm_api::{Reason, Urgency};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use down::findings;
+pub use down::{EVIDENCE, evidence, findings};
 pub use inputs::inputs;
 pub use reasons::{About, Kind, about};
 pub use sentence::sentence;
