@@ -20,7 +20,7 @@ mod volume_settings;
 pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePolicySpec};
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
 pub use growth::{Growth, GrowthSpec, NoGrowth};
-pub use names::{FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, VERSION, annotation, label};
+pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, VERSION, annotation, label};
 pub use postgres_storage::{
     BudgetStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
     PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,

@@ -15,6 +15,12 @@ pub mod label {
     pub const EVENT_TYPE: &str = "cnpg.supporttools.io/event-type";
 }
 
+/// Annotation on the pods of instances, written: the operations for which the kubelet was asked to look at once, by name,
+/// separated by commas.
+pub const RESIZE_REQUESTED: &str = "storage.cnpg.supporttools.io/resize-requested";
+/// Annotation on StorageEvents, written: when that happened on which the operation rests (RFC 3339).
+pub const EVIDENCE_AT: &str = "storage.cnpg.supporttools.io/evidence-at";
+
 /// Annotations on the CNPG Cluster.
 pub mod annotation {
     /// Written: "true" while a policy manages the Cluster.

@@ -11,5 +11,5 @@ mod volume;
 pub use cluster::{
     Cluster, ClusterSpec, ClusterStatus, PvcTemplate, PvcTemplateResources, QuantityText, StorageConfiguration, TablespaceConfiguration,
 };
-pub use names::{CRD_NAME, annotation, label, role};
+pub use names::{CRD_NAME, POSTGRES_CONTAINER, annotation, label, mount, phase, role};
 pub use volume::{VolumeLabels, read_volume_labels};

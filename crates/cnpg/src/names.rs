@@ -27,6 +27,26 @@ pub mod role {
     pub const TABLESPACE: &str = "PG_TABLESPACE";
 }
 
+/// Name of the container that runs PostgreSQL in an instance's pod (`PostgresContainerName`, `pkg/specs/pods.go`).
+pub const POSTGRES_CONTAINER: &str = "postgres";
+
+/// Phases of a Cluster (`status.phase`).
+pub mod phase {
+    /// An instance has no room for WAL. CloudNativePG does not export it as a constant
+    /// (`internal/controller/cluster_controller.go`; facts.md d.2).
+    pub const NOT_ENOUGH_DISK_SPACE: &str = "Not enough disk space";
+}
+
+/// Where CloudNativePG mounts the volumes of an instance (`pkg/specs/volumes.go`).
+pub mod mount {
+    /// PGDATA's volume.
+    pub const DATA: &str = "/var/lib/postgresql/data";
+    /// The WAL volume.
+    pub const WAL: &str = "/var/lib/postgresql/wal";
+    /// Tablespaces, each in a folder of its name.
+    pub const TABLESPACES: &str = "/var/lib/postgresql/tablespaces/";
+}
+
 /// Annotations that CloudNativePG reads from its Clusters.
 pub mod annotation {
     /// "on" hibernates the Cluster.

@@ -11,6 +11,7 @@ use csm_api::{Reason, State, Urgency};
 use csm_units::Percent;
 use jiff::Timestamp;
 
+use crate::disk_full::Findings;
 use crate::gates::resize_in_flight;
 use crate::last_seen::LastSeen;
 use crate::plan::{Decision, Plan};
@@ -129,6 +130,8 @@ pub struct Alert {
     pub instance: Option<Arc<str>>,
     /// The manager is at work on it: a growth is decided or under way.
     pub remedied: bool,
+    /// What is known of the instance, where it is down for its volume, or perhaps for it.
+    pub findings: Option<Arc<Findings>>,
 }
 
 /// All alerts that are due, in the order of their identities. `active` are those that were due before: a level of usage
@@ -151,7 +154,9 @@ pub fn due(world: &World, plan: &Plan, active: &BTreeSet<AlertId>, now: Timestam
             of_volume(&view, settings, decision, active, &mut alerts);
         }
     }
-    alerts.sort_by(|a, b| a.id.cmp(&b.id));
+    // What says more comes first, and stays.
+    alerts.sort_by(|a, b| a.id.cmp(&b.id).then(b.findings.is_some().cmp(&a.findings.is_some())));
+    alerts.dedup_by(|a, b| a.id == b.id);
     alerts
 }
 
@@ -171,6 +176,7 @@ fn of_cluster(world: &World) -> Vec<Alert> {
         cause,
         instance: None,
         remedied: false,
+        findings: None,
     })
     .collect()
 }
@@ -186,6 +192,7 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
             cause,
             instance: instance.cloned(),
             remedied,
+            findings: None,
         });
     };
     let last_seen = LastSeen::of(view.world, view.volume, view.now());
@@ -222,16 +229,40 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
     } else if let Some(warning) = unobserved {
         put(AlertKind::MetricsLost, Reason::MemberNotObserved, warning.members.first());
     }
-    if decision.urgency == Some(Urgency::Rescue) {
-        let down = members.iter().find(|m| m.disk_full);
-        put(AlertKind::Rescue, Reason::DiskFull, down.map(|m| &m.instance));
-    }
     if let Some((member, cause)) = members.iter().find_map(|m| unsupported(m, decision).map(|cause| (m, cause))) {
         put(AlertKind::UnsupportedStorage, cause, Some(&member.instance));
     }
     if let Some(cause @ (Reason::BudgetExhausted | Reason::BudgetReservedForEmergency)) = held_by {
         put(AlertKind::BudgetExhausted, cause, None);
     }
+    alerts.extend(of_instance_down(view, decision, remedied));
+}
+
+/// An instance is down for its volume: or perhaps for it, where something points at that and does not suffice; where nothing
+/// points at anything, all that can be told is that nothing is known.
+fn of_instance_down(view: &View, decision: &Decision, remedied: bool) -> Option<Alert> {
+    let members = &view.volume.members;
+    let full = members.iter().find(|m| m.disk_full);
+    let suspected = || members.iter().find(|m| m.findings.is_some());
+    let rescues = decision.urgency == Some(Urgency::Rescue);
+    let member = full.filter(|_| rescues).or_else(suspected);
+    let findings = member.and_then(|m| m.findings.clone());
+    let known = rescues || findings.as_ref().is_some_and(|found| !found.signs.is_empty());
+    let (kind, cause) = if known {
+        (AlertKind::Rescue, Reason::DiskFull)
+    } else {
+        (AlertKind::MetricsLost, Reason::MemberNotObserved)
+    };
+    (rescues || findings.is_some()).then(|| Alert {
+        id: AlertId {
+            volume: Some(decision.volume.clone()),
+            kind,
+        },
+        cause,
+        instance: member.map(|m| m.instance.clone()),
+        remedied,
+        findings,
+    })
 }
 
 /// The highest level of usage that any member had reached when it was last seen, or has not been seen to leave.

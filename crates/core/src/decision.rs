@@ -4,6 +4,7 @@ use csm_api::{Model, Reason, State, Urgency, Verdict};
 use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::disk_full::Findings;
 use crate::resolve::{Origin, Resolution};
 use crate::validate::Problem;
 use crate::world::{ProviderLimit, ResizeStage, VolumeKey};
@@ -168,6 +169,17 @@ pub struct Facts {
     pub ignored: Vec<&'static str>,
     /// The text of the annotation `paused`, where it is neither "true" nor "false".
     pub pause: Option<Arc<str>>,
+    /// Instances that are down, perhaps because the volume is full.
+    pub suspected: Vec<Found>,
+}
+
+/// An instance that is down, and what is known of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The instance.
+    pub instance: Arc<str>,
+    /// What is known.
+    pub findings: Arc<Findings>,
 }
 
 /// A rule that fired.
@@ -186,6 +198,8 @@ pub enum Evidence {
     Down {
         /// The instances, by name.
         instances: Vec<Arc<str>>,
+        /// What shows it, of those of which something does.
+        findings: Vec<Found>,
     },
     /// Percent used has reached, or is above, a level.
     Percent {

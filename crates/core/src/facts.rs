@@ -4,7 +4,7 @@ use csm_api::{Reason, Urgency};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
-use crate::decision::{Cause, CeilingSetting, CeilingSource, Evidence, Facts, Filling, Fired, Pace, Usage};
+use crate::decision::{Cause, CeilingSetting, CeilingSource, Evidence, Facts, Filling, Fired, Found, Pace, Usage};
 use crate::resolve::{Field, Origin, ResizeRules, Sizing};
 use crate::size;
 use crate::view::{Kind, MemberView, View, Want, total};
@@ -30,7 +30,23 @@ pub(crate) fn of(view: &View, fired: Option<&Want>, want: Option<&Want>, held: O
             Pause::Paused { unreadable, .. } => unreadable.clone(),
             Pause::No => None,
         },
+        suspected: found(view, |m| !m.member.disk_full),
     }
+}
+
+/// What is known of instances that are down, by name.
+fn found(view: &View, of: impl Fn(&MemberView) -> bool) -> Vec<Found> {
+    let members = view.members.iter().filter(|m| of(m));
+    let mut found: Vec<Found> = members
+        .filter_map(|m| {
+            Some(Found {
+                instance: m.member.instance.clone(),
+                findings: m.member.findings.clone()?,
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.instance.cmp(&b.instance));
+    found
 }
 
 fn usage(figures: &Observation) -> Usage {
@@ -84,6 +100,7 @@ fn evidence(view: &View, want: &Want) -> Option<Evidence> {
     Some(match want.reason {
         Reason::DiskFull => Evidence::Down {
             instances: view.names(|m| m.member.disk_full && m.is_outsize() == outsize),
+            findings: found(view, |m| m.member.disk_full && m.is_outsize() == outsize),
         },
         Reason::UsageThreshold => percent(view, want, threshold(view)?)?,
         Reason::CriticalThreshold => percent(view, want, view.emergency()?.threshold.value)?,

@@ -48,6 +48,12 @@ impl Rate {
         })
     }
 
+    /// From one sample to a later one; none where that is not growth.
+    pub(crate) fn between(from: &Sample, to: &Sample) -> Option<Self> {
+        let bytes = to.used.wide().saturating_sub(from.used.wide());
+        Self::new(bytes, i128::from(to.at.duration_since(from.at).as_secs()))
+    }
+
     /// Numerator: bytes. At most 2^101.
     #[must_use]
     pub const fn bytes(self) -> i128 {

@@ -14,6 +14,7 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::nudge::{self, Nudge};
 use crate::plan::Decision;
 use crate::resolve::{Resolution, Resolved, Sizing, VolumeRules};
 use crate::world::{Member, ResizeStage, Volume, World};
@@ -27,6 +28,13 @@ const RETRY_AFTER: [SignedDuration; 3] = [
 
 /// A filesystem counts as grown when it is larger by this share of what was asked: filesystems keep some for themselves.
 const GROWN_PERCENT: u64 = 90;
+
+/// The size from which on the filesystem of a PVC has grown; none where it is not known how large it was.
+pub(crate) fn grown_to(pvc: &AffectedPvc, requested: Bytes) -> Option<Bytes> {
+    let before = pvc.filesystem_bytes.and_then(|b| u64::try_from(b).ok())?;
+    let asked = requested.saturating_sub(pvc.original_size);
+    Some(Bytes::new(before).saturating_add(asked.mul_div(GROWN_PERCENT, 100)))
+}
 
 /// The record of a growth that was decided, written before anything is touched. None where the decision is no growth.
 #[must_use]
@@ -191,7 +199,7 @@ fn volume_of<'a>(world: &'a World, growth: &GrowthSpec) -> Option<&'a Volume> {
 }
 
 /// Whether it is an emergency or a rescue. A catch-up that brings a full disk back is recorded as a catch-up.
-fn saves(growth: &GrowthSpec) -> bool {
+pub(crate) fn saves(growth: &GrowthSpec) -> bool {
     growth.reason == Reason::DiskFull || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
 }
 
@@ -228,6 +236,8 @@ pub struct Progress {
     pub status: StorageEventStatus,
     /// PVCs to patch now, in this order.
     pub patch: Vec<Patch>,
+    /// Pods to nudge.
+    pub nudge: Vec<Nudge>,
 }
 
 impl Progress {
@@ -243,7 +253,11 @@ impl Progress {
 pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     let mut status = event.status.clone().unwrap_or_default();
     if matches!(status.phase, Some(Phase::Completed | Phase::Failed)) {
-        return Progress { status, patch: Vec::new() };
+        return Progress {
+            status,
+            patch: Vec::new(),
+            nudge: Vec::new(),
+        };
     }
     let expansion = &event.spec.expansion;
     status.phase = Some(Phase::InProgress);
@@ -258,6 +272,7 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
         })
         .collect();
 
+    let nudge = nudge::due(event, &status, context.volume);
     let count = |wanted: &[PvcPhase]| status.pvc_statuses.iter().filter(|s| wanted.contains(&s.phase)).count();
     let stepping_back = count(&[PvcPhase::SteppingBack]);
     let resizing = count(&[PvcPhase::ControllerResizing, PvcPhase::WaitingForNode]).saturating_add(stepping_back);
@@ -277,13 +292,13 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
                 instead_of: None,
             })
             .collect();
-        return Progress { status, patch };
+        return Progress { status, patch, nudge };
     }
     let patch = status.pvc_statuses.iter().filter_map(|s| lowers(s, &context)).collect();
     if unfinished == 0 {
         finish(&mut status, &context);
     }
-    Progress { status, patch }
+    Progress { status, patch, nudge }
 }
 
 /// The patch of a PVC that is to step back, and has not yet.
@@ -421,10 +436,7 @@ fn may_step_back(context: &Context<'_>) -> bool {
 /// What shows that the filesystem of a PVC has grown, if anything does.
 fn verified(pvc: &AffectedPvc, requested: Bytes, member: &Member, status: &PvcStatus, context: &Context<'_>) -> Option<VerifiedBy> {
     let figures = member.figures();
-    let grown_to = pvc.filesystem_bytes.and_then(|b| u64::try_from(b).ok()).map(|before| {
-        let asked = requested.saturating_sub(pvc.original_size);
-        Bytes::new(before).saturating_add(asked.mul_div(GROWN_PERCENT, 100))
-    });
+    let grown_to = grown_to(pvc, requested);
     if figures
         .zip(grown_to)
         .is_some_and(|(figures, grown_to)| figures.capacity >= grown_to)

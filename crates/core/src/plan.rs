@@ -10,7 +10,7 @@ use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
 pub use crate::decision::{
-    Budget, Cause, Ceiling, CeilingSetting, CeilingSource, Decision, Evidence, Facts, Filling, Fired, MemberPlan, Pace, Plan, Usage,
+    Budget, Cause, Ceiling, CeilingSetting, CeilingSource, Decision, Evidence, Facts, Filling, Fired, Found, MemberPlan, Pace, Plan, Usage,
     Wanted, Warning,
 };
 use crate::facts;

@@ -9,6 +9,7 @@ use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+pub use crate::disk_full::Findings;
 pub use crate::fencing::Fencing;
 pub use crate::forecast::Sample;
 pub use crate::pause::Pause;
@@ -262,6 +263,10 @@ pub struct Member {
     pub pod_running: bool,
     /// Its instance is down because this volume is full.
     pub disk_full: bool,
+    /// What is known of that, where its instance is down and something points at this volume; also where that does not suffice.
+    pub findings: Option<Arc<Findings>>,
+    /// The operations for which its pod was nudged, as [`nudge`](crate::nudge) writes them.
+    pub nudged: Option<Arc<str>>,
     /// Bytes used over time, in any order; the observation may be among them.
     pub history: Arc<[Sample]>,
 }

@@ -5,8 +5,10 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 pub mod compact;
+pub mod down;
 pub mod index;
 pub mod offline;
+pub mod postgres_log;
 pub mod quota;
 pub mod retry;
 pub mod summary;

@@ -8,6 +8,7 @@ use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation,
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::down;
 use crate::index::{PvcNow, Snapshot, is_done};
 use crate::retry;
 use crate::views::{ClassView, started_at, volume_of};
@@ -25,6 +26,8 @@ pub struct VolumeSettings {
     pub provider_limits: BTreeMap<String, ProviderLimit>,
     /// The same by storage class; it wins over the provisioner's.
     pub class_limits: BTreeMap<String, ProviderLimit>,
+    /// Logs of containers that ended are read, where that may decide whether a disk is full.
+    pub pod_logs: bool,
 }
 
 /// As the manager ships.
@@ -41,6 +44,7 @@ impl Default for VolumeSettings {
             shared_classes: Vec::new(),
             provider_limits: BTreeMap::from([("ebs.csi.aws.com".to_owned(), ebs)]),
             class_limits: BTreeMap::new(),
+            pod_logs: false,
         }
     }
 }
@@ -94,6 +98,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
             disk_full: false,
+            findings: None,
+            nudged: pod.and_then(|p| p.nudged.clone()),
             history: history.clone(),
         };
         let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
@@ -105,6 +111,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
         });
         volume.members.push(member);
     }
+    down::judge(snapshot, settings, &mut volumes);
     let half_read = snapshot
         .half_read
         .iter()

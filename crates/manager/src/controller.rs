@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_api::{Growth, Phase};
+use csm_api::{Growth, Phase, Urgency};
 use csm_core::operation::{self, Context};
 use csm_core::plan::{Decision, Plan};
+use csm_core::rescue::Times;
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, World};
 use csm_core::{alerts, check, explain};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Advanced, Begun, Note, Writer};
 use crate::report::{self, ClusterReport};
+use crate::rescue::{self, Rescues, evidence_at};
 use crate::settings::CreatePostgresStorage;
 use crate::shared::{Key, Shared};
 use csm_gather::index::{Snapshot, is_done};
@@ -45,6 +47,7 @@ pub struct Controller {
     backoffs: Mutex<Backoffs<Key>>,
     /// When each Cluster's status was last written.
     written: Mutex<HashMap<ClusterKey, Instant>>,
+    rescues: Rescues,
 }
 
 impl Controller {
@@ -52,6 +55,7 @@ impl Controller {
     #[must_use]
     pub fn new(shared: Arc<Shared>, writer: Writer) -> Arc<Self> {
         Arc::new(Self {
+            rescues: Rescues::new(shared.clone(), writer.client()),
             shared,
             writer,
             backoffs: Mutex::new(Backoffs::default()),
@@ -126,10 +130,12 @@ impl Controller {
         };
         let now = Timestamp::now();
         let world = world(&snapshot, &self.shared.settings.volumes, now);
+        self.rescues.ask(&snapshot, &world);
         let (moved, following) = self.follow(&snapshot, &world, now).await;
         if matches!(moved, Ok(Advanced::Again)) {
             return Ok(Some(Duration::ZERO));
         }
+        let settled = self.settle(&snapshot, &world, now).await;
 
         let plan = csm_core::plan::plan(&world, now);
         let alerts = alerts::due(&world, &plan, &self.shared.metrics.active_alerts(key), now);
@@ -151,6 +157,7 @@ impl Controller {
         let reported = self.report(&snapshot, &world, &plan, now).await;
         moved?;
         begun?;
+        settled?;
         reported?;
         let look = plan
             .look_again_at
@@ -171,7 +178,10 @@ impl Controller {
             let failures_before = failures_before(snapshot, &volume_of(event));
             let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
             let basis = retry::basis(snapshot, &volume_of(event));
-            let progress = operation::follow(event, Context::of(world, &event.spec, failures_before, &basis, stale_after, now));
+            let mut progress = operation::follow(event, Context::of(world, &event.spec, failures_before, &basis, stale_after, now));
+            if !self.shared.settings.nudge {
+                progress.nudge.clear();
+            }
             let ended = progress.ended().is_some().then(|| Growth {
                 status: Some(progress.status.clone()),
                 ..Growth::clone(event)
@@ -210,6 +220,12 @@ impl Controller {
             bytes,
             took.and_then(|t| Duration::try_from(t).ok()),
         );
+        if event.spec.urgency() == Urgency::Rescue {
+            let times = success
+                .then(|| Times::of(event, rescue::recorded_evidence(event)))
+                .unwrap_or_default();
+            self.shared.metrics.rescued(&snapshot.key, success, times);
+        }
         let message = status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
         let (namespace, cluster) = (&snapshot.key.namespace, &snapshot.key.name);
         let (volume, operation) = (volume_of(event), event.name_any());
@@ -221,6 +237,20 @@ impl Controller {
         if let Some(note) = report::notes::of_operation(event, world) {
             self.note(snapshot, &note, now).await;
         }
+    }
+
+    /// What comes out after an operation has ended: whether filesystems really grew, and when instances are ready again.
+    async fn settle(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
+        for settled in rescue::settled(snapshot, world, now) {
+            let event = self.writer.complete(&self.shared, &settled.event, settled.status.clone()).await?;
+            if let Some(times) = settled.recovered {
+                self.shared.metrics.recovered(&snapshot.key, times);
+            }
+            if let Some(note) = rescue::tell(&event, &settled, snapshot) {
+                self.note(snapshot, &note, now).await;
+            }
+        }
+        Ok(())
     }
 
     /// Begins the growths of a plan: records each; the next look patches. Returns whether to look again at once.
@@ -241,7 +271,7 @@ impl Controller {
                 continue;
             }
             let known = |name: &str| snapshot.knows(name);
-            let recorded = self.writer.begin(&snapshot.key, spec, &known, now).await?;
+            let recorded = self.writer.begin(&snapshot.key, spec, evidence_at(decision), &known, now).await?;
             match recorded {
                 Begun::Recorded(event) => {
                     Self::log(decision, world, event.name_any());

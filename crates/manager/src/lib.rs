@@ -8,6 +8,7 @@ pub mod apply;
 pub mod controller;
 pub mod kubelet;
 pub mod report;
+pub mod rescue;
 pub mod run;
 pub mod sampler;
 pub mod settings;

@@ -8,6 +8,7 @@ mod kubelets;
 mod lifecycle;
 mod models;
 mod quantities;
+mod rescue;
 mod smuggled;
 mod validation;
 mod ways_back;

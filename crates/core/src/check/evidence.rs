@@ -15,7 +15,10 @@ pub(super) fn check(action: &Action, report: Report) {
     let reason = action.decision.reason;
     let so = match reason {
         Reason::MemberBelowEffectiveSize => true,
-        Reason::DiskFull => seen.volume.members.iter().any(|m| m.disk_full && !seen.is_outsize(m)),
+        Reason::DiskFull => {
+            let rests = |m: &Member| m.disk_full && m.findings.as_ref().is_none_or(|found| found.full);
+            seen.volume.members.iter().any(|m| rests(m) && !seen.is_outsize(m))
+        }
         // The growth that it stands in for has its own.
         Reason::Runway => action
             .decision

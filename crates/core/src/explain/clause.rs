@@ -224,7 +224,13 @@ fn at_limit(decision: &Decision) -> String {
         CeilingSource::Learned => "free space, or give the storage more room".to_owned(),
         CeilingSource::Fallback => format!("set {} to allow more, or free space", settings::limit(decision)),
     };
-    format!("its ceiling of {} leaves no room; {remedy}", settings::ceiling(decision))
+    // Who is down for it cannot be asked to delete anything.
+    let urgency = decision.wanted.map(|wanted| wanted.urgency);
+    let down = match urgency {
+        Some(Urgency::Rescue) => "; the instance cannot start before there is room",
+        _ => "",
+    };
+    format!("its ceiling of {} leaves no room; {remedy}{down}", settings::ceiling(decision))
 }
 
 fn budget(reason: Reason, cause: &Cause, decision: &Decision) -> String {

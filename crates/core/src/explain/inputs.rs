@@ -16,7 +16,7 @@ use crate::resolve::Resolution;
 /// The few figures that a decision rests on, by name.
 #[must_use]
 pub fn inputs(decision: &Decision) -> BTreeMap<String, String> {
-    let mut inputs = BTreeMap::new();
+    let mut inputs = super::evidence(decision);
     let mut put = |name: &str, value: String| {
         inputs.insert(name.to_owned(), value);
     };
@@ -112,7 +112,7 @@ fn evidence(Fired { reason, evidence }: &Fired, decision: &Decision) -> Vec<(Str
         }
     };
     match evidence {
-        Evidence::Down { instances } => vec![("instancesDown".to_owned(), list(instances))],
+        Evidence::Down { instances, findings: _ } => vec![("instancesDown".to_owned(), list(instances))],
         Evidence::Percent { instance, usage, level } => {
             let mut inputs = figures(instance, usage);
             if *reason == Reason::CriticalThreshold {

@@ -1,6 +1,7 @@
 //! Decisions in words: one sentence for people, the figures by name, and every gate with what it looks at.
 
 mod clause;
+mod down;
 mod figures;
 mod inputs;
 mod reasons;
@@ -15,6 +16,7 @@ use csm_api::{Reason, Urgency};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use down::{EVIDENCE, evidence, findings};
 pub use inputs::inputs;
 pub use reasons::{About, Kind, about};
 pub use sentence::sentence;

@@ -8,21 +8,23 @@ use csm_units::Bytes;
 use super::clause::clause;
 use super::figures::and;
 use super::settings;
-use super::situation::{filling, situation, subject, volume_name};
+use super::situation::{filling, situation, subject, suspected, volume_name};
 use crate::decision::{Decision, Evidence, Fired, Wanted};
 
 /// One sentence for people: what is done and why; or what is wanted, what holds it, until when, and what a
 /// person can do.
 #[must_use]
 pub fn sentence(decision: &Decision) -> String {
-    match decision.verdict {
+    let mut text = match decision.verdict {
         Verdict::Balanced => balanced(decision),
         Verdict::Grow if decision.reason == Reason::Runway => runway(decision),
         Verdict::Grow => format!("{}: {}", situation(decision), growth(decision)),
         Verdict::Rescue => format!("{}: {}, so that it can start again", situation(decision), growth(decision)),
         Verdict::CatchUp => catch_up(decision),
         Verdict::Hold => hold(decision),
-    }
+    };
+    text.push_str(&suspected(decision));
+    text
 }
 
 fn balanced(decision: &Decision) -> String {

@@ -5,7 +5,7 @@ use csm_units::Percent;
 
 use super::figures::{and, measured, pace, share, span};
 use super::settings::own;
-use crate::decision::{Decision, Evidence, Filling, Fired, Usage};
+use crate::decision::{Decision, Evidence, Filling, Fired, Found, Usage};
 use crate::world::VolumeKey;
 
 pub(super) fn volume_name(volume: &VolumeKey) -> String {
@@ -39,7 +39,7 @@ pub(super) fn situation(decision: &Decision) -> String {
     let emergency = |name: &str| own(decision, &format!("emergencyGrow.{name}"));
     let trigger = |name: &str| own(decision, &format!("resize.triggers.{name}"));
     match evidence {
-        Evidence::Down { instances } => down(decision, instances),
+        Evidence::Down { instances, findings } => down(decision, instances, findings),
         Evidence::Percent { instance, usage, level } => {
             let filled = filled(&decision.volume, *usage, instance).unwrap_or_else(|| subject(decision));
             // Percent used is rounded down: 80.4 % are shown as 80 %, and are over 80 %.
@@ -108,16 +108,45 @@ pub(super) fn situation(decision: &Decision) -> String {
     }
 }
 
-fn down(decision: &Decision, instances: &[std::sync::Arc<str>]) -> String {
+fn down(decision: &Decision, instances: &[std::sync::Arc<str>], findings: &[Found]) -> String {
     let verb = match instances {
         [_] => "the instance is",
         _ => "the instances are",
     };
+    let known = match findings {
+        [] => String::new(),
+        [found] if instances.len() == 1 => format!(" ({})", super::findings(&found.findings)),
+        _ => format!(" ({})", each(findings)),
+    };
     format!(
-        "{} of {} is full, and {verb} down because of it",
+        "{} of {} is full, and {verb} down because of it{known}",
         volume_name(&decision.volume),
         and(instances)
     )
+}
+
+/// "; orders-1 is down, and its data volume may be full (…)"; nothing where no instance is suspected.
+pub(super) fn suspected(decision: &Decision) -> String {
+    let suspected = &decision.facts.suspected;
+    let names: Vec<_> = suspected.iter().map(|found| &*found.instance).collect();
+    let (verb, whose) = match names.as_slice() {
+        [] => return String::new(),
+        [_] => ("is", "its"),
+        _ => ("are", "their"),
+    };
+    let volume = volume_name(&decision.volume);
+    format!(
+        "; {} {verb} down, perhaps for {whose} {volume} being full ({})",
+        and(&names),
+        each(suspected)
+    )
+}
+
+fn each(findings: &[Found]) -> String {
+    let each = findings
+        .iter()
+        .map(|found| format!("{}: {}", found.instance, super::findings(&found.findings)));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// "about to fill (420 MiB left on payments-1, full in 9 min at 3.1 GiB/h)".

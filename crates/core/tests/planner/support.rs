@@ -73,6 +73,8 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
         twin: false,
         pod_running: true,
         disk_full: false,
+        findings: None,
+        nudged: None,
         history: Arc::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use csm_api::{Growth, NoGrowth, StorageEvent, VerifiedBy};
+use csm_core::disk_full::Log;
 use csm_core::world::{Resize, VolumeKey};
 use csm_units::Bytes;
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::history::History;
 use super::{HalfRead, Sample, is_done};
 use crate::compact::{Packed, Strings, Uid};
-use crate::views::{PodView, PvcView, ResourceVersion};
+use crate::views::{DownView, PodView, PvcView, ResourceVersion};
 
 /// A PVC, and what was learnt of it beside its object.
 #[derive(Debug)]
@@ -110,6 +111,12 @@ pub(super) struct Instance {
     pub resource_version: ResourceVersion,
     pub node: Option<Arc<str>>,
     pub running: bool,
+    pub ready: bool,
+    /// There while it is not ready, and nearly always not.
+    pub down: Option<Arc<DownView>>,
+    pub nudged: Option<Arc<str>>,
+    /// What its log says, and of which container that is the log.
+    pub log: Option<Box<(Arc<str>, Log)>>,
 }
 
 impl Instance {
@@ -120,12 +127,19 @@ impl Instance {
             cluster: _,
             node,
             running,
+            ready,
+            down,
+            nudged,
         } = view;
         Self {
             uid: Uid::new(&uid),
             resource_version,
             node: node.map(|name| strings.share(&name)),
             running,
+            ready,
+            down,
+            nudged,
+            log: None,
         }
     }
 
@@ -136,6 +150,10 @@ impl Instance {
             resource_version,
             node,
             running,
+            ready,
+            down,
+            nudged,
+            log: _,
         } = self;
         PodView {
             uid: uid.text(),
@@ -143,7 +161,22 @@ impl Instance {
             cluster: cluster.clone(),
             node: node.clone(),
             running: *running,
+            ready: *ready,
+            down: down.clone(),
+            nudged: nudged.clone(),
         }
+    }
+
+    /// Whether a newer state of the same pod says nothing that anybody looks at.
+    pub fn says_the_same(&self, newer: &Self) -> bool {
+        self.node == newer.node && self.running == newer.running && self.ready == newer.ready && self.down == newer.down
+    }
+
+    /// What is known of the log of the container that ended.
+    pub fn log(&self) -> Option<&Log> {
+        let ended = &self.down.as_ref()?.container.ended;
+        let (id, log) = &**self.log.as_ref()?;
+        (*id == ended.id).then_some(log)
     }
 }
 
@@ -265,6 +298,7 @@ fn resizes(event: &Growth) -> impl Iterator<Item = (&str, Timestamp)> {
 #[cfg(test)]
 mod tests {
     use csm_api::Role;
+    use csm_core::disk_full::{Container, Ended};
     use csm_core::world::ResizeStage;
     use serde_json::json;
 
@@ -314,6 +348,22 @@ mod tests {
             cluster: cluster.clone(),
             node: Some(Arc::from("node-a")),
             running: true,
+            ready: false,
+            down: Some(Arc::new(DownView {
+                container: Container {
+                    ended: Ended {
+                        exit_code: 4,
+                        started_at: Some(at(6)),
+                        finished_at: Some(at(8)),
+                        id: Arc::from("containerd://c1"),
+                    },
+                    restarts: 3,
+                    running: true,
+                    back_off: None,
+                },
+                previous: true,
+            })),
+            nudged: Some(Arc::from("pg-expansion-1")),
         };
         assert_eq!(Instance::new(pod.clone(), strings).view(&cluster), pod);
     }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use csm_api::{Growth, PostgresStorage, Settings, StorageEvent};
 use csm_core::crossing;
+use csm_core::disk_full::Log;
 use csm_core::resolve::{Policy, Resolution};
 use csm_core::validate::Problem;
 use csm_core::world::{ClusterKey, Observation};
@@ -128,6 +129,8 @@ pub struct Snapshot {
     pub storage: Option<Arc<PostgresStorage>>,
     pub pvcs: Vec<PvcNow>,
     pub pods: BTreeMap<Arc<str>, PodView>,
+    /// What the logs of containers say that ended, by pod, where they were asked for.
+    pub logs: BTreeMap<Arc<str>, Log>,
     /// Its growths, of this Cluster and of earlier ones of its name.
     pub events: Vec<Arc<Growth>>,
     /// StorageEvents of other types.
@@ -265,18 +268,32 @@ impl Index {
     pub fn put_pod(&mut self, namespace: &str, name: &str, view: PodView) -> Wake {
         let key = self.key(namespace, &view.cluster);
         let name = self.strings.share(name);
-        let pod = Instance::new(view, &mut self.strings);
+        let mut pod = Instance::new(view, &mut self.strings);
         let slot = self.slots.entry(key.clone()).or_default();
-        if let Some(before) = slot.pods.get(&name).filter(|before| before.uid == pod.uid) {
+        if let Some(before) = slot.pods.get_mut(&name).filter(|before| before.uid == pod.uid) {
             if before.resource_version > pod.resource_version {
                 return Wake::new();
             }
-            if before.node == pod.node && before.running == pod.running {
+            pod.log = before.log.take();
+            if before.says_the_same(&pod) {
                 slot.pods.insert(name, pod);
                 return Wake::new();
             }
         }
         slot.pods.insert(name, pod);
+        self.touched(&key)
+    }
+
+    /// What the log of a container says that ended, of this pod and no other of its name.
+    pub fn put_log(&mut self, namespace: &str, pod: &str, uid: &str, container: &Arc<str>, log: Log) -> Wake {
+        let Some(key) = self.owner(namespace, pod, |slot| slot.pods.contains_key(pod)) else {
+            return Wake::new();
+        };
+        let known = self.slots.get_mut(&key).and_then(|slot| slot.pods.get_mut(pod));
+        let Some(known) = known.filter(|known| known.uid.is(uid)) else {
+            return Wake::new();
+        };
+        known.log = Some(Box::new((container.clone(), log)));
         self.touched(&key)
     }
 
@@ -389,6 +406,13 @@ impl Index {
         self.pvc(namespace, name).map(|(_, _, pvc)| (pvc.request, pvc.resource_version))
     }
 
+    /// UID of an instance's pod.
+    #[must_use]
+    pub fn pod_uid(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
+        let key = self.owner(namespace, name, |slot| slot.pods.contains_key(name))?;
+        Some(self.slots.get(&key)?.pods.get(name)?.uid.text())
+    }
+
     /// StorageEvents that ended before a moment.
     #[must_use]
     pub fn events_ended_before(&self, before: Timestamp) -> Vec<ObjectMeta> {
@@ -420,6 +444,11 @@ impl Index {
             storage: slot.storage.as_ref().and_then(Packed::open),
             pvcs: pvcs.collect(),
             pods: slot.pods.iter().map(|(name, pod)| (name.clone(), pod.view(&key.name))).collect(),
+            logs: slot
+                .pods
+                .iter()
+                .filter_map(|(name, pod)| Some((name.clone(), pod.log()?.clone())))
+                .collect(),
             events: slot.events.values().filter_map(Record::event).collect(),
             records: slot.events.values().filter_map(Record::other).collect(),
             half_read: slot.events.values().filter_map(Record::half_read).collect(),

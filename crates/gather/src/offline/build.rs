@@ -223,6 +223,8 @@ fn volume_of(
             twin: false,
             pod_running: observation.is_some(),
             disk_full: false,
+            findings: None,
+            nudged: None,
             history: history.clone(),
         })
     };

@@ -55,7 +55,18 @@ impl Writer {
                 },
             }
         }
+        for nudge in &progress.nudge {
+            self.nudge(shared, key, nudge).await;
+        }
         Ok(advanced)
+    }
+
+    /// Writes what came out after an operation had ended.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn complete(&self, shared: &Shared, event: &Growth, status: StorageEventStatus) -> Result<Growth, Failure> {
+        self.journal(shared, event, status).await
     }
 
     /// Writes an operation's status, provided that nobody else has since.

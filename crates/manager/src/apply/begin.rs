@@ -20,7 +20,8 @@ pub enum Begun {
 }
 
 impl Writer {
-    /// Records a growth, before anything is touched. `known` are the names of the StorageEvents that the decision rests on.
+    /// Records a growth, before anything is touched; `evidence_at` is when that happened on which it rests, where that is
+    /// known. `known` are the names of the StorageEvents that the decision rests on.
     ///
     /// The ledger is read once more, straight from the API server: a cache that lags behind, as that of a new leader may,
     /// never starts a second operation.
@@ -31,6 +32,7 @@ impl Writer {
         &self,
         key: &ClusterKey,
         spec: GrowthSpec,
+        evidence_at: Option<Timestamp>,
         known: &(dyn Fn(&str) -> bool + Sync),
         now: Timestamp,
     ) -> Result<Begun, Failure> {
@@ -57,6 +59,7 @@ impl Writer {
                 (label::CLUSTER.to_owned(), key.name.to_string()),
                 (label::EVENT_TYPE.to_owned(), spec.event_type().to_string()),
             ])),
+            annotations: evidence_at.map(|at| BTreeMap::from([(csm_api::EVIDENCE_AT.to_owned(), at.to_string())])),
             owner_references: Some(vec![owner(key, &spec.cluster_ref.uid)]),
             ..ObjectMeta::default()
         };

@@ -5,9 +5,12 @@ mod advance;
 mod annotate;
 mod begin;
 mod event;
+mod nudge;
 mod policy;
 mod retention;
 mod storage;
+
+use std::sync::{Arc, Mutex};
 
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, LeaderGuard};
@@ -15,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
+use tokio::time::Instant;
 
 pub use advance::Advanced;
 pub use annotate::Annotations;
@@ -27,13 +31,26 @@ pub struct Writer {
     client: Client,
     guard: LeaderGuard,
     reporter: String,
+    /// Nudges are off until then: they are not permitted.
+    nudges_off: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Writer {
     /// Writes as long as the guard permits; `reporter` names this process in Events.
     #[must_use]
     pub fn new(client: Client, guard: LeaderGuard, reporter: String) -> Self {
-        Self { client, guard, reporter }
+        Self {
+            client,
+            guard,
+            reporter,
+            nudges_off: Arc::default(),
+        }
+    }
+
+    /// For what is read.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     fn api<K>(&self, namespace: &str) -> Api<K>

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_core::alerts::AlertId;
+use csm_core::rescue::Times;
 use csm_core::world::{ClusterKey, VolumeKey};
+use jiff::SignedDuration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -34,6 +36,9 @@ pub struct Metrics {
     expansions: Family<Labels, Counter>,
     expansion_bytes: Family<Labels, Counter>,
     expansion_seconds: Family<Labels, Histogram>,
+    rescues: Family<Labels, Counter>,
+    remediation_seconds: Family<Labels, Histogram>,
+    rescue_seconds: Family<Labels, Histogram>,
     reconciles: Family<Labels, Counter>,
     reconcile_seconds: Family<Labels, Histogram>,
     errors: Family<Labels, Counter>,
@@ -51,6 +56,11 @@ impl Default for Metrics {
             expansion_bytes: Family::default(),
             // 1 s to 68 min: a kubelet alone may take 2 min to show a growth.
             expansion_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 13))),
+            rescues: Family::default(),
+            // 1 s to 68 min, as an expansion.
+            remediation_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 13))),
+            // 125 ms to 17 min: our own share is part of a second, a kubelet's restart back-off 5 min.
+            rescue_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.125, 2.0, 14))),
             reconciles: Family::default(),
             // 100 µs to 13 s.
             reconcile_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 18))),
@@ -69,6 +79,11 @@ fn with(mut labels: Labels, name: &'static str, value: impl Into<String>) -> Lab
     labels
 }
 
+/// The last step of a rescue.
+const READY: &str = "ready";
+/// The steps of a rescue, as the label `step` says them.
+const STEPS: [&str; 4] = ["patched", "controller", "filesystem", READY];
+
 /// How the label `result` says it.
 fn result(success: bool) -> &'static str {
     if success { "success" } else { "failure" }
@@ -85,6 +100,18 @@ impl Metrics {
             "expansion_duration_seconds",
             "From the record of an expansion to its verified end",
             self.expansion_seconds.clone(),
+        );
+        own.register("rescues", "Rescues that ended, by result", self.rescues.clone());
+        own.register(
+            "remediation_duration_seconds",
+            "Of rescues: from the end of the container to the verified growth",
+            self.remediation_seconds.clone(),
+        );
+        own.register(
+            "rescue_duration_seconds",
+            "Of rescues: from the end of the container until the PVC was patched, the controller was done, the filesystem had grown and all \
+             instances were ready, by step",
+            self.rescue_seconds.clone(),
         );
         own.register("reconcile", "Looks at an object, by result", self.reconciles.clone());
         own.register(
@@ -125,6 +152,13 @@ impl Metrics {
         for success in [true, false] {
             self.expansions.remove(&with(labels.clone(), "result", result(success)));
         }
+        for success in [true, false] {
+            self.rescues.remove(&with(labels.clone(), "result", result(success)));
+        }
+        for step in STEPS {
+            self.rescue_seconds.remove(&with(labels.clone(), "step", step));
+        }
+        self.remediation_seconds.remove(&labels);
         self.expansion_bytes.remove(&labels);
         self.expansion_seconds.remove(&labels);
         for type_ in ERROR_TYPES {
@@ -163,6 +197,36 @@ impl Metrics {
         }
         if let Some(took) = took.filter(|_| success) {
             self.expansion_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        }
+    }
+
+    /// A rescue of a volume ended, and took so long.
+    pub fn rescued(&self, key: &ClusterKey, success: bool, times: Times) {
+        let labels = of_cluster(key);
+        self.rescues.get_or_create(&with(labels.clone(), "result", result(success))).inc();
+        let Times {
+            patched,
+            controller,
+            filesystem,
+            ready: _,
+        } = times;
+        if let Some(took) = filesystem {
+            self.remediation_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        }
+        for (step, took) in STEPS.into_iter().zip([patched, controller, filesystem]) {
+            self.rescue_step(key, step, took);
+        }
+    }
+
+    /// All instances of a rescued volume are ready again.
+    pub fn recovered(&self, key: &ClusterKey, times: Times) {
+        self.rescue_step(key, READY, times.ready);
+    }
+
+    fn rescue_step(&self, key: &ClusterKey, step: &'static str, took: Option<SignedDuration>) {
+        if let Some(took) = took {
+            let labels = with(of_cluster(key), "step", step);
+            self.rescue_seconds.get_or_create(&labels).observe(took.as_secs_f64());
         }
     }
 

@@ -231,9 +231,16 @@ fn last_decision(decision: &Decision, before: Option<&VolumeSizing>, now: Timest
         let told = &before.last_decision;
         told.verdict == decision.verdict && told.reason == decision.reason && told.urgency == decision.urgency && told.wanted == wanted
     });
-    // Words that tell a time are as good as that time.
+    // Words that tell a time are as good as that time, and what is known of an instance that is down is news.
     let next = decision.next_action_at.map(Time);
-    if let Some(same) = same.filter(|same| same.state == decision.state && same.next_action_at == next) {
+    let known = |told: &LastDecision| -> BTreeMap<String, String> {
+        let of_instances = told.inputs.iter().filter(|(name, _)| name.starts_with(explain::EVIDENCE));
+        of_instances.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let stands = |same: &VolumeSizing| {
+        same.state == decision.state && same.next_action_at == next && known(&same.last_decision) == explain::evidence(decision)
+    };
+    if let Some(same) = same.filter(|same| stands(same)) {
         return same.last_decision.clone();
     }
     LastDecision {

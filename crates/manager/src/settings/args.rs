@@ -78,6 +78,12 @@ pub struct RunArgs {
     /// Whether cnpg_disk_* metrics are exported [default: true].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_DISK_METRICS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub disk_metrics: Option<bool>,
+    /// Whether kubelets are asked to look at once where a growth is urgent; needs patch on pods [default: true].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_NUDGE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub nudge: Option<bool>,
+    /// Whether the log of a container that ended is read, to tell whether a full disk ended it; needs get on pods/log [default: false].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_POD_LOGS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub pod_logs: Option<bool>,
     /// Whether a lease decides which replica leads [default: true].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_LEADER_ELECT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub leader_elect: Option<bool>,

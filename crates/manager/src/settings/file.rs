@@ -22,6 +22,8 @@ pub struct File {
     pub retention: RetentionFile,
     pub create_postgres_storage: Option<CreatePostgresStorage>,
     pub disk_metrics: Option<bool>,
+    pub nudge: Option<bool>,
+    pub pod_logs: Option<bool>,
     pub watch_namespaces: Option<Vec<String>>,
     pub leader_election: LeaderElectionFile,
     pub admin_address: Option<SocketAddr>,

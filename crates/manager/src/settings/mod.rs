@@ -40,6 +40,8 @@ pub struct Settings {
     pub create_postgres_storage: CreatePostgresStorage,
     /// Whether `cnpg_disk_*` is exported.
     pub disk_metrics: bool,
+    /// Whether kubelets are asked to look at once where a growth is urgent.
+    pub nudge: bool,
     /// Namespaces that are watched; empty: all.
     pub watch_namespaces: Vec<String>,
     /// Leader election; none: this process is the only one.
@@ -94,6 +96,8 @@ impl Settings {
             retention,
             create_postgres_storage,
             disk_metrics,
+            nudge,
+            pod_logs,
             watch_namespaces,
             leader_election,
             admin_address,
@@ -205,6 +209,7 @@ impl Settings {
                     .unwrap_or(shipped.default_ceiling_factor),
                 provider_limits,
                 class_limits,
+                pod_logs: args.pod_logs.or(pod_logs).unwrap_or(shipped.pod_logs),
                 shared_classes: storage_classes
                     .into_iter()
                     .filter(|(_, class)| class.shared_filesystem)
@@ -214,6 +219,7 @@ impl Settings {
             keep_storage_events,
             create_postgres_storage: args.create_postgres_storage.or(create_postgres_storage).unwrap_or_default(),
             disk_metrics: args.disk_metrics.or(disk_metrics).unwrap_or(true),
+            nudge: args.nudge.or(nudge).unwrap_or(true),
             watch_namespaces: args.watch_namespaces.clone().or(watch_namespaces).unwrap_or_default(),
             leader_election: leader_election_of(args, leader_election)?,
             admin_address: args

@@ -396,7 +396,10 @@ impl SimCluster {
             Container::Creating => (json!({ "waiting": { "reason": "ContainerCreating" } }), json!({})),
             Container::CrashLoop { exit_code } => (
                 json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
-                json!({ "terminated": { "exitCode": exit_code, "reason": "Error", "startedAt": now, "finishedAt": now } }),
+                json!({ "terminated": {
+                    "exitCode": exit_code, "reason": "Error", "startedAt": now, "finishedAt": now,
+                    "containerID": format!("simulated://{}-{}", member.name, member.restarts),
+                } }),
             ),
         };
         let address: Option<SocketAddr> = self.builder.sim.kubelets().address(&member.node);
