@@ -7,7 +7,7 @@ use std::time::Instant;
 use csm_api::{Expansion, Mode, Resize, ResizeStrategy, Settings, VolumeSettings, WalSafetyPolicy};
 use csm_core::resolve::{Origin, OriginKind, Policy, Selector, resolve};
 use csm_core::simulate::{Options, Outcome, Simulation, Usage};
-use csm_core::world::{Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Pause, Volume, VolumeKey, WalHealth, World};
+use csm_core::world::{Circuit, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Pause, Volume, VolumeKey, WalHealth, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
@@ -98,6 +98,7 @@ fn world(settings: Settings) -> World {
             expandable: true,
             shared_filesystem: false,
             provider_limit: None,
+            fleet: Fleet::default(),
         },
         observation: None,
         last_resize_at: None,
@@ -117,7 +118,7 @@ fn world(settings: Settings) -> World {
             fencing: Fencing::None,
             resize_in_use_volumes: true,
             primary: Some("orders-1".into()),
-            breaker: Breaker::Closed,
+            breaker: Circuit::default(),
             wal: Some(WalHealth::default()),
         },
         resolution: Arc::new(resolve(&[&policy], None, &Settings::default())),
@@ -131,6 +132,6 @@ fn world(settings: Settings) -> World {
         operations: Vec::new(),
         limits: Limits::default(),
         fleet: Fleet::default(),
-        global_breaker: Breaker::Closed,
+        global_breaker: Circuit::default(),
     }
 }

@@ -13,6 +13,7 @@
 )]
 
 pub mod alerts;
+pub mod breaker;
 pub mod check;
 pub mod crossing;
 pub mod explain;

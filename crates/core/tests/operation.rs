@@ -6,7 +6,7 @@ use csm_api::{
     AffectedPvc, ClusterReference, ExpansionSpec, Growth, GrowthSpec, Phase, PvcPhase, Reason, Role, Trigger, VerifiedBy, VolumeReference,
 };
 use csm_core::operation::{Context, Progress, follow, refuse};
-use csm_core::world::{Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
+use csm_core::world::{Fleet, Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
@@ -31,6 +31,7 @@ fn member(n: u64, request: Bytes, size: Bytes) -> Member {
             expandable: true,
             shared_filesystem: false,
             provider_limit: None,
+            fleet: Fleet::default(),
         },
         observation: Some(figures(Bytes::mib(9800), 0)),
         last_resize_at: None,

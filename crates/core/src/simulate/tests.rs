@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::resolve::{Origin, OriginKind, Policy, Selector, resolve};
-use crate::world::{Breaker, Class, Cluster, Fencing, Fleet, Limits, Member, Observation, Pause, WalHealth};
+use crate::world::{Circuit, Class, Cluster, Fencing, Fleet, Limits, Member, Observation, Pause, WalHealth};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -45,6 +45,7 @@ fn world(settings: Settings, instances: usize) -> World {
             expandable: true,
             shared_filesystem: false,
             provider_limit: None,
+            fleet: Fleet::default(),
         },
         observation: None,
         last_resize_at: None,
@@ -64,7 +65,7 @@ fn world(settings: Settings, instances: usize) -> World {
             fencing: Fencing::None,
             resize_in_use_volumes: true,
             primary: Some("orders-1".into()),
-            breaker: Breaker::Closed,
+            breaker: Circuit::default(),
             wal: Some(WalHealth::default()),
         },
         resolution: Arc::new(resolve(&[&policy], None, &Settings::default())),
@@ -78,7 +79,7 @@ fn world(settings: Settings, instances: usize) -> World {
         operations: Vec::new(),
         limits: Limits::default(),
         fleet: Fleet::default(),
-        global_breaker: Breaker::Closed,
+        global_breaker: Circuit::default(),
     }
 }
 

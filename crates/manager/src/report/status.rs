@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{
-    BudgetStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
+    BudgetStatus, CircuitBreakerStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
     ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
 };
 use csm_core::explain;
@@ -74,8 +74,24 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
         storage_sizing: Some(sizing),
         disk_status: Some(disks),
         auto_resize_events: outcomes(&snapshot.events),
+        circuit_breaker: circuit_breaker(&snapshot.resolution, world, now),
         observed_generation: generation,
     }
+}
+
+/// The breaker that is not closed; else that of the Cluster. None where nothing says when it would open.
+fn circuit_breaker(resolution: &Resolution, world: &World, now: Timestamp) -> Option<CircuitBreakerStatus> {
+    if !matches!(resolution, Resolution::Settings(_)) {
+        return None;
+    }
+    let (circuit, global) = conditions::breaker(world, now).unwrap_or((&world.cluster.breaker, false));
+    Some(CircuitBreakerStatus {
+        state: circuit.state(now).into(),
+        failures: whole(circuit.failures),
+        opened_at: circuit.opened.map(|(at, _)| Time(at)),
+        resets_at: circuit.resets_at().map(Time),
+        reason: conditions::why_open(circuit, global, now),
+    })
 }
 
 /// How bad a state is, to find the volume that is worst off.
