@@ -22,8 +22,8 @@ pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
 pub use growth::{Growth, GrowthSpec, NoGrowth};
 pub use names::{FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, VERSION, annotation, label};
 pub use postgres_storage::{
-    BudgetStatus, CircuitBreakerStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
-    PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
+    BudgetStatus, CircuitBreakerStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage,
+    PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
 };
 pub use quantity::QuantityText;
 pub use reason::Reason;

@@ -229,7 +229,9 @@ pub fn unrecorded(
     now: Timestamp,
 ) -> Option<(BreakerState, Timestamp)> {
     let of_one_moment = |state: BreakerState| state == BreakerState::Closed;
-    let newest = records.into_iter().max_by_key(|(at, state)| (at.as_second(), of_one_moment(*state)));
+    let newest = records
+        .into_iter()
+        .max_by_key(|(at, state)| (at.as_second(), of_one_moment(*state)));
     match (circuit.opened, newest) {
         (Some((at, _)), Some((told, BreakerState::Open | BreakerState::HalfOpen))) if told.as_second() >= at.as_second() => None,
         // It goes by one growth more or less; it was told of.

@@ -51,7 +51,10 @@ fn an_open_breaker_lets_one_try_after_its_time() {
     ] {
         assert_eq!((open.state(at), open.holds(at), trial.holds(at)), (state, held, held_by_trial));
     }
-    let closed = Circuit { under_way: true, ..Circuit::default() };
+    let closed = Circuit {
+        under_way: true,
+        ..Circuit::default()
+    };
     assert!(!closed.holds(minute(0)), "what is under way holds nothing while it is closed");
 }
 

@@ -6,7 +6,7 @@ use csm_api::{
     AffectedPvc, ClusterReference, ExpansionSpec, Growth, GrowthSpec, Phase, PvcPhase, Reason, Role, Trigger, VerifiedBy, VolumeReference,
 };
 use csm_core::operation::{Context, Progress, follow, refuse};
-use csm_core::world::{Fleet, Class, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
+use csm_core::world::{Class, Fleet, Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 

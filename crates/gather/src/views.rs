@@ -204,7 +204,10 @@ fn text(value: Option<&String>) -> Arc<str> {
 #[must_use]
 pub fn asks_for_reset(metadata: &ObjectMeta) -> bool {
     let annotations = metadata.annotations.as_ref();
-    annotations.and_then(|a| a.get(csm_api::annotation::RESET_CIRCUIT_BREAKER)).map(String::as_str) == Some("true")
+    annotations
+        .and_then(|a| a.get(csm_api::annotation::RESET_CIRCUIT_BREAKER))
+        .map(String::as_str)
+        == Some("true")
 }
 
 fn shared(value: &str) -> Arc<str> {

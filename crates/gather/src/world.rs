@@ -79,7 +79,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
                 expandable: false,
                 shared_filesystem: false,
                 provider_limit: None,
-            fleet: Fleet::default(),
+                fleet: Fleet::default(),
             },
         };
         let pod = snapshot.pods.get(&pvc.instance);
@@ -155,7 +155,10 @@ pub fn circuit(snapshot: &Snapshot) -> Circuit {
     let uid = &*snapshot.cluster.uid;
     let growths = || snapshot.events.iter().filter(|growth| *growth.spec.cluster_ref.uid == *uid);
     let endings = growths().filter_map(|growth| Ending::of(growth));
-    let ours = snapshot.records.iter().filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
+    let ours = snapshot
+        .records
+        .iter()
+        .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
     let closings = ours.filter_map(|event| Some((closed_by_hand(event)?, Ending::Closed)));
     breaker::judge(endings.chain(closings), growths().any(|growth| !is_done(growth)), breaker.rules())
 }

@@ -55,7 +55,9 @@ pub(crate) fn waiter(world: &World, plan: &Plan, now: Timestamp) -> Option<Waite
 
 fn changes<'a>(records: impl Iterator<Item = &'a Arc<StorageEvent>>) -> impl Iterator<Item = (Timestamp, BreakerState)> {
     let change = |event: &'a Arc<StorageEvent>| event.spec.circuit_breaker.as_ref();
-    records.filter_map(change).map(|CircuitBreakerChange { at, state, .. }| (at.0, *state))
+    records
+        .filter_map(change)
+        .map(|CircuitBreakerChange { at, state, .. }| (at.0, *state))
 }
 
 /// What the growth said that failed last.
@@ -77,9 +79,15 @@ fn why(circuit: &Circuit, last_failure: Option<&str>) -> String {
             format!("{grown} of {managed} managed Clusters grew within an hour; it closes when that is over")
         }
         Some((_, Opened::Failures { .. })) => {
-            let failed = if circuit.failures == 1 { "growth failed" } else { "growths failed in a row" };
+            let failed = if circuit.failures == 1 {
+                "growth failed"
+            } else {
+                "growths failed in a row"
+            };
             let last = last_failure.map_or_else(String::new, |words| format!(", the last with: {words}"));
-            let again = circuit.resets_at().map_or_else(String::new, |at| format!("; one is tried again at {at}"));
+            let again = circuit
+                .resets_at()
+                .map_or_else(String::new, |at| format!("; one is tried again at {at}"));
             format!("{} {failed}{last}{again}", circuit.failures)
         }
     }
@@ -102,7 +110,10 @@ impl Controller {
     pub(crate) async fn record_breaker(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
         let circuit = &world.cluster.breaker;
         let uid = &snapshot.cluster.uid;
-        let ours = snapshot.records.iter().filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == **uid));
+        let ours = snapshot
+            .records
+            .iter()
+            .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == **uid));
         let Some((state, at)) = breaker::unrecorded(circuit, changes(ours), now) else {
             return Ok(());
         };

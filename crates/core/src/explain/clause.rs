@@ -194,7 +194,10 @@ fn resize(reason: Reason, cause: &Cause) -> String {
 fn fleet(fleet: Fleet, limit: u32, class: Option<&str>) -> String {
     let (place, setting) = match class {
         None => ("the fleet".to_owned(), "fleet.concurrentResizes".to_owned()),
-        Some(class) => (format!("the storage class {class}"), format!("storageClasses.{class}.concurrentResizes")),
+        Some(class) => (
+            format!("the storage class {class}"),
+            format!("storageClasses.{class}.concurrentResizes"),
+        ),
     };
     let (ahead, next) = match fleet.ahead {
         0 => (String::new(), "it goes on when one ends"),

@@ -20,7 +20,14 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     }
     let (circuit, global) = breakers(view).into_iter().find(|(breaker, _)| breaker.holds(view.now()))?;
     let half_open = circuit.state(view.now()) == Breaker::HalfOpen;
-    Some(Held::new(Reason::CircuitOpen, Cause::Breaker { global, half_open, circuit }))
+    Some(Held::new(
+        Reason::CircuitOpen,
+        Cause::Breaker {
+            global,
+            half_open,
+            circuit,
+        },
+    ))
 }
 
 /// When a breaker that is open lets one try.

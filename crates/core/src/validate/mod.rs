@@ -9,7 +9,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use csm_api::{Bounds, BreakerScope, CircuitBreaker, ClusterStoragePolicySpec, Expansion, PostgresStorageSpec, QuantityText, Settings, StoragePolicySpec, Thresholds};
+use csm_api::{
+    Bounds, BreakerScope, CircuitBreaker, ClusterStoragePolicySpec, Expansion, PostgresStorageSpec, QuantityText, Settings,
+    StoragePolicySpec, Thresholds,
+};
 
 use crate::resolve::{Block, Origin};
 use crate::selector::Selector;

@@ -105,7 +105,11 @@ impl Simulation {
             ahead: 0,
             limit: Some(1),
         };
-        self.world.cluster.breaker = if dice.rarely(30) { Breaker::Open.into() } else { Breaker::Closed.into() };
+        self.world.cluster.breaker = if dice.rarely(30) {
+            Breaker::Open.into()
+        } else {
+            Breaker::Closed.into()
+        };
     }
 
     /// Sometimes a replica is added, of the size that the volume had in the beginning.

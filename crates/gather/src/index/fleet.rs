@@ -247,8 +247,14 @@ impl Index {
         let mut counts = Counts::default();
         for (key, name) in &self.fleet.open {
             let Some(slot) = self.slots.get(key) else { continue };
-            let Some(growth) = slot.events.get(name).and_then(Record::open) else { continue };
-            if slot.cluster.as_ref().is_some_and(|cluster| *cluster.uid == *growth.spec.cluster_ref.uid) {
+            let Some(growth) = slot.events.get(name).and_then(Record::open) else {
+                continue;
+            };
+            if slot
+                .cluster
+                .as_ref()
+                .is_some_and(|cluster| *cluster.uid == *growth.spec.cluster_ref.uid)
+            {
                 counts.add(&slot.classes_of(growth));
             }
         }
@@ -308,12 +314,10 @@ impl Index {
     pub fn reserve(&mut self, key: &ClusterKey, seen: &FleetNow, classes: BTreeSet<Arc<str>>, alone: bool) -> bool {
         let now = self.under_way();
         let more = now.all > seen.all.in_progress;
-        let crowded = |now: u32, seen: Option<&Fleet>| seen.is_some_and(|seen| now > seen.in_progress && seen.limit.is_some_and(|l| now >= l));
+        let crowded =
+            |now: u32, seen: Option<&Fleet>| seen.is_some_and(|seen| now > seen.in_progress && seen.limit.is_some_and(|l| now >= l));
         let mut of_classes = classes.iter();
-        if (alone && more)
-            || crowded(now.all, Some(&seen.all))
-            || of_classes.any(|class| crowded(now.of(class), seen.classes.get(class)))
-        {
+        if (alone && more) || crowded(now.all, Some(&seen.all)) || of_classes.any(|class| crowded(now.of(class), seen.classes.get(class))) {
             return false;
         }
         self.fleet.reserved.insert(key.clone(), classes);
@@ -346,7 +350,13 @@ impl Index {
         }
         let managed = self.managed(now);
         let is_managed = |key: &&ClusterKey| self.slots.get(*key).is_some_and(is_managed);
-        let grown: Vec<Timestamp> = self.fleet.grown.iter().filter(|(key, _)| is_managed(key)).map(|(_, at)| *at).collect();
+        let grown: Vec<Timestamp> = self
+            .fleet
+            .grown
+            .iter()
+            .filter(|(key, _)| is_managed(key))
+            .map(|(_, at)| *at)
+            .collect();
         breaker::runaway(&grown, managed, closed_at, rules, now)
     }
 

@@ -408,7 +408,10 @@ impl Index {
     pub fn events_ended_before(&self, before: Timestamp) -> Vec<ObjectMeta> {
         let records = self.slots.values().flat_map(|slot| slot.events.values());
         let ended = records.filter(|record| record.ended_at().is_some_and(|at| at < before));
-        ended.filter_map(Record::metadata).chain(self.fleet.records_before(before)).collect()
+        ended
+            .filter_map(Record::metadata)
+            .chain(self.fleet.records_before(before))
+            .collect()
     }
 
     /// One Cluster as it is now; none where there is no such Cluster (any more).

@@ -64,7 +64,10 @@ impl Index {
     /// The ClusterStoragePolicies by which a person asks for the breaker of the whole fleet to be closed.
     #[must_use]
     pub fn asking_for_reset(&self) -> Vec<Arc<str>> {
-        let asking = self.policies.iter().filter(|(id, entry)| id.namespace.is_empty() && entry.reset_breaker);
+        let asking = self
+            .policies
+            .iter()
+            .filter(|(id, entry)| id.namespace.is_empty() && entry.reset_breaker);
         asking.map(|(id, _)| id.name.clone()).collect()
     }
 

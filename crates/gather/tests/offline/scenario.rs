@@ -78,7 +78,10 @@ fn every_key_has_its_place_in_the_world() {
         }
     ));
     assert_eq!(cluster.primary.as_deref(), Some("orders-2"));
-    assert_eq!((cluster.breaker, world.global_breaker), (Breaker::Open.into(), Breaker::HalfOpen.into()));
+    assert_eq!(
+        (cluster.breaker, world.global_breaker),
+        (Breaker::Open.into(), Breaker::HalfOpen.into())
+    );
     assert_eq!(
         world.fleet,
         Fleet {

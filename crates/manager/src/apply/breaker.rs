@@ -86,7 +86,11 @@ impl Writer {
                     uid: uid.to_string(),
                 }),
                 event_type: EventType::CircuitBreaker,
-                trigger: if change.by_hand { Trigger::Manual } else { Trigger::ThresholdBreach },
+                trigger: if change.by_hand {
+                    Trigger::Manual
+                } else {
+                    Trigger::ThresholdBreach
+                },
                 volume: None,
                 reason: Reason::CircuitOpen,
                 message: change.message.clone(),

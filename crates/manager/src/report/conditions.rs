@@ -196,7 +196,11 @@ pub fn breaker(world: &World, now: Timestamp) -> Option<(&Circuit, bool)> {
 /// Why a breaker is not closed, in a sentence.
 pub fn why_open(circuit: &Circuit, global: bool, now: Timestamp) -> Option<String> {
     let (_, opened) = circuit.opened?;
-    let whose = if global { "the circuit breaker of all Clusters" } else { "the circuit breaker" };
+    let whose = if global {
+        "the circuit breaker of all Clusters"
+    } else {
+        "the circuit breaker"
+    };
     Some(match opened {
         Opened::Runaway { .. } => format!("{whose} is open: too large a share of all managed Clusters grew within an hour (runaway stop)"),
         Opened::Failures { resets_at } => {

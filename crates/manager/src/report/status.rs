@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{
-    BudgetStatus, CircuitBreakerStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
-    ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
+    BudgetStatus, CircuitBreakerStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef,
+    PostgresStorageStatus, PvcPhase, ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
 };
 use csm_core::explain;
 use csm_core::plan::{self, Budget, Decision, Plan};
@@ -88,10 +88,15 @@ fn circuit_breaker(resolution: &Resolution, world: &World, now: Timestamp) -> Op
     Some(CircuitBreakerStatus {
         state: circuit.state(now).into(),
         failures: whole(circuit.failures),
-        opened_at: circuit.opened.map(|(at, _)| Time(at)),
-        resets_at: circuit.resets_at().map(Time),
+        opened_at: circuit.opened.and_then(|(at, _)| second(at)),
+        resets_at: circuit.resets_at().and_then(second),
         reason: conditions::why_open(circuit, global, now),
     })
+}
+
+/// As it comes back once it is written: what is written is not news.
+fn second(at: Timestamp) -> Option<Time> {
+    Timestamp::from_second(at.as_second()).ok().map(Time)
 }
 
 /// How bad a state is, to find the volume that is worst off.
