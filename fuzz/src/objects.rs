@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 use std::sync::LazyLock;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy};
-use csm_core::validate::{Problem, validate, validate_cluster_storage_policy, validate_storage_policy};
+use csm_core::validate::{Problem, validate_cluster_storage_policy, validate_postgres_storage, validate_storage_policy};
 use csm_core::world::{ClusterKey, Observation};
 use csm_gather::index::{Index, Sample};
 use csm_gather::views::{ClassView, ClusterView, PodObject, PodView};
@@ -45,7 +45,7 @@ pub(crate) fn run(data: &[u8]) {
             }
             Some("PostgresStorage") => {
                 if let Some(storage) = read::<PostgresStorage>(object) {
-                    said(&validate(&storage.spec.settings));
+                    said(&validate_postgres_storage(&storage.spec));
                     index.put_storage(storage);
                 }
             }

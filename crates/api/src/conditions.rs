@@ -56,6 +56,8 @@ pub mod condition {
     pub const RESIZING: &str = "Resizing";
     /// PostgresStorage: a growth that is wanted, or would be, is held.
     pub const BLOCKED: &str = "Blocked";
+    /// PostgresStorage: the circuit breaker holds growth.
+    pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// PostgresStorage: every volume has fresh figures.
     pub const METRICS_FRESH: &str = "MetricsFresh";
     /// Policies: the manager applies it.

@@ -22,12 +22,12 @@ pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
 pub use growth::{Growth, GrowthSpec, NoGrowth};
 pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, VERSION, annotation, label};
 pub use postgres_storage::{
-    BudgetStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage, PostgresStorageSpec,
-    PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
+    BudgetStatus, CircuitBreakerStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage,
+    PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
 };
 pub use quantity::QuantityText;
 pub use reason::Reason;
-pub use settings::{ClusterRef, Expansion, Settings, Thresholds};
+pub use settings::{CircuitBreaker, ClusterRef, Expansion, Settings, Thresholds};
 pub use storage_event::{
     AffectedPvc, CircuitBreakerChange, ClusterReference, ExpansionSpec, Phase, PvcPhase, PvcStatus, Recovery, RetryBasis, StorageEvent,
     StorageEventSpec, StorageEventStatus, VerifiedBy, VolumeReference,

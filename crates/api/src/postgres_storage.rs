@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Reason, Role, Settings, State, Urgency, Verdict};
+use crate::{BreakerState, Condition, Reason, Role, Settings, State, Urgency, Verdict};
 
 /// The most specific settings of one CNPG Cluster, and what the manager knows of its volumes.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -43,6 +43,9 @@ use crate::{Condition, Reason, Role, Settings, State, Urgency, Verdict};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[x_kube(
+    validation = Rule::new("!has(self.circuitBreaker) || !has(self.circuitBreaker.scope) || self.circuitBreaker.scope != 'global'").message("circuitBreaker.scope can be global in a ClusterStoragePolicy only")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresStorageSpec {
     /// The settings.
@@ -74,7 +77,7 @@ pub struct PostgresStorageStatus {
     /// Planned growths that the volume with the fewest may still do in the rolling 24 hours; none: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actions_left: Option<i32>,
-    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `MetricsFresh`.
+    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `CircuitOpen`, `MetricsFresh`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The objects that the settings came from, most specific first.
@@ -89,9 +92,31 @@ pub struct PostgresStorageStatus {
     /// The newest 20 outcomes of resizes, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auto_resize_events: Vec<ResizeOutcome>,
+    /// The circuit breaker of this Cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreakerStatus>,
     /// The generation that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+}
+
+/// A circuit breaker: that of the Cluster, or the one of all Clusters where that one holds it up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreakerStatus {
+    /// Its state.
+    pub state: BreakerState,
+    /// Growths that failed in a row.
+    pub failures: i32,
+    /// Since when it is open, or half open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Time>,
+    /// When one growth is tried again, where time alone opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets_at: Option<Time>,
+    /// Why it is not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Names a policy object.

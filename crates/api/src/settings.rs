@@ -2,7 +2,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::{QuantityText, TablespaceSettings, VolumeSettings};
+use crate::{BreakerScope, QuantityText, TablespaceSettings, VolumeSettings};
 
 /// The block of settings that all three policy kinds share. Every field is optional; a missing one is
 /// inherited from the next less specific object, in the end from the manager's defaults.
@@ -18,6 +18,9 @@ pub struct Settings {
     /// How a volume grows once it has reached `thresholds.expansion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expansion: Option<Expansion>,
+    /// When growths that fail stop further ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// A volume whose growth is held by a cooldown, a window, a limit of the fleet or a check of WAL is never left to
     /// fill up: it grows by a small step. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +58,7 @@ impl Settings {
             dry_run,
             thresholds,
             expansion,
+            circuit_breaker,
             emergency_runway,
             storage,
             wal_storage,
@@ -63,6 +67,7 @@ impl Settings {
         dry_run.is_none()
             && thresholds.as_ref().is_none_or(|t| *t == Thresholds::default())
             && expansion.as_ref().is_none_or(|e| *e == Expansion::default())
+            && circuit_breaker.as_ref().is_none_or(|b| *b == CircuitBreaker::default())
             && emergency_runway.is_none()
             && [storage, wal_storage]
                 .into_iter()
@@ -128,6 +133,24 @@ pub struct Expansion {
     #[x_kube(validation = Rule::new("self >= 1 && self <= 20").message("expansion.parallelism must be between 1 and 20"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<i32>,
+}
+
+/// When growths that fail in a row stop further ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// Growths that fail in a row before none but a rescue is tried any more, 1 to 100. Default 3.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 100").message("circuitBreaker.maxFailures must be between 1 and 100"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<i32>,
+    /// Minutes after which one growth is tried again, 1 to 10080 (a week). Default 60.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 10080").message("circuitBreaker.resetMinutes must be between 1 and 10080 (a week)"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_minutes: Option<i32>,
+    /// Whose failures count together: those of each Cluster, or those of all Clusters of which this is said (only in a
+    /// ClusterStoragePolicy). Default per-cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<BreakerScope>,
 }
 
 /// Names a CNPG Cluster.

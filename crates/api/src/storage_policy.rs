@@ -24,6 +24,9 @@ use crate::{ClusterRef, Condition, Settings};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[x_kube(
+    validation = Rule::new("!has(self.circuitBreaker) || !has(self.circuitBreaker.scope) || self.circuitBreaker.scope != 'global'").message("circuitBreaker.scope can be global in a ClusterStoragePolicy only")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct StoragePolicySpec {
     /// Which Clusters, by their labels and the implied label `cnpg.io/cluster`. Missing or empty: all of the

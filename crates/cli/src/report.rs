@@ -1,6 +1,6 @@
 //! The clusters as `status` shows them: plain data, which `-o json` prints as it is.
 
-use csm_api::{LastAction, LastDecision, PolicyRef, PostgresStorage, State};
+use csm_api::{BreakerState, LastAction, LastDecision, PolicyRef, PostgresStorage, State};
 use csm_cnpg::Cluster;
 use csm_core::world::VolumeKey;
 use csm_units::Bytes;
@@ -167,6 +167,9 @@ fn cluster_report(
         .iter()
         .filter_map(|v| v.need.as_ref().map(|need| format!("{}: {need}", v.volume)))
         .collect();
+    let breaker = status.and_then(|s| s.circuit_breaker.as_ref());
+    let open = breaker.filter(|breaker| breaker.state == BreakerState::Open);
+    needs_person.extend(open.and_then(|breaker| breaker.reason.clone()));
     let mut danger = volumes.first().map_or(Danger::Unwatched, |v| v.danger);
     // A PostgresStorage without a status, though someone, or the manager, made it.
     if storage.is_some() && status.is_none() {

@@ -138,7 +138,7 @@ pub struct Alert {
 /// that has fired clears only when fresh figures are two points below it.
 #[must_use]
 pub fn due(world: &World, plan: &Plan, active: &BTreeSet<AlertId>, now: Timestamp) -> Vec<Alert> {
-    let mut alerts = of_cluster(world);
+    let mut alerts = of_cluster(world, now);
     let settings = match &*world.resolution {
         Resolution::Settings(settings) => Some(settings),
         Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_) => None,
@@ -160,9 +160,10 @@ pub fn due(world: &World, plan: &Plan, active: &BTreeSet<AlertId>, now: Timestam
     alerts
 }
 
-fn of_cluster(world: &World) -> Vec<Alert> {
+fn of_cluster(world: &World, now: Timestamp) -> Vec<Alert> {
     let conflict = matches!(&*world.resolution, Resolution::Conflict(_));
-    let open = world.cluster.breaker == Breaker::Open || world.global_breaker == Breaker::Open;
+    let mut breakers = [world.cluster.breaker, world.global_breaker].into_iter();
+    let open = breakers.any(|breaker| breaker.state(now) == Breaker::Open);
     let archiving = world.cluster.wal.as_ref().and_then(|wal| wal.archiving);
     let failing = archiving.is_some_and(|a| a.last_failed > a.last_archived);
     let alerts = [

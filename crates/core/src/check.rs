@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::decision::{Decision, MemberPlan, Plan};
 use crate::resolve::{Resolution, Sizing};
-use crate::world::{Breaker, Fencing, Member, Pause, VolumeKey, World};
+use crate::world::{Fencing, Member, Pause, VolumeKey, World};
 use seen::Seen;
 
 /// What must never happen.
@@ -316,7 +316,7 @@ impl<'a> Action<'a> {
             report(Rule::SwitchedOff, "the model's enabled is false".to_owned());
         }
         let mut breakers = [self.seen.world.cluster.breaker, self.seen.world.global_breaker].into_iter();
-        if self.urgency != Urgency::Rescue && breakers.any(|b| b == Breaker::Open) {
+        if self.urgency != Urgency::Rescue && breakers.any(|b| b.holds(self.seen.now)) {
             report(Rule::CircuitOpen, format!("urgency {}", self.urgency));
         }
         if let Some(at) = self.seen.volume.retry_after.filter(|at| self.seen.now < *at) {

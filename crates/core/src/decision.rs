@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::disk_full::Findings;
 use crate::resolve::{Origin, Resolution};
 use crate::validate::Problem;
-use crate::world::{ProviderLimit, ResizeStage, VolumeKey};
+use crate::world::{Circuit, Fleet, ProviderLimit, ResizeStage, VolumeKey};
 
 /// What is to be done for one Cluster, and when to look again.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -381,6 +381,10 @@ pub enum Cause {
     Breaker {
         /// That of the whole fleet.
         global: bool,
+        /// It is half open, and a growth tries already.
+        half_open: bool,
+        /// The breaker.
+        circuit: Circuit,
     },
     /// The budget is used up, or what is left of it is reserved.
     Budget {
@@ -404,10 +408,12 @@ pub enum Cause {
     },
     /// Too many resizes are under way.
     Fleet {
-        /// How many.
-        in_progress: u32,
+        /// How many, and how many come first.
+        fleet: Fleet,
         /// The most.
         limit: u32,
+        /// In this storage class; none: in the whole fleet.
+        class: Option<Arc<str>>,
     },
     /// The maintenance window is closed.
     Window {

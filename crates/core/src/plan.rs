@@ -349,6 +349,7 @@ fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight
     // Of what fired, also where something else is what is decided or held; and what the next window provides for.
     let opens = fired.into_iter().flat_map(|want| opens(view, want, view.now()));
     let left_out = fired.into_iter().flat_map(|_| gates::provider_limit::openings(view));
+    let breakers = gates::circuit::changes_at(view);
     let window = fired.and(view.rules).and_then(|rules| rules.window.as_ref());
     let window = window.into_iter().flat_map(|rules| {
         let now = view.now();
@@ -360,7 +361,8 @@ fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight
         .flatten()
         .chain(figures)
         .chain(opens)
-        .chain(left_out);
+        .chain(left_out)
+        .chain(breakers);
     moments.filter(|at| *at > view.now() && *at < Timestamp::MAX).min()
 }
 

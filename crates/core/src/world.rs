@@ -9,6 +9,7 @@ use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+pub use crate::breaker::{Breaker, Circuit, Opened};
 pub use crate::disk_full::Findings;
 pub use crate::fencing::Fencing;
 pub use crate::forecast::Sample;
@@ -117,7 +118,7 @@ pub struct World {
     /// How many resizes are under way in the whole fleet.
     pub fleet: Fleet,
     /// The breaker of the whole fleet.
-    pub global_breaker: Breaker,
+    pub global_breaker: Circuit,
 }
 
 /// Resizes under way in the whole fleet.
@@ -125,20 +126,18 @@ pub struct World {
 pub struct Fleet {
     /// How many there are.
     pub in_progress: u32,
+    /// Clusters that wait for one to end and come first: their volumes are full sooner.
+    pub ahead: u32,
     /// How many there may be; none: no limit.
     pub limit: Option<u32>,
 }
 
-/// A circuit breaker: it opens after growths have failed in a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Breaker {
-    /// Growths go on.
-    #[default]
-    Closed,
-    /// None does.
-    Open,
-    /// One may try.
-    HalfOpen,
+impl Fleet {
+    /// Whether there are as many as there may be, or more: the limit then.
+    #[must_use]
+    pub fn is_full(self) -> Option<u32> {
+        self.limit.filter(|limit| self.in_progress.saturating_add(self.ahead) >= *limit)
+    }
 }
 
 /// What is known of WAL archiving and replication slots.
@@ -210,7 +209,7 @@ pub struct Cluster {
     /// Name of the primary instance, where it is known.
     pub primary: Option<Arc<str>>,
     /// Its own breaker.
-    pub breaker: Breaker,
+    pub breaker: Circuit,
     /// WAL archiving and slots; none where nothing is known of them.
     pub wal: Option<WalHealth>,
 }
@@ -311,6 +310,8 @@ pub struct Class {
     pub shared_filesystem: bool,
     /// How often its provisioner lets one volume be changed, where it says.
     pub provider_limit: Option<ProviderLimit>,
+    /// How many resizes are under way in this class.
+    pub fleet: Fleet,
 }
 
 /// How often a provisioner lets one volume be changed.

@@ -153,6 +153,8 @@ pub struct ClusterView {
     pub hibernated: bool,
     pub pause: Pause,
     pub pause_reason: Option<Arc<str>>,
+    /// A person asks for its circuit breaker to be closed.
+    pub reset_breaker: bool,
     pub fencing: Fencing,
     pub resize_in_use_volumes: bool,
     pub primary: Option<Arc<str>>,
@@ -236,6 +238,16 @@ fn text(value: Option<&String>) -> Arc<str> {
     value.map_or_else(|| Arc::from(""), |v| Arc::from(v.as_str()))
 }
 
+/// Whether a person asks for a circuit breaker to be closed: that of the Cluster, or on a policy the one of the whole fleet.
+#[must_use]
+pub fn asks_for_reset(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|a| a.get(csm_api::annotation::RESET_CIRCUIT_BREAKER))
+        .map(String::as_str)
+        == Some("true")
+}
+
 fn shared(value: &str) -> Arc<str> {
     Arc::from(value)
 }
@@ -284,6 +296,7 @@ impl ClusterView {
             deleting: meta.deletion_timestamp.is_some(),
             hibernated: get(annotation::HIBERNATION) == Some("on"),
             pause: Pause::read(get(csm_api::annotation::PAUSED), get(csm_api::annotation::PAUSE_UNTIL)),
+            reset_breaker: asks_for_reset(meta),
             pause_reason: get(csm_api::annotation::PAUSE_REASON).map(shared),
             fencing: Fencing::read(get(annotation::FENCED_INSTANCES)),
             resize_in_use_volumes: cluster.spec.storage.as_ref().and_then(|s| s.resize_in_use_volumes).unwrap_or(true),

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{Growth, Phase};
-use csm_core::world::{Breaker, Class, Cluster, Fleet, Limits, Member, Operation, ProviderLimit, Volume, VolumeKey, World};
+use csm_api::{BreakerScope, Growth, Phase};
+use csm_core::breaker::{self, Circuit, Ending};
+use csm_core::resolve::Resolution;
+use csm_core::world::{Class, Cluster, Fleet, Limits, Member, Operation, ProviderLimit, Volume, VolumeKey, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::down;
-use crate::index::{PvcNow, Snapshot, is_done};
+use crate::index::{PvcNow, Snapshot, closed_by_hand, is_done};
 use crate::retry;
 use crate::views::{ClassView, started_at, volume_of};
 
@@ -73,12 +75,16 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
     } in &snapshot.pvcs
     {
         let class = match &pvc.class {
-            Some(class) => class_of(class, snapshot.classes.get(class), settings),
+            Some(class) => Class {
+                fleet: snapshot.fleet.classes.get(class).copied().unwrap_or_default(),
+                ..class_of(class, snapshot.classes.get(class), settings)
+            },
             None => Class {
                 name: Arc::from(""),
                 expandable: false,
                 shared_filesystem: false,
                 provider_limit: None,
+                fleet: Fleet::default(),
             },
         };
         let pod = snapshot.pods.get(&pvc.instance);
@@ -132,16 +138,37 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             fencing: cluster.fencing.clone(),
             resize_in_use_volumes: cluster.resize_in_use_volumes,
             primary: cluster.primary.clone(),
-            breaker: Breaker::default(),
+            breaker: circuit(snapshot),
             wal: None,
         },
         resolution: snapshot.resolution.clone(),
         volumes: volumes.into_values().collect(),
         operations,
         limits: settings.limits,
-        fleet: Fleet::default(),
-        global_breaker: Breaker::default(),
+        fleet: snapshot.fleet.all,
+        global_breaker: snapshot.fleet.breaker,
     }
+}
+
+/// The Cluster's own breaker, from the ledger alone; one that it shares with others is none of its own.
+#[must_use]
+pub fn circuit(snapshot: &Snapshot) -> Circuit {
+    let Resolution::Settings(settings) = &*snapshot.resolution else {
+        return Circuit::default();
+    };
+    let breaker = &settings.circuit_breaker;
+    if breaker.scope.value == BreakerScope::Global {
+        return Circuit::default();
+    }
+    let uid = &*snapshot.cluster.uid;
+    let growths = || snapshot.events.iter().filter(|growth| *growth.spec.cluster_ref.uid == *uid);
+    let endings = growths().filter_map(|growth| Ending::of(growth));
+    let ours = snapshot
+        .records
+        .iter()
+        .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
+    let closings = ours.filter_map(|event| Some((closed_by_hand(event)?, Ending::Closed)));
+    breaker::judge(endings.chain(closings), growths().any(|growth| !is_done(growth)), breaker.rules())
 }
 
 /// What is known of a storage class; one that is not there cannot expand volumes.
@@ -155,6 +182,7 @@ pub(crate) fn class_of(name: &Arc<str>, view: Option<&ClassView>, settings: &Vol
             .get(&**name)
             .or_else(|| settings.provider_limits.get(&*view?.provisioner))
             .copied(),
+        fleet: Fleet::default(),
         shared_filesystem: directory || settings.shared_classes.iter().any(|c| **c == **name),
     }
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_api::{Growth, Phase, Urgency};
+use csm_api::{Growth, Phase, Urgency, Verdict};
+use csm_core::breaker::{Breaker, Ending};
 use csm_core::operation::{self, Context};
 use csm_core::plan::{Decision, Plan};
 use csm_core::rescue::Times;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Advanced, Begun, Note, Writer};
+use crate::breaker;
 use crate::report::{self, ClusterReport};
 use crate::rescue::{self, Rescues, evidence_at};
 use crate::settings::CreatePostgresStorage;
@@ -42,8 +44,8 @@ const RETENTION_EVERY: Duration = Duration::from_mins(10);
 
 /// Drives all Clusters, on the leader.
 pub struct Controller {
-    shared: Arc<Shared>,
-    writer: Writer,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) writer: Writer,
     backoffs: Mutex<Backoffs<Key>>,
     /// When each Cluster's status was last written.
     written: Mutex<HashMap<ClusterKey, Instant>>,
@@ -68,6 +70,7 @@ impl Controller {
         let clusters = self.shared.index().clusters();
         self.shared.wake(clusters.into_iter().collect());
         self.shared.queue.add(Key::Policies);
+        self.shared.queue.add(Key::Fleet);
         self.shared.queue.add(Key::Retention);
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
@@ -92,6 +95,7 @@ impl Controller {
             let (controller, result) = match &key {
                 Key::Cluster(cluster) => ("cluster", self.cluster(cluster).await),
                 Key::Policies => ("policies", self.policies().await),
+                Key::Fleet => ("fleet", self.fleet().await),
                 Key::Retention => ("retention", self.retention().await),
             };
             self.shared.metrics.reconciled(controller, result.is_ok(), start.elapsed());
@@ -122,17 +126,26 @@ impl Controller {
 
     /// One look at one Cluster. Returns when to look again, whatever happens.
     async fn cluster(&self, key: &ClusterKey) -> Result<Option<Duration>, Failure> {
-        let snapshot = self.shared.index().snapshot(key);
+        let now = Timestamp::now();
+        let snapshot = self.shared.index().snapshot_at(key, now);
         let Some(snapshot) = snapshot else {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             return Ok(None);
         };
-        let now = Timestamp::now();
+        let mut reset = Ok(());
+        if snapshot.cluster.reset_breaker {
+            reset = self.reset_breaker(&snapshot, now).await;
+            if reset.is_ok() {
+                return Ok(Some(Duration::ZERO));
+            }
+        }
         let world = world(&snapshot, &self.shared.settings.volumes, now);
         self.rescues.ask(&snapshot, &world);
         let (moved, following) = self.follow(&snapshot, &world, now).await;
         if matches!(moved, Ok(Advanced::Again)) {
+            // What was patched, or has ended, counts for all.
+            self.shared.queue.add(Key::Fleet);
             return Ok(Some(Duration::ZERO));
         }
         let settled = self.settle(&snapshot, &world, now).await;
@@ -141,6 +154,8 @@ impl Controller {
         let alerts = alerts::due(&world, &plan, &self.shared.metrics.active_alerts(key), now);
         let report = ClusterReport::new(&world, &plan, alerts.into_iter().map(|alert| alert.id), now);
         self.shared.metrics.report(snapshot.key.clone(), report);
+        let wake = self.shared.index().wait(key, breaker::waiter(&world, &plan, now));
+        self.shared.wake(wake);
         let begun = match check::check(&world, &plan, now) {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
             Err(violations) => {
@@ -155,10 +170,13 @@ impl Controller {
             return Ok(Some(Duration::ZERO));
         }
         let reported = self.report(&snapshot, &world, &plan, now).await;
+        let recorded = self.record_breaker(&snapshot, &world, now).await;
+        reset?;
         moved?;
         begun?;
         settled?;
         reported?;
+        recorded?;
         let look = plan
             .look_again_at
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
@@ -206,6 +224,9 @@ impl Controller {
     async fn ended(&self, snapshot: &Snapshot, world: &World, event: &Growth, now: Timestamp) {
         let Some(status) = &event.status else { return };
         let success = status.phase == Some(Phase::Completed);
+        if matches!(Ending::of(event), Some((_, Ending::Failed))) {
+            self.shared.metrics.breaker_failure(&snapshot.key);
+        }
         let grown = |s: &csm_api::PvcStatus| s.new_size.map_or(0, |size| size.saturating_sub(s.original_size).get());
         let bytes = status.pvc_statuses.iter().map(grown).fold(0, u64::saturating_add);
         let took = status
@@ -259,7 +280,10 @@ impl Controller {
             return Ok(false);
         };
         let mut begun = false;
-        for decision in plan.decisions.iter().filter(|d| d.acts()) {
+        let one_tries = breaker::lets_one_try(world, now);
+        let first = breaker::most_urgent(world, plan, now).filter(|_| one_tries);
+        let goes = |d: &&Decision| d.acts() && (d.verdict == Verdict::Rescue || first.is_none_or(|first| first.volume == d.volume));
+        for decision in plan.decisions.iter().filter(goes) {
             let parallelism = i32::from(settings.expansion.parallelism.value);
             let Some(spec) = operation::record(world, decision, parallelism, explain::sentence(decision)) else {
                 continue;
@@ -271,11 +295,24 @@ impl Controller {
                 continue;
             }
             let known = |name: &str| snapshot.knows(name);
-            let recorded = self.writer.begin(&snapshot.key, spec, evidence_at(decision), &known, now).await?;
-            match recorded {
+            // Eight look at a time: what was free when this was decided may be taken.
+            let alone = world.global_breaker.state(now) == Breaker::HalfOpen && decision.verdict != Verdict::Rescue;
+            let classes = breaker::classes_of(world, &decision.volume);
+            if !self.shared.index().reserve(&snapshot.key, &snapshot.fleet, classes, alone) {
+                return Ok(true);
+            }
+            let recorded = self.writer.begin(&snapshot.key, spec, evidence_at(decision), &known, now).await;
+            let wake = {
+                let mut index = self.shared.index();
+                if let Ok(Begun::Recorded(event)) = &recorded {
+                    index.put_event(event.as_ref().clone());
+                }
+                index.release(&snapshot.key)
+            };
+            self.shared.wake(wake);
+            match recorded? {
                 Begun::Recorded(event) => {
                     Self::log(decision, world, event.name_any());
-                    self.shared.index().put_event(*event);
                     if let Some(note) = report::notes::of_beginning(decision) {
                         self.note(snapshot, &note, now).await;
                     }
@@ -376,7 +413,7 @@ impl Controller {
     }
 
     /// An Event that cannot be recorded is not worth a second try: status and StorageEvents say the same.
-    async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
+    pub(crate) async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
         if let Err(failure) = self.writer.note(&snapshot.key, &snapshot.cluster.uid, note, now).await {
             tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = note.reason, error = failure.message(), "could not record an Event");
         }

@@ -5,6 +5,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 pub mod apply;
+mod breaker;
 pub mod controller;
 pub mod kubelet;
 pub mod report;

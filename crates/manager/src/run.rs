@@ -25,12 +25,15 @@ use crate::watches;
 /// # Errors
 /// Where it cannot start, or lost the lease: the process is to be started again, with clean caches.
 pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let settings = Settings::load(args)?;
+    let mut settings = Settings::load(args)?;
     telemetry::start(&settings.log_level, settings.log_format);
     let stop = shutdown::on_signal().context("cannot handle signals")?;
     let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     let kubelets = Kubelets::new(settings.kubelet.clone(), &config)?;
     let lease_namespace = config.default_namespace.clone();
+    let election = settings.leader_election.as_ref();
+    let own_namespace = election.and_then(|e| e.namespace.as_deref()).unwrap_or(&lease_namespace);
+    settings.fleet.namespace = own_namespace.into();
     let client = client::client(config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

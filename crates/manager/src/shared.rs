@@ -16,6 +16,8 @@ pub enum Key {
     Cluster(ClusterKey),
     /// The status of all policies.
     Policies,
+    /// The circuit breaker of all Clusters.
+    Fleet,
     /// StorageEvents that are older than they are kept.
     Retention,
 }
@@ -36,7 +38,7 @@ impl Shared {
     /// With an empty index.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let index = Arc::new(Mutex::new(Index::new(settings.defaults.clone())));
+        let index = Arc::new(Mutex::new(Index::new(settings.defaults.clone()).with_fleet(settings.fleet.clone())));
         Self {
             index,
             queue: Queue::default(),

@@ -126,7 +126,11 @@ impl Tasks<'_> {
             self.spawn(kind, name.to_owned(), Api::all(self.client.clone()), labels, put);
             return;
         }
-        for namespace in &self.shared.settings.watch_namespaces {
+        // The breaker of all Clusters is recorded in the manager's own namespace.
+        let watched = &self.shared.settings.watch_namespaces;
+        let own = &*self.shared.settings.fleet.namespace;
+        let own = Some(own).filter(|own| kind == Kind::StorageEvent && !own.is_empty() && !watched.iter().any(|w| w == own));
+        for namespace in watched.iter().map(String::as_str).chain(own) {
             self.spawn(
                 kind,
                 format!("{name} in {namespace}"),
@@ -176,6 +180,9 @@ impl Tasks<'_> {
                     };
                     (wake, index.take_matches_changed())
                 };
+                if kind == Kind::ClusterStoragePolicy {
+                    shared.queue.add(Key::Fleet);
+                }
                 if matches_changed {
                     shared.queue.add_after(Key::Policies, POLICIES_AFTER);
                 }

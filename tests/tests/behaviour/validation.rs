@@ -53,6 +53,18 @@ fn refused() -> Vec<(Value, &'static str)> {
         cases.push((json!({"expansion": {name: low}}), words));
         cases.push((json!({"expansion": {name: high}}), words));
     }
+    for (name, low, high, words) in [
+        ("maxFailures", 0, 101, "circuitBreaker.maxFailures must be between 1 and 100"),
+        (
+            "resetMinutes",
+            0,
+            10081,
+            "circuitBreaker.resetMinutes must be between 1 and 10080 (a week)",
+        ),
+    ] {
+        cases.push((json!({"circuitBreaker": {name: low}}), words));
+        cases.push((json!({"circuitBreaker": {name: high}}), words));
+    }
     for (volume, words) in refused_of_a_volume() {
         for block in ["storage", "walStorage"] {
             cases.push((json!({block: volume}), words));

@@ -31,6 +31,7 @@ pub fn cluster(percent: u64, settings: &str) -> World {
         world.operations = (0..10).map(operation).collect();
         world.fleet = Fleet {
             in_progress: 3,
+            ahead: 0,
             limit: Some(10),
         };
         let cluster = &mut world.cluster;

@@ -13,8 +13,9 @@ pub(super) fn check(action: &Action, report: Report) {
         Urgency::CatchUp => !a_lagging_member_is_nearly_full(action),
         Urgency::Rescue | Urgency::Emergency | Urgency::Runway => false,
     };
-    let fleet = seen.world.fleet;
-    if waits && fleet.limit.is_some_and(|limit| fleet.in_progress >= limit) {
+    let classes = seen.volume.members.iter().map(|m| m.class.fleet);
+    let mut fleets = std::iter::once(seen.world.fleet).chain(classes);
+    if let Some(fleet) = fleets.find(|fleet| waits && fleet.is_full().is_some()) {
         report(
             Rule::FleetLimit,
             format!("{} of {:?} are in progress", fleet.in_progress, fleet.limit),

@@ -8,7 +8,7 @@ use super::figures::{and, count, measured, span};
 use super::settings::{self, own};
 use crate::decision::{Cause, CeilingSource, Decision};
 use crate::resolve::{Conflict, Resolution};
-use crate::world::ProviderLimit;
+use crate::world::{Circuit, Fleet, Opened, ProviderLimit};
 
 /// What holds, until when, and what a person can do.
 pub(super) fn clause(reason: Reason, decision: &Decision) -> String {
@@ -63,7 +63,14 @@ pub(super) fn clause(reason: Reason, decision: &Decision) -> String {
                 "the last growth was refused (its StorageEvent says why); the next try is at {at}, or when what refused it (such as a quota) changes"
             )
         }
-        (Reason::CircuitOpen, Cause::Breaker { global }) => breaker(*global),
+        (
+            Reason::CircuitOpen,
+            Cause::Breaker {
+                global,
+                half_open,
+                circuit,
+            },
+        ) => breaker(*global, *half_open, circuit),
         (Reason::StaleObservation | Reason::NoObservation, cause) => figures(cause, decision),
         (Reason::AtLimit, _) => at_limit(decision),
         (Reason::BudgetExhausted | Reason::BudgetReservedForEmergency, cause) => budget(reason, cause, decision),
@@ -74,10 +81,7 @@ pub(super) fn clause(reason: Reason, decision: &Decision) -> String {
                 minutes(*last, *at)
             )
         }
-        (Reason::FleetLimit, Cause::Fleet { in_progress, limit }) => format!(
-            "{} under way in the fleet, and there may be {limit} at a time (fleet.concurrentResizes of the manager); it goes on when one ends",
-            count(*in_progress, "resize is", "resizes are")
-        ),
+        (Reason::FleetLimit, Cause::Fleet { fleet: of, limit, class }) => fleet(*of, *limit, class.as_deref()),
         (Reason::MaintenanceWindowClosed, Cause::Window { at }) => window(*at, decision),
         (Reason::WalRiskNotAcknowledged, _) => format!(
             "PGDATA and WAL share the volume, and growing it can hide that WAL is not archived, or held back by a slot; set {}: true to \
@@ -187,16 +191,54 @@ fn resize(reason: Reason, cause: &Cause) -> String {
     }
 }
 
-fn breaker(global: bool) -> String {
+fn fleet(fleet: Fleet, limit: u32, class: Option<&str>) -> String {
+    let (place, setting) = match class {
+        None => ("the fleet".to_owned(), "fleet.concurrentResizes".to_owned()),
+        Some(class) => (
+            format!("the storage class {class}"),
+            format!("storageClasses.{class}.concurrentResizes"),
+        ),
+    };
+    let (ahead, next) = match fleet.ahead {
+        0 => (String::new(), "it goes on when one ends"),
+        ahead => {
+            let clusters = count(ahead, "Cluster waits that is", "Clusters wait that are");
+            (format!(", {clusters} full sooner"), "it goes on after those")
+        }
+    };
+    format!(
+        "{} under way in {place}{ahead}, and there may be {limit} at a time ({setting} of the manager); {next}",
+        count(fleet.in_progress, "resize is", "resizes are")
+    )
+}
+
+fn breaker(global: bool, half_open: bool, circuit: &Circuit) -> String {
     let reset = annotation::RESET_CIRCUIT_BREAKER;
     let (whose, place) = if global {
         ("the circuit breaker of the whole fleet", "any ClusterStoragePolicy")
     } else {
         ("the circuit breaker of the Cluster", "the Cluster")
     };
+    if half_open {
+        return format!("{whose} is half open, and one growth is tried; the others go on when that one has succeeded");
+    }
+    if let Some((_, Opened::Runaway { grown, managed })) = circuit.opened {
+        return format!(
+            "{whose} is open, since {grown} of {managed} managed Clusters grew within an hour (fleet.runawayShare of the manager); see \
+             what fills them, then set the annotation {reset}: \"true\" on {place} to go on at once"
+        );
+    }
+    let failed = match circuit.failures {
+        0 => "too many growths failed in a row".to_owned(),
+        failures => format!("{} in a row", count(failures, "growth failed", "growths failed")),
+    };
+    let again = match circuit.resets_at() {
+        Some(at) => format!("one is tried again at {at}"),
+        None => "one is tried again after circuitBreaker.resetMinutes".to_owned(),
+    };
     format!(
-        "{whose} is open, since too many growths failed in a row; one is tried again after circuitBreaker.resetMinutes; see what failed in \
-         the StorageEvents, then set the annotation {reset}: \"true\" on {place} to go on at once"
+        "{whose} is open, since {failed}; {again}; see what failed in the StorageEvents, then set the annotation {reset}: \"true\" on \
+         {place} to go on at once"
     )
 }
 

@@ -214,7 +214,16 @@ fn cause(cause: &Cause) -> Vec<(&'static str, String)> {
         Cause::Until { at } => vec![("opensAt", at.to_string())],
         Cause::Cooldown { last, at } => vec![("lastGrowth", last.to_string()), ("opensAt", at.to_string())],
         Cause::Invalid(problems) => vec![("problems", list(problems.iter().map(ToString::to_string)))],
-        Cause::Breaker { global } => vec![("circuitBreaker", if *global { "global" } else { "of the Cluster" }.to_owned())],
+        Cause::Breaker {
+            global,
+            half_open: _,
+            circuit,
+        } => {
+            let mut inputs = vec![("circuitBreaker", if *global { "global" } else { "of the Cluster" }.to_owned())];
+            inputs.extend((circuit.failures > 0).then(|| ("failuresInARow", circuit.failures.to_string())));
+            inputs.extend(circuit.resets_at().map(|at| ("opensAt", at.to_string())));
+            inputs
+        }
         Cause::Budget {
             actions,
             max,
@@ -231,7 +240,15 @@ fn cause(cause: &Cause) -> Vec<(&'static str, String)> {
             ("providerLimit", format!("{} in {:#}", limit.max_actions, limit.period)),
             ("opensAt", moment(*at, "unknown")),
         ],
-        Cause::Fleet { in_progress, limit } => vec![("resizesInProgress", in_progress.to_string()), ("fleetLimit", limit.to_string())],
+        Cause::Fleet { fleet, limit, class } => {
+            let mut inputs = vec![
+                ("resizesInProgress", fleet.in_progress.to_string()),
+                ("fleetLimit", limit.to_string()),
+            ];
+            inputs.extend((fleet.ahead > 0).then(|| ("clustersAhead", fleet.ahead.to_string())));
+            inputs.extend(class.as_ref().map(|class| ("storageClass", text(class))));
+            inputs
+        }
         Cause::Window { at } => vec![("opensAt", moment(*at, "never"))],
         Cause::Archive {
             last_archived,

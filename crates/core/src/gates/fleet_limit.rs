@@ -25,15 +25,25 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
         }
         Urgency::Rescue | Urgency::Emergency | Urgency::Runway => false,
     };
-    let Fleet { in_progress, limit } = view.world.fleet;
-    let limit = limit.filter(|limit| waits && in_progress >= *limit)?;
-    Some(Held::new(Reason::FleetLimit, Cause::Fleet { in_progress, limit }))
+    if !waits {
+        return None;
+    }
+    let of_all = (view.world.fleet, None);
+    let classes = view.members.iter().map(|m| &m.member.class);
+    let of_classes = classes.map(|class| (class.fleet, Some(&class.name)));
+    let (fleet, limit, class) = std::iter::once(of_all)
+        .chain(of_classes)
+        .find_map(|(fleet, class)| Some((fleet, fleet.is_full()?, class)))?;
+    let class = class.cloned();
+    Some(Held::new(Reason::FleetLimit, Cause::Fleet { fleet, limit, class }))
 }
 
 fn inputs(view: &View) -> Inputs {
-    let Fleet { in_progress, limit } = view.world.fleet;
-    vec![
+    let Fleet { in_progress, ahead, limit } = view.world.fleet;
+    let mut inputs = vec![
         ("resizesInProgress", in_progress.to_string()),
         ("limit", limit.map_or_else(|| "none".to_owned(), |n| n.to_string())),
-    ]
+    ];
+    inputs.extend((ahead > 0).then(|| ("clustersAhead", ahead.to_string())));
+    inputs
 }

@@ -6,10 +6,11 @@ mod volume;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{QuantityText, Role, Settings};
+use csm_api::{BreakerScope, QuantityText, Role, Settings};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
+use crate::breaker::BreakerRules;
 pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, Selection, matching};
 pub use crate::selector::Selector;
 use crate::validate::{self, Bounded, Problem};
@@ -60,6 +61,8 @@ pub struct Resolved {
     pub thresholds: ResolvedThresholds,
     /// `expansion`.
     pub expansion: ResolvedExpansion,
+    /// `circuitBreaker`.
+    pub circuit_breaker: ResolvedBreaker,
     /// `emergencyRunway`.
     pub emergency_runway: Field<bool>,
     /// What no policy can exceed.
@@ -135,6 +138,28 @@ pub struct ResolvedExpansion {
     pub parallelism: Field<u16>,
 }
 
+/// `circuitBreaker`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedBreaker {
+    /// `maxFailures`, 1 to 100.
+    pub max_failures: Field<u32>,
+    /// `resetMinutes`.
+    pub reset_after: Field<SignedDuration>,
+    /// `scope`.
+    pub scope: Field<BreakerScope>,
+}
+
+impl ResolvedBreaker {
+    /// Its values.
+    #[must_use]
+    pub fn rules(&self) -> BreakerRules {
+        BreakerRules {
+            max_failures: self.max_failures.value,
+            reset_after: self.reset_after.value,
+        }
+    }
+}
+
 impl Resolved {
     /// Each effective field of a volume: its name, its value as a policy would say it, and where it comes from.
     #[must_use]
@@ -156,10 +181,16 @@ impl Resolved {
             dry_run,
             thresholds,
             expansion,
+            circuit_breaker,
             emergency_runway,
             bounds,
             volumes: _,
         } = self;
+        let ResolvedBreaker {
+            max_failures,
+            reset_after,
+            scope,
+        } = circuit_breaker;
         let ResolvedBounds {
             max_size: size_bound,
             max_actions: actions_bound,
@@ -206,6 +237,17 @@ impl Resolved {
                 parallelism.value.to_string(),
                 parallelism.origin.clone(),
             ),
+            (
+                validate::MAX_FAILURES.field,
+                max_failures.value.to_string(),
+                max_failures.origin.clone(),
+            ),
+            (
+                validate::RESET_MINUTES.field,
+                reset_after.value.as_mins().to_string(),
+                reset_after.origin.clone(),
+            ),
+            (validate::BREAKER_SCOPE, scope.value.to_string(), scope.origin.clone()),
             (
                 "emergencyRunway",
                 emergency_runway.value.to_string(),
@@ -336,6 +378,7 @@ impl Layers<'_> {
         let cooldown = bounded(&validate::COOLDOWN, cooldown, &mut problems);
         let parallelism = bounded(&validate::PARALLELISM, parallelism, &mut problems);
 
+        let circuit_breaker = self.breaker(&mut problems);
         let emergency_runway = flag(self.field(|s| s.emergency_runway, true, |v| v));
         let bounds = bounds(policies, &mut problems);
 
@@ -364,10 +407,27 @@ impl Layers<'_> {
                 cooldown: cooldown.map(minutes),
                 parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
             },
+            circuit_breaker,
             emergency_runway,
             bounds,
             volumes,
         })
+    }
+
+    fn breaker(&self, problems: &mut Vec<Problem>) -> ResolvedBreaker {
+        let same = |v| v;
+        let max_failures = self.field(|s| s.circuit_breaker.as_ref()?.max_failures, 3, same);
+        let reset_minutes = self.field(|s| s.circuit_breaker.as_ref()?.reset_minutes, 60, same);
+        let (scope, origin) = self.field(|s| s.circuit_breaker.as_ref()?.scope, BreakerScope::PerCluster, |v| v);
+        if matches!(origin.kind, OriginKind::StoragePolicy | OriginKind::PostgresStorage) {
+            problems.extend(validate::check_scope(scope).map(|p| p.from([&origin])));
+        }
+        let reset_minutes = bounded(&validate::RESET_MINUTES, reset_minutes, problems);
+        ResolvedBreaker {
+            max_failures: bounded(&validate::MAX_FAILURES, max_failures, problems),
+            reset_after: reset_minutes.map(|n| SignedDuration::from_mins(i64::from(n))),
+            scope: Field { value: scope, origin },
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use csm_api::{Bounds, ClusterStoragePolicySpec, Expansion, QuantityText, Settings, StoragePolicySpec, Thresholds};
+use csm_api::{
+    Bounds, BreakerScope, CircuitBreaker, ClusterStoragePolicySpec, Expansion, PostgresStorageSpec, QuantityText, Settings,
+    StoragePolicySpec, Thresholds,
+};
 
 use crate::resolve::{Block, Origin};
 use crate::selector::Selector;
@@ -135,6 +138,20 @@ pub(crate) const PARALLELISM: Bounded = Bounded {
     unit: "",
     example: "1",
 };
+pub(crate) const MAX_FAILURES: Bounded = Bounded {
+    field: "circuitBreaker.maxFailures",
+    range: 1..=100,
+    unit: "",
+    example: "3",
+};
+pub(crate) const RESET_MINUTES: Bounded = Bounded {
+    field: "circuitBreaker.resetMinutes",
+    range: 1..=10080,
+    unit: " (a week)",
+    example: "60",
+};
+/// `circuitBreaker.scope`.
+pub(crate) const BREAKER_SCOPE: &str = "circuitBreaker.scope";
 /// The field of the largest size.
 pub(crate) const MAX_SIZE: &str = "expansion.maxSize";
 
@@ -214,6 +231,7 @@ pub fn validate(settings: &Settings) -> Vec<Problem> {
         dry_run: _,
         thresholds,
         expansion,
+        circuit_breaker,
         emergency_runway: _,
         storage,
         wal_storage,
@@ -225,6 +243,15 @@ pub fn validate(settings: &Settings) -> Vec<Problem> {
     }
     if let Some(expansion) = expansion {
         validate_expansion(expansion, &mut problems);
+    }
+    if let Some(CircuitBreaker {
+        max_failures,
+        reset_minutes,
+        scope: _,
+    }) = circuit_breaker
+    {
+        problems.extend(max_failures.and_then(|v| MAX_FAILURES.check(v)));
+        problems.extend(reset_minutes.and_then(|v| RESET_MINUTES.check(v)));
     }
     let tablespaces = tablespaces.iter().flatten().map(|t| (Block::Tablespace(&t.name), &t.storage));
     let blocks = [(Block::Data, storage), (Block::Wal, wal_storage)];
@@ -285,6 +312,29 @@ fn validate_expansion(expansion: &Expansion, problems: &mut Vec<Problem>) {
     problems.extend(max_size.as_ref().and_then(|size| check_size(MAX_SIZE, size)));
 }
 
+/// What is wrong with a breaker of all Clusters in an object of one namespace, if anything.
+pub(crate) fn check_scope(scope: BreakerScope) -> Option<Problem> {
+    (scope == BreakerScope::Global).then(|| {
+        let reason = format!("{BREAKER_SCOPE} can be global in a ClusterStoragePolicy only");
+        Problem::new(BREAKER_SCOPE, scope, reason, "per-cluster")
+    })
+}
+
+/// What is wrong with the settings of an object of one namespace, on their own.
+fn validate_namespaced(settings: &Settings) -> Vec<Problem> {
+    let scope = settings.circuit_breaker.as_ref().and_then(|breaker| breaker.scope);
+    let mut problems = validate(settings);
+    problems.extend(scope.and_then(check_scope));
+    problems
+}
+
+/// What is wrong with a PostgresStorage on its own.
+#[must_use]
+pub fn validate_postgres_storage(spec: &PostgresStorageSpec) -> Vec<Problem> {
+    let PostgresStorageSpec { settings } = spec;
+    validate_namespaced(settings)
+}
+
 /// What is wrong with a StoragePolicy on its own.
 #[must_use]
 pub fn validate_storage_policy(spec: &StoragePolicySpec) -> Vec<Problem> {
@@ -294,7 +344,7 @@ pub fn validate_storage_policy(spec: &StoragePolicySpec) -> Vec<Problem> {
         settings,
     } = spec;
     let (_, mut problems) = Selector::parse("selector", selector.as_ref());
-    problems.extend(validate(settings));
+    problems.extend(validate_namespaced(settings));
     problems
 }
 

@@ -168,7 +168,11 @@ fn provider_limit(#[case] world: World, #[case] opens: Option<&str>) {
 #[case::no_limit(100, None, false)]
 #[case::nothing_may(0, Some(0), true)]
 fn fleet_limit(#[case] in_progress: u32, #[case] limit: Option<u32>, #[case] holds: bool) {
-    let fleet = Fleet { in_progress, limit };
+    let fleet = Fleet {
+        in_progress,
+        ahead: 0,
+        limit,
+    };
     assert_eq!(decide(&wants().change(|w| w.fleet = fleet)).reason == Reason::FleetLimit, holds);
     assert_eq!(decide(&lags().change(|w| w.fleet = fleet)).reason == Reason::FleetLimit, holds);
     // Neither emergencies nor rescues wait.
@@ -187,6 +191,7 @@ fn a_lagging_member_that_is_nearly_full(#[case] used: &str, #[case] seen: &str, 
     let world = lags().member(1, |m| *m = member("orders-2", "20Gi", used).seen_at(at(seen)));
     let fleet = Fleet {
         in_progress: 1,
+        ahead: 0,
         limit: Some(1),
     };
     assert_eq!(decide(&world.change(|w| w.fleet = fleet)).verdict, verdict);
@@ -198,7 +203,7 @@ fn a_lagging_member_that_is_nearly_full(#[case] used: &str, #[case] seen: &str, 
 #[case::of_all(Breaker::Closed, Breaker::Open, true)]
 #[case::half_open(Breaker::HalfOpen, Breaker::HalfOpen, false)]
 fn circuit(#[case] own: Breaker, #[case] global: Breaker, #[case] holds: bool) {
-    let of = |world: World| decide(&world.change(|w| (w.cluster.breaker, w.global_breaker) = (own, global)));
+    let of = |world: World| decide(&world.change(|w| (w.cluster.breaker, w.global_breaker) = (own.into(), global.into())));
     assert_eq!(of(wants()).reason == Reason::CircuitOpen, holds);
     assert_eq!(of(lags()).reason == Reason::CircuitOpen, holds);
     assert_eq!(
@@ -393,6 +398,7 @@ fn a_runway_passes_several_gates() {
         .change(|w| {
             w.fleet = Fleet {
                 in_progress: 1,
+                ahead: 0,
                 limit: Some(1),
             };
         });
@@ -409,7 +415,7 @@ fn a_runway_passes_several_gates() {
         (Reason::UsageThreshold, Reason::Cooldown, Some(size("30Gi")))
     );
     assert_eq!(decision.next_action_at, Some("2026-03-02T03:00:00Z".parse().unwrap()));
-    let broken = world.clone().change(|w| w.cluster.breaker = Breaker::Open);
+    let broken = world.clone().change(|w| w.cluster.breaker = Breaker::Open.into());
     assert_eq!(decide(&broken).reason, Reason::CircuitOpen);
     let dry = world.clone().policy("{dryRun: true, storage: {maintenanceWindow: {}}}");
     let decision = decide(&dry);

@@ -90,7 +90,7 @@ fn worlds() -> Vec<World> {
         wants().operation(unfinished(growth(at("11:59:00"), "13Gi", "20Gi"))),
         wants().operation(unfinished(growth(at("11:00:00"), "13Gi", "20Gi"))),
         wants().data(|v| v.retry_after = Some(at("12:00:01"))),
-        wants().change(|w| w.cluster.breaker = Breaker::Open),
+        wants().change(|w| w.cluster.breaker = Breaker::Open.into()),
         wants().member(0, |m| m.observation.as_mut().unwrap().at = at("09:00:00")),
         wants().member(0, |m| m.observation = None),
         wants().policy("expansion: {maxSize: 20Gi}"),
@@ -106,6 +106,7 @@ fn worlds() -> Vec<World> {
         wants().change(|w| {
             w.fleet = Fleet {
                 in_progress: 1,
+                ahead: 0,
                 limit: Some(1),
             };
         }),

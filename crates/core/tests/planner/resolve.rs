@@ -183,6 +183,9 @@ fn built_in_defaults() {
         ("expansion.maxSize", "none"),
         ("expansion.cooldownMinutes", "30"),
         ("expansion.parallelism", "1"),
+        ("circuitBreaker.maxFailures", "3"),
+        ("circuitBreaker.resetMinutes", "60"),
+        ("circuitBreaker.scope", "per-cluster"),
         ("emergencyRunway", "true"),
     ];
     let fields = resolved.fields();
@@ -190,6 +193,31 @@ fn built_in_defaults() {
     assert_eq!(actual, expected);
     assert!(fields.iter().all(|(_, _, origin)| *origin == Origin::built_in()));
     assert_eq!(resolved.policies.len(), 1);
+}
+
+#[test]
+fn a_breaker_that_clusters_share_is_for_the_platform_team() {
+    let global = "{circuitBreaker: {scope: global, maxFailures: 5}}";
+    let shared = good(resolved(
+        &[fleet("fleet", global), namespaced("p", "{circuitBreaker: {maxFailures: 2}}")],
+        None,
+        "{}",
+    ));
+    assert_eq!(
+        field(&shared, "circuitBreaker.scope"),
+        ("global".to_owned(), "ClusterStoragePolicy fleet".to_owned())
+    );
+    assert_eq!(field(&shared, "circuitBreaker.maxFailures").0, "2");
+    let says = "circuitBreaker.scope can be global in a ClusterStoragePolicy only";
+    for (policies, own) in [(vec![namespaced("p", global)], None), (vec![namespaced("p", "{}")], Some(global))] {
+        let Resolution::Invalid(problems) = resolved(&policies, own, "{}") else {
+            panic!("it does not validate");
+        };
+        assert_eq!(problems.iter().map(|p| p.reason.as_str()).collect::<Vec<_>>(), [says]);
+    }
+    // The API server says the same.
+    let schema = serde_json::to_string(&csm_api::all_crds()).unwrap();
+    assert_eq!(schema.matches(says).count(), 2);
 }
 
 #[test]

@@ -102,9 +102,14 @@ impl Simulation {
         self.join(dice);
         self.world.fleet = Fleet {
             in_progress: u32::from(dice.rarely(8)),
+            ahead: 0,
             limit: Some(1),
         };
-        self.world.cluster.breaker = if dice.rarely(30) { Breaker::Open } else { Breaker::Closed };
+        self.world.cluster.breaker = if dice.rarely(30) {
+            Breaker::Open.into()
+        } else {
+            Breaker::Closed.into()
+        };
     }
 
     /// Sometimes a replica is added, of the size that the volume had in the beginning.

@@ -7,7 +7,7 @@ use csm_core::check::check;
 use csm_core::plan::{Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Policy, Resolution, Selector, resolve};
 use csm_core::world::{
-    Breaker, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume,
+    Circuit, Class, Cluster, ClusterKey, Fencing, Fleet, Limits, Member, Observation, Operation, Pause, Resize, ResizeStage, Volume,
     VolumeKey, WalHealth, World,
 };
 use csm_units::Bytes;
@@ -60,6 +60,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
             expandable: true,
             shared_filesystem: false,
             provider_limit: None,
+            fleet: Fleet::default(),
         },
         observation: Some(Observation {
             used,
@@ -140,7 +141,7 @@ pub fn world(members: Vec<Member>) -> World {
             fencing: Fencing::None,
             resize_in_use_volumes: true,
             primary: members.first().map(|m| m.instance.clone()),
-            breaker: Breaker::default(),
+            breaker: Circuit::default(),
             wal: None,
         },
         resolution: policy("expansion: {maxSize: 200Gi}"),
@@ -148,7 +149,7 @@ pub fn world(members: Vec<Member>) -> World {
         operations: Vec::new(),
         limits: Limits::default(),
         fleet: Fleet::default(),
-        global_breaker: Breaker::default(),
+        global_breaker: Circuit::default(),
     }
 }
 

@@ -193,7 +193,7 @@ fn a_full_member_that_lags() {
     );
     assert_eq!(decision.to, Some(size("30Gi")));
     // No breaker holds a rescue, and three rescues do not hold a catch-up.
-    let broken = world.change(|w| w.cluster.breaker = csm_core::world::Breaker::Open);
+    let broken = world.change(|w| w.cluster.breaker = csm_core::world::Breaker::Open.into());
     assert_eq!(decide(&broken).verdict, Verdict::CatchUp);
 }
 

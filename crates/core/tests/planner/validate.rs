@@ -41,6 +41,16 @@ fn valid(#[case] yaml: &str) {
     "expansion: {cooldownMinutes: 10081}",
     "expansion.cooldownMinutes must be between 0 and 10080 (a week)"
 )]
+#[case::failures_low("circuitBreaker: {maxFailures: 0}", "circuitBreaker.maxFailures must be between 1 and 100")]
+#[case::failures_high("circuitBreaker: {maxFailures: 101}", "circuitBreaker.maxFailures must be between 1 and 100")]
+#[case::reset_low(
+    "circuitBreaker: {resetMinutes: 0}",
+    "circuitBreaker.resetMinutes must be between 1 and 10080 (a week)"
+)]
+#[case::reset_high(
+    "circuitBreaker: {resetMinutes: 10081}",
+    "circuitBreaker.resetMinutes must be between 1 and 10080 (a week)"
+)]
 #[case::parallelism_low("expansion: {parallelism: 0}", "expansion.parallelism must be between 1 and 20")]
 #[case::parallelism_high("expansion: {parallelism: 21}", "expansion.parallelism must be between 1 and 20")]
 fn out_of_bounds(#[case] yaml: &str, #[case] message: &str) {

@@ -9,7 +9,7 @@ use csm_core::validate::{
     Problem, Subject, VolumeFacts, Warning, WarningKind, check_policies, validate_cluster_storage_policy, validate_storage_policy, warn,
     warn_cluster, warn_cluster_storage_policy, warn_storage_policy,
 };
-use csm_core::world::{Class, ClusterKey, VolumeKey, WalHealth, World};
+use csm_core::world::{Class, ClusterKey, Fleet, VolumeKey, WalHealth, World};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -279,6 +279,7 @@ fn storage_classes_are_the_clusters_own() {
         expandable,
         shared_filesystem,
         provider_limit: None,
+        fleet: Fleet::default(),
     };
     let world = world(vec![member("orders-1", "20Gi", "1Gi")]).change(|w| {
         w.volumes[0].members[0].class = class("slow", false, false);

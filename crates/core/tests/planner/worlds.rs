@@ -198,6 +198,7 @@ pub fn settings(dice: &mut Dice, base: u64) -> Settings {
         dry_run: dice.maybe(16, |_| true),
         thresholds,
         expansion,
+        circuit_breaker: None,
         emergency_runway: dice.maybe(8, |d| d.rarely(2)),
         storage: dice.mostly(3, |d| block(d, base)),
         wal_storage: dice.mostly(3, |d| block(d, base)),
@@ -401,7 +402,7 @@ fn cluster_of(dice: &mut Dice, cluster: &mut Cluster) {
     cluster.hibernated = dice.rarely(60);
     cluster.resize_in_use_volumes = !dice.rarely(50);
     cluster.primary = (!dice.rarely(12)).then(|| dice.pick(&["orders-1", "orders-2", "orders-3"]).into());
-    cluster.breaker = breaker(dice);
+    cluster.breaker = breaker(dice).into();
     cluster.wal = dice.mostly(4, wal_health);
     cluster.fencing = match dice.roll() % 32 {
         31 => Fencing::All,
@@ -437,9 +438,10 @@ pub fn random_world(numbers: &[u32]) -> World {
     }
     world.operations = (0..dice.roll() as usize % 6).map(|i| operation_of(dice, i, base)).collect();
     cluster_of(dice, &mut world.cluster);
-    world.global_breaker = breaker(dice);
+    world.global_breaker = breaker(dice).into();
     world.fleet = Fleet {
         in_progress: dice.pick(&[0, 1, 10]),
+        ahead: 0,
         limit: dice.maybe(5, |d| d.pick(&[10, 1, 0])),
     };
     world

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use csm_api::{Growth, NoGrowth, StorageEvent, VerifiedBy};
+use csm_api::{Growth, NoGrowth, StorageEvent, Urgency, VerifiedBy};
+use csm_core::breaker::Ending;
 use csm_core::disk_full::Log;
 use csm_core::world::{Resize, VolumeKey};
 use csm_units::Bytes;
@@ -12,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::history::History;
 use super::{HalfRead, Sample, is_done};
 use crate::compact::{Packed, Strings, Uid};
-use crate::views::{DownView, PodView, PvcView, ResourceVersion};
+use crate::views::{DownView, PodView, PvcView, ResourceVersion, started_at};
 
 /// A PVC, and what was learnt of it beside its object.
 #[derive(Debug)]
@@ -196,6 +197,10 @@ pub(super) struct Ended {
     packed: Packed<Growth>,
     resource_version: ResourceVersion,
     at: Option<Timestamp>,
+    /// How it ended, as circuit breakers count it.
+    ending: Option<(Timestamp, Ending)>,
+    /// When it began, where its volume grew by it.
+    grew: Option<Timestamp>,
     /// When the resize of each PVC ended.
     resizes: Box<[(Uid, Timestamp)]>,
 }
@@ -212,6 +217,8 @@ impl Record {
         Self::Ended(Box::new(Ended {
             resource_version: ResourceVersion::of(&event.metadata),
             at: event.status.as_ref().and_then(|s| s.completion_time.as_ref()).map(|t| t.0),
+            ending: Ending::of(&event),
+            grew: grew(&event),
             resizes: resizes(&event).map(|(uid, at)| (Uid::new(uid), at)).collect(),
             packed: Packed::new(event),
         }))
@@ -236,6 +243,31 @@ impl Record {
             Self::Open(_) | Self::HalfRead(_) => None,
             Self::Ended(ended) => ended.at,
             Self::Other(event) => event.metadata.creation_timestamp.as_ref().map(|at| at.0),
+        }
+    }
+
+    /// The growth that it records, while it has not ended.
+    pub fn open(&self) -> Option<&Arc<Growth>> {
+        match self {
+            Self::Open(event) => Some(event),
+            Self::Ended(_) | Self::Other(_) | Self::HalfRead(_) => None,
+        }
+    }
+
+    /// How its growth ended, as circuit breakers count it, and when.
+    pub fn ending(&self) -> Option<(Timestamp, Ending)> {
+        match self {
+            Self::Ended(ended) => ended.ending,
+            Self::Open(_) | Self::Other(_) | Self::HalfRead(_) => None,
+        }
+    }
+
+    /// When the growth began by which its volume grows: the API server accepted at least one patch. A catch-up is none.
+    pub fn grew(&self) -> Option<Timestamp> {
+        match self {
+            Self::Open(event) => grew(event),
+            Self::Ended(ended) => ended.grew,
+            Self::Other(_) | Self::HalfRead(_) => None,
         }
     }
 
@@ -280,6 +312,13 @@ impl Record {
             Self::Open(_) | Self::Ended(_) | Self::Other(_) => None,
         }
     }
+}
+
+/// When a growth began of which at least one patch was accepted; a catch-up is none.
+fn grew(event: &Growth) -> Option<Timestamp> {
+    let mut pvcs = event.status.iter().flat_map(|status| &status.pvc_statuses);
+    let accepted = pvcs.any(|pvc| pvc.patched_at.is_some());
+    (accepted && event.spec.urgency() != Urgency::CatchUp).then(|| started_at(event))
 }
 
 /// The PVCs that an operation has resized, by UID, and when that ended.

@@ -3,6 +3,7 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod fleet;
 mod history;
 mod kept;
 mod names;
@@ -27,6 +28,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+pub(crate) use self::fleet::closed_by_hand;
+pub use self::fleet::{FleetNow, FleetRules, Waiter};
 pub use self::names::{Kind, ObjectName};
 pub use self::samples::Figures;
 pub use self::unreadable::HalfRead;
@@ -54,6 +57,8 @@ pub struct PolicyEntry {
     pub uid: Option<Arc<str>>,
     pub generation: Option<i64>,
     pub status: csm_api::PolicyStatus,
+    /// A person asks for the breaker of the whole fleet to be closed.
+    pub reset_breaker: bool,
 }
 
 /// The Clusters that a policy matches, each with what its settings came to.
@@ -141,6 +146,8 @@ pub struct Snapshot {
     pub classes: HashMap<Arc<str>, ClassView>,
     /// Quotas of its namespace that limit storage.
     pub quotas: Vec<QuotaView>,
+    /// What it has to do with all others.
+    pub fleet: FleetNow,
 }
 
 impl Snapshot {
@@ -182,6 +189,7 @@ pub struct Index {
     strings: Strings,
     /// Which Clusters a policy matches may have changed.
     matches_changed: bool,
+    fleet: fleet::FleetState,
 }
 
 impl Index {
@@ -199,6 +207,7 @@ impl Index {
             resolutions: Vec::new(),
             strings: Strings::default(),
             matches_changed: false,
+            fleet: fleet::FleetState::default(),
         }
     }
 
@@ -228,6 +237,7 @@ impl Index {
             slot.cluster = None;
             slot.resolution = None;
             self.matches_changed = true;
+            self.fleet.left(&key);
         }
         self.touched(&key)
     }
@@ -312,6 +322,7 @@ impl Index {
     pub fn put_event(&mut self, event: impl Into<StorageEvent>) -> Wake {
         let mut event: StorageEvent = event.into();
         let Some(cluster) = &event.spec.cluster_ref else {
+            self.fleet.put_record(event);
             return Wake::new();
         };
         let key = self.key(&event.namespace().unwrap_or_default(), &cluster.name);
@@ -327,19 +338,29 @@ impl Index {
         {
             return Wake::new();
         }
+        let ended = slot.events.get(&name).is_some_and(Record::is_open) && !record.is_open();
+        self.fleet.put(key, &name, &record);
         slot.events.insert(name, record);
-        self.touched(key)
+        let mut wake = self.touched(key);
+        if ended {
+            wake.extend(self.next_in_line());
+        }
+        wake
     }
 
     /// A StorageEvent is gone.
     pub fn remove_event(&mut self, namespace: &str, name: &str) -> Wake {
+        self.fleet.remove_record(namespace, name);
         let Some(key) = self.owner(namespace, name, |slot| slot.events.contains_key(name)) else {
             return Wake::new();
         };
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.events.remove(name);
         }
-        self.touched(&key)
+        self.fleet.removed(&key, name);
+        let mut wake = self.touched(&key);
+        wake.extend(self.next_in_line());
+        wake
     }
 
     /// A storage class is like this now, or gone.
@@ -418,7 +439,10 @@ impl Index {
     pub fn events_ended_before(&self, before: Timestamp) -> Vec<ObjectMeta> {
         let records = self.slots.values().flat_map(|slot| slot.events.values());
         let ended = records.filter(|record| record.ended_at().is_some_and(|at| at < before));
-        ended.filter_map(Record::metadata).collect()
+        ended
+            .filter_map(Record::metadata)
+            .chain(self.fleet.records_before(before))
+            .collect()
     }
 
     /// One Cluster as it is now; none where there is no such Cluster (any more).
@@ -455,6 +479,7 @@ impl Index {
             resolution,
             classes,
             quotas: self.quotas_of(&key.namespace),
+            fleet: FleetNow::default(),
         })
     }
 

@@ -34,7 +34,11 @@ impl Index {
             Kind::PostgresStorage => self.own(|slot| slot.storage.is_some()),
             Kind::Pvc => self.parts(|slot| slot.pvcs.keys()),
             Kind::Pod => self.parts(|slot| slot.pods.keys()),
-            Kind::StorageEvent => self.parts(|slot| slot.events.keys()),
+            Kind::StorageEvent => {
+                let mut names = self.parts(|slot| slot.events.keys());
+                names.extend(self.fleet.record_names());
+                names
+            }
             Kind::StoragePolicy | Kind::ClusterStoragePolicy => {
                 let ids = self
                     .policies

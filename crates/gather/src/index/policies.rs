@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Index, Matched, PolicyEntry, PolicyId, Wake};
 use crate::compact::Packed;
-use crate::views::Labels;
+use crate::views::{Labels, asks_for_reset};
 
 /// Different settings that are looked through for equal ones; Clusters with others keep their own copy.
 const SHARED_RESOLUTIONS: usize = 64;
@@ -38,6 +38,7 @@ impl Index {
             uid: metadata.uid.as_deref().map(Arc::from),
             generation: metadata.generation,
             status,
+            reset_breaker: asks_for_reset(metadata),
         };
         // A policy that was made anew begins with the first generation again.
         let same = |before: &PolicyEntry| before.uid == entry.uid && before.generation == entry.generation;
@@ -58,6 +59,16 @@ impl Index {
             return Wake::new();
         }
         self.unresolve(namespace)
+    }
+
+    /// The ClusterStoragePolicies by which a person asks for the breaker of the whole fleet to be closed.
+    #[must_use]
+    pub fn asking_for_reset(&self) -> Vec<Arc<str>> {
+        let asking = self
+            .policies
+            .iter()
+            .filter(|(id, entry)| id.namespace.is_empty() && entry.reset_breaker);
+        asking.map(|(id, _)| id.name.clone()).collect()
     }
 
     /// The labels of a namespace, or that it is gone.

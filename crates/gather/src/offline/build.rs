@@ -134,11 +134,12 @@ fn subject(source: &Source<'_>, at: Cursor<'_>, cluster: &scenario::Cluster, ind
     let mut world = world(&snapshot, &settings, source.now);
     world.volumes = volumes;
     world.operations = accepted;
-    world.cluster.breaker = cluster.breaker;
+    world.cluster.breaker = cluster.breaker.into();
     world.cluster.wal = wal(cluster);
-    world.global_breaker = source.scenario.global_breaker;
+    world.global_breaker = source.scenario.global_breaker.into();
     world.fleet = source.scenario.fleet.as_ref().map_or_else(Fleet::default, |fleet| Fleet {
         in_progress: fleet.in_progress,
+        ahead: 0,
         limit: Some(fleet.limit),
     });
     Ok(Some(Subject { world, snapshot, object }))
@@ -185,6 +186,7 @@ fn class_of(scenario: &Scenario, name: &str, at: Cursor<'_>) -> Result<Class, Mi
             max_actions: l.max_actions,
             period: l.period.0,
         }),
+        fleet: Fleet::default(),
     })
 }
 

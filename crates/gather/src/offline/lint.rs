@@ -308,7 +308,10 @@ fn alone(kind: OriginKind, node: &Node) -> Option<(Vec<Problem>, Vec<Warning>)> 
         }
         _ => {
             let storage: PostgresStorage = decode(node, Nulls::Missing).ok()?;
-            Some((validate::validate(&storage.spec.settings), validate::warn(&storage.spec.settings)))
+            Some((
+                validate::validate_postgres_storage(&storage.spec),
+                validate::warn(&storage.spec.settings),
+            ))
         }
     }
 }

@@ -78,11 +78,15 @@ fn every_key_has_its_place_in_the_world() {
         }
     ));
     assert_eq!(cluster.primary.as_deref(), Some("orders-2"));
-    assert_eq!((cluster.breaker, world.global_breaker), (Breaker::Open, Breaker::HalfOpen));
+    assert_eq!(
+        (cluster.breaker, world.global_breaker),
+        (Breaker::Open.into(), Breaker::HalfOpen.into())
+    );
     assert_eq!(
         world.fleet,
         Fleet {
             in_progress: 2,
+            ahead: 0,
             limit: Some(7)
         }
     );
@@ -180,7 +184,7 @@ fn what_is_left_out_has_the_default_of_the_format() {
     assert_eq!(world.cluster.key.to_string(), "default/orders");
     assert_eq!(world.cluster.primary.as_deref(), Some("orders-7"), "the first of the file");
     assert!(!world.cluster.deleting && world.cluster.resize_in_use_volumes);
-    assert_eq!((world.fleet, world.global_breaker), (Fleet::default(), Breaker::Closed));
+    assert_eq!((world.fleet, world.global_breaker), (Fleet::default(), Breaker::Closed.into()));
     assert_eq!(world.limits.interval, SignedDuration::from_secs(30));
     let wal = world.cluster.wal.as_ref().expect("health is known");
     assert!(wal.archiving.is_none() && wal.slots.is_empty());

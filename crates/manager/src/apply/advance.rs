@@ -94,7 +94,9 @@ impl Writer {
                 return Err(failure);
             }
         };
-        shared.index().put_event(written.clone());
+        // Where it has ended, others that waited for it are next.
+        let wake = shared.index().put_event(written.clone());
+        shared.wake(wake);
         Ok(written)
     }
 

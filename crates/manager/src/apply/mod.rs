@@ -4,6 +4,7 @@
 mod advance;
 mod annotate;
 mod begin;
+mod breaker;
 mod event;
 mod nudge;
 mod policy;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use advance::Advanced;
 pub use annotate::Annotations;
 pub use begin::Begun;
+pub use breaker::{BreakerChange, Whose};
 pub use event::{Note, Severity};
 
 /// Everything that the manager writes to the API server, it writes through this.

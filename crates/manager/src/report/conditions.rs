@@ -1,6 +1,7 @@
 //! The conditions of a PostgresStorage.
 
 use csm_api::{Condition, ConditionStatus, Reason, State, Verdict, condition};
+use csm_core::breaker::{Breaker, Circuit, Opened};
 use csm_core::last_seen::{LastSeen, Seen};
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
@@ -42,6 +43,7 @@ pub fn of(resolution: &Resolution, world: &World, plan: &Plan, generation: Optio
         (condition::CONFLICTING, conflicting),
         (condition::RESIZING, resizing(plan)),
         (condition::BLOCKED, blocked(plan)),
+        (condition::CIRCUIT_OPEN, circuit_open(world, now)),
         (condition::METRICS_FRESH, metrics_fresh(&last_seen)),
     ];
     let conditions = conditions.into_iter().map(|(type_, (status, reason, message))| Condition {
@@ -182,6 +184,42 @@ fn blocked(plan: &Plan) -> Verdicts {
         format!("{what}{} is held: {reason}", decision.volume)
     });
     holds(reason.as_str(), list(each))
+}
+
+/// The breaker that is not closed, and whether it is the one of all Clusters; where both are, the one that holds.
+pub fn breaker(world: &World, now: Timestamp) -> Option<(&Circuit, bool)> {
+    let breakers = [(&world.cluster.breaker, false), (&world.global_breaker, true)];
+    let open = breakers.into_iter().filter(|(circuit, _)| circuit.state(now) != Breaker::Closed);
+    open.max_by_key(|(circuit, global)| (circuit.state(now) == Breaker::Open, !global))
+}
+
+/// Why a breaker is not closed, in a sentence.
+pub fn why_open(circuit: &Circuit, global: bool, now: Timestamp) -> Option<String> {
+    let (_, opened) = circuit.opened?;
+    let whose = if global {
+        "the circuit breaker of all Clusters"
+    } else {
+        "the circuit breaker"
+    };
+    Some(match opened {
+        Opened::Runaway { .. } => format!("{whose} is open: too large a share of all managed Clusters grew within an hour (runaway stop)"),
+        Opened::Failures { resets_at } => {
+            let state = match (circuit.state(now), resets_at) {
+                (Breaker::HalfOpen, _) => "is half open, and one growth may try".to_owned(),
+                (_, Some(at)) => format!("is open until {at}"),
+                (_, None) => "is open".to_owned(),
+            };
+            format!("{whose} {state}: growths that failed in a row: {}", circuit.failures)
+        }
+    })
+}
+
+fn circuit_open(world: &World, now: Timestamp) -> Verdicts {
+    match breaker(world, now).and_then(|(circuit, global)| Some((circuit, why_open(circuit, global, now)?))) {
+        None => fails("Closed", "growth is not held by a circuit breaker"),
+        Some((circuit, why)) if circuit.state(now) == Breaker::HalfOpen => holds("HalfOpen", why),
+        Some((_, why)) => holds("Open", why),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Metrics {
     reports: Reports,
     policies: Arc<Mutex<HashMap<String, i64>>>,
     leader: Arc<AtomicI64>,
+    fleet_breaker: Arc<AtomicBool>,
+    breaker_failures: Family<Labels, Counter>,
     resizes: Resizes,
     expansions: Family<Labels, Counter>,
     expansion_bytes: Family<Labels, Counter>,
@@ -51,6 +53,8 @@ impl Default for Metrics {
             reports: Reports::default(),
             policies: Arc::default(),
             leader: Arc::default(),
+            fleet_breaker: Arc::default(),
+            breaker_failures: Family::default(),
             resizes: Arc::default(),
             expansions: Family::default(),
             expansion_bytes: Family::default(),
@@ -113,6 +117,11 @@ impl Metrics {
              instances were ready, by step",
             self.rescue_seconds.clone(),
         );
+        own.register(
+            "circuit_breaker_failures",
+            "Growths that failed and count in a circuit breaker",
+            self.breaker_failures.clone(),
+        );
         own.register("reconcile", "Looks at an object, by result", self.reconciles.clone());
         own.register(
             "reconcile_duration_seconds",
@@ -160,6 +169,7 @@ impl Metrics {
         }
         self.remediation_seconds.remove(&labels);
         self.expansion_bytes.remove(&labels);
+        self.breaker_failures.remove(&labels);
         self.expansion_seconds.remove(&labels);
         for type_ in ERROR_TYPES {
             self.errors.remove(&error_labels(key, type_));
@@ -180,6 +190,16 @@ impl Metrics {
     /// Whether this process leads.
     pub fn leading(&self, leads: bool) {
         self.leader.store(i64::from(leads), Ordering::Relaxed);
+    }
+
+    /// A growth failed in a way that counts in a circuit breaker.
+    pub fn breaker_failure(&self, key: &ClusterKey) {
+        self.breaker_failures.get_or_create(&of_cluster(key)).inc();
+    }
+
+    /// Whether the breaker of all Clusters holds growth; returns whether it did before.
+    pub fn fleet_breaker(&self, holds: bool) -> bool {
+        self.fleet_breaker.swap(holds, Ordering::Relaxed)
     }
 
     /// An expansion of a volume ended.

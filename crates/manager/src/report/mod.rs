@@ -17,6 +17,8 @@ use jiff::Timestamp;
 #[derive(Clone, Debug)]
 pub struct ClusterReport {
     pub managed: bool,
+    /// A circuit breaker of its own holds growth.
+    pub circuit_open: bool,
     /// Alerts that are due.
     pub alerts: Box<[AlertId]>,
     pub volumes: Box<[VolumeReport]>,
@@ -73,6 +75,7 @@ impl ClusterReport {
         let managed = plan.decisions.iter().any(|d| d.reason != Reason::NoPolicy) && !plan.decisions.is_empty();
         Self {
             managed,
+            circuit_open: world.cluster.breaker.holds(now),
             alerts: alerts.collect(),
             volumes: volumes.collect(),
         }

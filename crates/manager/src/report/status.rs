@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{
-    BudgetStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef, PostgresStorageStatus, PvcPhase,
-    ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
+    BudgetStatus, CircuitBreakerStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef,
+    PostgresStorageStatus, PvcPhase, ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
 };
 use csm_core::explain;
 use csm_core::plan::{self, Budget, Decision, Plan};
@@ -74,8 +74,29 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
         storage_sizing: Some(sizing),
         disk_status: Some(disks),
         auto_resize_events: outcomes(&snapshot.events),
+        circuit_breaker: circuit_breaker(&snapshot.resolution, world, now),
         observed_generation: generation,
     }
+}
+
+/// The breaker that is not closed; else that of the Cluster. None where nothing says when it would open.
+fn circuit_breaker(resolution: &Resolution, world: &World, now: Timestamp) -> Option<CircuitBreakerStatus> {
+    if !matches!(resolution, Resolution::Settings(_)) {
+        return None;
+    }
+    let (circuit, global) = conditions::breaker(world, now).unwrap_or((&world.cluster.breaker, false));
+    Some(CircuitBreakerStatus {
+        state: circuit.state(now).into(),
+        failures: whole(circuit.failures),
+        opened_at: circuit.opened.and_then(|(at, _)| second(at)),
+        resets_at: circuit.resets_at().and_then(second),
+        reason: conditions::why_open(circuit, global, now),
+    })
+}
+
+/// As it comes back once it is written: what is written is not news.
+fn second(at: Timestamp) -> Option<Time> {
+    Timestamp::from_second(at.as_second()).ok().map(Time)
 }
 
 /// How bad a state is, to find the volume that is worst off.

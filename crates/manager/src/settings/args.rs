@@ -57,6 +57,15 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub kubelet_address_types: Option<Vec<String>>,
+    /// Resizes at a time, in all Clusters together [default: 10].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_FLEET_CONCURRENT_RESIZES", value_name = "NUMBER")]
+    pub fleet_concurrent_resizes: Option<u32>,
+    /// When so many percent of all managed Clusters grew within an hour, all but rescues stop [default: 20].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_FLEET_RUNAWAY_SHARE", value_name = "PERCENT")]
+    pub fleet_runaway_share: Option<u32>,
+    /// But not before so many did [default: 10].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_FLEET_RUNAWAY_MINIMUM", value_name = "NUMBER")]
+    pub fleet_runaway_minimum: Option<u32>,
     /// How long a kubelet may take to answer [default: 5s].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_KUBELET_TIMEOUT", value_name = "TIME")]
     pub kubelet_timeout: Option<Span>,

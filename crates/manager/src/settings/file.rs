@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use csm_api::{Expansion, Thresholds};
+use csm_api::{CircuitBreaker, Expansion, Thresholds};
 use serde::Deserialize;
 
 use super::Span;
@@ -18,6 +18,7 @@ pub struct File {
     pub default_ceiling_factor: Option<u32>,
     pub provider_limits: Option<BTreeMap<String, LimitFile>>,
     pub storage_classes: BTreeMap<String, StorageClassFile>,
+    pub fleet: FleetFile,
     pub stuck_after: Option<Span>,
     pub retention: RetentionFile,
     pub create_postgres_storage: Option<CreatePostgresStorage>,
@@ -61,12 +62,23 @@ pub struct KubeletFile {
 pub struct DefaultsFile {
     pub thresholds: Option<Thresholds>,
     pub expansion: Option<Expansion>,
+    pub circuit_breaker: Option<CircuitBreaker>,
+}
+
+/// What concerns all Clusters together.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct FleetFile {
+    pub concurrent_resizes: Option<u32>,
+    pub runaway_share: Option<u32>,
+    pub runaway_minimum: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StorageClassFile {
     pub shared_filesystem: bool,
+    pub concurrent_resizes: Option<u32>,
     pub max_actions: Option<u32>,
     pub period: Option<Span>,
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use csm_api::{Expansion, Thresholds};
+use csm_core::breaker::RunawayRules;
 use csm_core::world::{Limits, ProviderLimit};
 use csm_runtime::LeaseTimes;
 use csm_runtime::telemetry::LogFormat;
@@ -19,8 +19,10 @@ use jiff::SignedDuration;
 pub use args::{Args, Command, RunArgs};
 pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
+use file::{DefaultsFile, FleetFile, StorageClassFile};
 
 use crate::kubelet::KubeletSettings;
+use csm_gather::index::FleetRules;
 use csm_gather::world::VolumeSettings;
 
 /// The settings, checked.
@@ -34,6 +36,8 @@ pub struct Settings {
     pub defaults: csm_api::Settings,
     /// Volumes.
     pub volumes: VolumeSettings,
+    /// What concerns all Clusters together.
+    pub fleet: FleetRules,
     /// How long StorageEvents are kept after they ended.
     pub keep_storage_events: SignedDuration,
     /// For which Clusters a PostgresStorage is created.
@@ -92,6 +96,7 @@ impl Settings {
             default_ceiling_factor,
             provider_limits: given_limits,
             storage_classes,
+            fleet,
             stuck_after,
             retention,
             create_postgres_storage,
@@ -196,7 +201,8 @@ impl Settings {
                 class_limits.insert(name.clone(), limit);
             }
         }
-        let defaults = checked_defaults(defaults.thresholds, defaults.expansion)?;
+        let defaults = checked_defaults(defaults)?;
+        let fleet = fleet_of(args, &fleet, &storage_classes)?;
         Ok(Self {
             metrics_interval,
             kubelet,
@@ -216,6 +222,7 @@ impl Settings {
                     .map(|(name, _)| name)
                     .collect(),
             },
+            fleet,
             keep_storage_events,
             create_postgres_storage: args.create_postgres_storage.or(create_postgres_storage).unwrap_or_default(),
             disk_metrics: args.disk_metrics.or(disk_metrics).unwrap_or(true),
@@ -280,12 +287,47 @@ fn limit_of(setting: &str, max_actions: Option<u32>, period: Option<Span>, kept:
     Ok(ProviderLimit { max_actions, period })
 }
 
+/// The limits of the fleet. Its records' namespace is known once there is a client.
+fn fleet_of(args: &RunArgs, file: &FleetFile, classes: &BTreeMap<String, StorageClassFile>) -> anyhow::Result<FleetRules> {
+    let FleetFile {
+        concurrent_resizes,
+        runaway_share,
+        runaway_minimum,
+    } = file;
+    let concurrent = args.fleet_concurrent_resizes.or(*concurrent_resizes).unwrap_or(10);
+    ensure!(concurrent >= 1, "fleet.concurrentResizes is 0; it must be at least 1");
+    let share = args.fleet_runaway_share.or(*runaway_share).unwrap_or(20);
+    ensure!(
+        (1..=100).contains(&share),
+        "fleet.runawayShare is {share}; it must be between 1 and 100 percent"
+    );
+    let minimum = args.fleet_runaway_minimum.or(*runaway_minimum).unwrap_or(10);
+    ensure!(minimum >= 1, "fleet.runawayMinimum is 0; it must be at least 1 cluster");
+    let mut by_class = BTreeMap::new();
+    for (name, class) in classes {
+        let Some(limit) = class.concurrent_resizes else { continue };
+        ensure!(limit >= 1, "storageClasses.{name}.concurrentResizes is 0; it must be at least 1");
+        by_class.insert(name.as_str().into(), limit);
+    }
+    Ok(FleetRules {
+        concurrent: Some(concurrent),
+        by_class,
+        runaway: Some(RunawayRules { share, minimum }),
+        namespace: "".into(),
+    })
+}
+
 /// The defaults as a block of settings; they must validate like a policy.
-fn checked_defaults(thresholds: Option<Thresholds>, expansion: Option<Expansion>) -> anyhow::Result<csm_api::Settings> {
-    let defaults = csm_api::Settings {
-        dry_run: None,
+fn checked_defaults(file: DefaultsFile) -> anyhow::Result<csm_api::Settings> {
+    let DefaultsFile {
         thresholds,
         expansion,
+        circuit_breaker,
+    } = file;
+    let defaults = csm_api::Settings {
+        thresholds,
+        expansion,
+        circuit_breaker,
         ..csm_api::Settings::default()
     };
     let problems = csm_core::validate::validate(&defaults);

@@ -100,6 +100,7 @@ fn fleet(world: World, in_progress: u32) -> World {
     world.change(|w| {
         w.fleet = Fleet {
             in_progress,
+            ahead: 0,
             limit: Some(2),
         };
     })
@@ -110,7 +111,7 @@ fn fleet_is_full(world: World) -> World {
 }
 
 fn breaker_is_open(world: World) -> World {
-    world.change(|w| w.cluster.breaker = Breaker::Open)
+    world.change(|w| w.cluster.breaker = Breaker::Open.into())
 }
 
 /// The instances that the annotation names.

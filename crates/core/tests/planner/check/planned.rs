@@ -74,10 +74,10 @@ pub const WORLDS: &[Case] = &[
     ("breaker", W(breaker_is_open), &[Rule::CircuitOpen]),
     (
         "global breaker",
-        W(|w| w.change(|w| w.global_breaker = Breaker::Open)),
+        W(|w| w.change(|w| w.global_breaker = Breaker::Open.into())),
         &[Rule::CircuitOpen],
     ),
-    ("half open", W(|w| w.change(|w| w.global_breaker = Breaker::HalfOpen)), &[]),
+    ("half open", W(|w| w.change(|w| w.global_breaker = Breaker::HalfOpen.into())), &[]),
     // The volume is larger than was thought, one of its members is being resized, and the other lags.
     (
         "already larger",

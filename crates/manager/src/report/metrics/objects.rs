@@ -159,6 +159,15 @@ impl Collector for Objects {
             "An alert that is due: 1; an empty volume stands for the whole Cluster",
             &mut reports.iter().flat_map(|r| r.alerts.iter().map(move |id| alert(r, id))),
         )?;
+        let all = self.metrics.fleet_breaker.load(Ordering::Relaxed);
+        let all = (vec![("cluster", String::new()), ("namespace", String::new())], all);
+        let each = reports.iter().map(|r| (of_cluster(&r.key), r.circuit_open));
+        gauge(
+            &mut encoder,
+            &own("circuit_breaker_open"),
+            "Whether a circuit breaker holds growth; empty labels stand for the one of all Clusters",
+            &mut each.chain([all]).map(|(labels, open)| (labels, f64::from(u8::from(open)))),
+        )?;
         let count = |n: usize| double(u64::try_from(n).unwrap_or(u64::MAX));
         let managed = reports.iter().filter(|r| r.managed).count();
         single(
@@ -205,6 +214,7 @@ impl Collector for Objects {
 struct Shown {
     key: ClusterKey,
     managed: bool,
+    circuit_open: bool,
     alerts: Box<[AlertId]>,
     volumes: Vec<(VolumeReport, Vec<Figures>)>,
 }
@@ -224,6 +234,7 @@ impl Objects {
             Shown {
                 volumes: volumes.collect(),
                 managed: report.managed,
+                circuit_open: report.circuit_open,
                 alerts: report.alerts,
                 key,
             }

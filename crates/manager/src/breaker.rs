@@ -1,0 +1,236 @@
+//! Circuit breakers and the limits of the fleet, as the controller keeps them: it records what opens and closes, and closes what
+//! a person asks it to. Whether one holds is the planner's to say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use csm_api::{BreakerState, CircuitBreakerChange, Reason, StorageEvent, Verdict};
+use csm_core::breaker::{self, Breaker, Circuit, Ending, Opened};
+use csm_core::plan::{self, Decision, Plan};
+use csm_core::world::{VolumeKey, World};
+use csm_gather::index::{Snapshot, Waiter};
+use csm_runtime::Failure;
+use jiff::Timestamp;
+
+use crate::apply::{BreakerChange, Note, Severity, Whose};
+use crate::controller::Controller;
+use crate::shared::Key;
+
+/// The breaker of all Clusters is looked at so often, whatever happens.
+const FLEET_EVERY: Duration = Duration::from_mins(1);
+
+/// Whether one of the breakers lets a single growth try.
+pub(crate) fn lets_one_try(world: &World, now: Timestamp) -> bool {
+    let breakers = [world.cluster.breaker, world.global_breaker];
+    breakers.into_iter().any(|breaker| breaker.state(now) == Breaker::HalfOpen)
+}
+
+/// The most urgent growth of a plan; of equally urgent ones that of the volume that is full first.
+pub(crate) fn most_urgent<'a>(world: &World, plan: &'a Plan, now: Timestamp) -> Option<&'a Decision> {
+    let acting = plan.decisions.iter().filter(|d| d.acts());
+    acting.min_by_key(|d| {
+        let time_to_full = plan::time_to_full(world, now, &d.volume);
+        (d.urgency, time_to_full.is_none(), time_to_full, std::cmp::Reverse(d.percent_used))
+    })
+}
+
+/// The storage classes of a volume's members.
+pub(crate) fn classes_of(world: &World, volume: &VolumeKey) -> BTreeSet<Arc<str>> {
+    let volumes = world.volumes.iter().filter(|v| v.key == *volume);
+    volumes.flat_map(|v| &v.members).map(|m| m.class.name.clone()).collect()
+}
+
+/// What of a Cluster waits for resizes of others to end; none where nothing does.
+pub(crate) fn waiter(world: &World, plan: &Plan, now: Timestamp) -> Option<Waiter> {
+    let waits = |d: &&Decision| d.verdict != Verdict::Grow && d.wanted.is_some_and(|wanted| wanted.held_by == Reason::FleetLimit);
+    let waiting: Vec<&Decision> = plan.decisions.iter().filter(waits).collect();
+    let time_to_full = |d: &&Decision| plan::time_to_full(world, now, &d.volume);
+    (!waiting.is_empty()).then(|| Waiter {
+        time_to_full: waiting.iter().filter_map(time_to_full).min(),
+        percent_used: waiting.iter().filter_map(|d| d.percent_used).map(|p| p.get()).max().unwrap_or(0),
+        classes: waiting.iter().flat_map(|d| classes_of(world, &d.volume)).collect(),
+    })
+}
+
+fn changes<'a>(records: impl Iterator<Item = &'a Arc<StorageEvent>>) -> impl Iterator<Item = (Timestamp, BreakerState)> {
+    let change = |event: &'a Arc<StorageEvent>| event.spec.circuit_breaker.as_ref();
+    records
+        .filter_map(change)
+        .map(|CircuitBreakerChange { at, state, .. }| (at.0, *state))
+}
+
+/// What the growth said that failed last.
+fn last_failure(snapshot: &Snapshot) -> Option<String> {
+    let failed = snapshot.events.iter().filter_map(|growth| match Ending::of(growth)? {
+        (at, Ending::Failed) => Some((at, growth)),
+        _ => None,
+    });
+    let (_, growth) = failed.max_by_key(|(at, _)| *at)?;
+    let condition = growth.status.as_ref()?.conditions.first()?;
+    Some(condition.message.clone())
+}
+
+/// Why a breaker is what it is.
+fn why(circuit: &Circuit, last_failure: Option<&str>) -> String {
+    match circuit.opened {
+        None => "a growth succeeded, or nothing counts any more that opened it".to_owned(),
+        Some((_, Opened::Runaway { grown, managed })) => {
+            format!("{grown} of {managed} managed Clusters grew within an hour; it closes when that is over")
+        }
+        Some((_, Opened::Failures { .. })) => {
+            let failed = if circuit.failures == 1 {
+                "growth failed"
+            } else {
+                "growths failed in a row"
+            };
+            let last = last_failure.map_or_else(String::new, |words| format!(", the last with: {words}"));
+            let again = circuit
+                .resets_at()
+                .map_or_else(String::new, |at| format!("; one is tried again at {at}"));
+            format!("{} {failed}{last}{again}", circuit.failures)
+        }
+    }
+}
+
+fn note_of(change: &BreakerChange) -> Note {
+    let (severity, reason, how) = match change.state {
+        BreakerState::Open | BreakerState::HalfOpen => (Severity::Warning, "CircuitBreakerOpened", "open"),
+        BreakerState::Closed => (Severity::Normal, "CircuitBreakerClosed", "closed"),
+    };
+    Note {
+        severity,
+        reason,
+        message: format!("The circuit breaker is {how}: {}", change.message),
+    }
+}
+
+impl Controller {
+    /// Records that a Cluster's breaker has opened or closed, where that is not recorded yet.
+    pub(crate) async fn record_breaker(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
+        let circuit = &world.cluster.breaker;
+        let uid = &snapshot.cluster.uid;
+        let ours = snapshot
+            .records
+            .iter()
+            .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == **uid));
+        let Some((state, at)) = breaker::unrecorded(circuit, changes(ours), now) else {
+            return Ok(());
+        };
+        self.change(
+            snapshot,
+            BreakerChange {
+                whose: Whose::Cluster(snapshot.key.clone(), uid.clone()),
+                state,
+                at,
+                failures: circuit.failures,
+                by_hand: false,
+                message: why(circuit, last_failure(snapshot).as_deref()),
+            },
+            now,
+        )
+        .await
+    }
+
+    async fn change(&self, snapshot: &Snapshot, change: BreakerChange, now: Timestamp) -> Result<(), Failure> {
+        let Some(event) = self.writer.record_breaker(&change).await? else {
+            return Ok(());
+        };
+        let key = &snapshot.key;
+        tracing::warn!(namespace = %key.namespace, cluster = %key.name, reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker: {}", change.message);
+        let wake = self.shared.index().put_event(event);
+        self.shared.wake(wake);
+        self.note(snapshot, &note_of(&change), now).await;
+        Ok(())
+    }
+
+    /// A person asked for a Cluster's breaker to be closed: records that, and takes the request away. A manager that is killed
+    /// between the two finds nothing left to close.
+    pub(crate) async fn reset_breaker(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Failure> {
+        let circuit = csm_gather::world::circuit(snapshot);
+        let uid = &snapshot.cluster.uid;
+        if circuit.failures > 0 {
+            let opened = circuit.opened.map(|(at, _)| at);
+            let change = BreakerChange {
+                whose: Whose::Cluster(snapshot.key.clone(), uid.clone()),
+                state: BreakerState::Closed,
+                // After what it forgets, also where a clock was set back.
+                at: opened.map_or(now, |at| at.max(now)),
+                failures: circuit.failures,
+                by_hand: true,
+                message: format!("a person asked for it (annotation {})", csm_api::annotation::RESET_CIRCUIT_BREAKER),
+            };
+            self.change(snapshot, change, now).await?;
+        } else {
+            let note = Note {
+                severity: Severity::Normal,
+                reason: "CircuitBreakerClosed",
+                message: "A person asked for the circuit breaker to be closed; it is, and no growth has failed since".to_owned(),
+            };
+            self.note(snapshot, &note, now).await;
+        }
+        let cluster = self.writer.asked_for_reset(&snapshot.key, uid).await?;
+        let view = csm_gather::views::ClusterView::of(&cluster);
+        let wake = self.shared.index().put_cluster(&snapshot.key, Some(view));
+        self.shared.wake(wake);
+        Ok(())
+    }
+
+    /// A look at the breaker of all Clusters: records what it does, closes it where a person asks, and wakes everybody when it
+    /// holds, or no longer does.
+    pub(crate) async fn fleet(&self) -> Result<Option<Duration>, Failure> {
+        let now = Timestamp::now();
+        let (runaway, shared, records, asking) = {
+            let mut index = self.shared.index();
+            let runaway = index.runaway(now);
+            (runaway, index.shared_breaker(now), index.fleet_records(), index.asking_for_reset())
+        };
+        let circuit = if runaway.opened.is_some() { runaway } else { shared };
+        let namespace = &self.shared.settings.fleet.namespace;
+        let of_fleet = |state, at, by_hand, message| BreakerChange {
+            whose: Whose::Fleet(namespace.clone()),
+            state,
+            at,
+            failures: circuit.failures,
+            by_hand,
+            message,
+        };
+        let due = if asking.is_empty() {
+            let unrecorded = breaker::unrecorded(&circuit, changes(records.iter()), now);
+            unrecorded.map(|(state, at)| of_fleet(state, at, false, why(&circuit, None)))
+        } else {
+            let opened = circuit.opened.map(|(at, _)| at);
+            let message = format!("a person asked for it (ClusterStoragePolicy {})", asking.join(", "));
+            let at = opened.map_or(now, |at| at.max(now));
+            let counts = circuit.failures > 0 || opened.is_some();
+            counts.then(|| of_fleet(BreakerState::Closed, at, true, message))
+        };
+        if let Some(change) = &due {
+            if let Some(event) = self.writer.record_breaker(change).await? {
+                tracing::warn!(reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker of all Clusters: {}", change.message);
+                self.shared.index().put_event(event);
+            }
+            self.wake_all();
+        }
+        for policy in &asking {
+            let policy = self.writer.asked_for_reset_of_all(policy).await?;
+            self.shared.index().put_cluster_policy(&policy);
+        }
+        if due.is_some() || !asking.is_empty() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let holds = circuit.holds(now);
+        if self.shared.metrics.fleet_breaker(holds) != holds {
+            self.wake_all();
+        }
+        let resets = circuit.resets_at().filter(|at| *at > now);
+        let look = resets.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        Ok(Some(look.map_or(FLEET_EVERY, |look| look.min(FLEET_EVERY))))
+    }
+
+    fn wake_all(&self) {
+        let clusters = self.shared.index().clusters();
+        self.shared.wake(clusters.into_iter().collect());
+        self.shared.queue.add(Key::Policies);
+    }
+}
