@@ -13,6 +13,7 @@
 )]
 
 pub mod alerts;
+pub mod birth;
 pub mod check;
 pub mod crossing;
 pub mod explain;

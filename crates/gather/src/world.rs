@@ -95,13 +95,9 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
             disk_full: false,
             history: history.clone(),
         };
-        let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
-            key: pvc.volume.clone(),
-            members: Vec::new(),
-            learned_ceiling: None,
-            fallback_ceiling: fallback_ceiling(cluster.spec_sizes.get(&pvc.volume).copied(), settings.default_ceiling_factor),
-            retry_after: retry_after(snapshot, &pvc.volume),
-        });
+        let volume = volumes
+            .entry(pvc.volume.clone())
+            .or_insert_with(|| without_members(snapshot, &pvc.volume, settings));
         volume.members.push(member);
     }
     let half_read = snapshot
@@ -133,6 +129,17 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings) -> World {
         limits: settings.limits,
         fleet: Fleet::default(),
         global_breaker: Breaker::default(),
+    }
+}
+
+/// A volume that no PVC is known of.
+pub(crate) fn without_members(snapshot: &Snapshot, key: &VolumeKey, settings: &VolumeSettings) -> Volume {
+    Volume {
+        key: key.clone(),
+        members: Vec::new(),
+        learned_ceiling: None,
+        fallback_ceiling: fallback_ceiling(snapshot.cluster.spec_sizes.get(key).copied(), settings.default_ceiling_factor),
+        retry_after: retry_after(snapshot, key),
     }
 }
 

@@ -3,6 +3,8 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod birth;
+mod candidate;
 mod history;
 mod kept;
 mod names;
@@ -24,6 +26,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
+pub use self::birth::Raise;
+pub use self::candidate::{Candidate, Verdict};
 pub use self::names::{Kind, ObjectName};
 pub use self::samples::Figures;
 pub use self::unreadable::HalfRead;
@@ -315,6 +319,11 @@ impl Index {
             .filter(|(_, slot)| slot.cluster.is_some() && uses(slot))
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// A storage class, where it is known.
+    fn class(&self, name: &str) -> Option<&ClassView> {
+        self.classes.get(name)
     }
 
     /// A node is like this now, or gone.
