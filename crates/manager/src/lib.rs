@@ -13,3 +13,4 @@ pub mod sampler;
 pub mod settings;
 pub mod shared;
 pub mod watches;
+pub mod webhook;

@@ -218,7 +218,10 @@ mod tests {
         let server = tokio::spawn(async move { server.await });
 
         let (old, new) = (made("old.test"), made("new.test"));
-        assert!(get_over_tls(address, &old.0, "old.test").await.is_err(), "there is no certificate yet");
+        assert!(
+            get_over_tls(address, &old.0, "old.test").await.is_err(),
+            "there is no certificate yet"
+        );
         certificate.install(old.0.as_bytes(), old.1.as_bytes()).unwrap();
         assert!(get_over_tls(address, &old.0, "old.test").await.unwrap().ends_with("served"));
         // What cannot be used changes nothing.

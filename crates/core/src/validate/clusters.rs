@@ -40,7 +40,12 @@ impl VolumeFacts {
     /// One more PVC of it: the largest size counts, and the class that most says against growth.
     pub fn add(&mut self, size: Bytes, class: Option<Class>) {
         self.size = self.size.max(size);
-        self.class = self.class.take().into_iter().chain(class).max_by_key(|c| (!c.expandable, c.shared_filesystem));
+        self.class = self
+            .class
+            .take()
+            .into_iter()
+            .chain(class)
+            .max_by_key(|c| (!c.expandable, c.shared_filesystem));
     }
 }
 

@@ -155,7 +155,9 @@ impl Index {
         for problem in refused {
             push(&mut verdict.problems, problem, &origin);
         }
-        let overlaps = affected.iter().flat_map(|a| a.rivals.iter().map(|rival| (rival.clone(), a.key.clone())));
+        let overlaps = affected
+            .iter()
+            .flat_map(|a| a.rivals.iter().map(|rival| (rival.clone(), a.key.clone())));
         let overlaps: BTreeSet<(Origin, ClusterKey)> = overlaps.collect();
         if let Some(policy) = &policy {
             let conflicting = conflicting(policy, &affected, known);
@@ -204,7 +206,9 @@ impl Index {
         let mut resolved: HashMap<Vec<&Origin>, Arc<Resolution>> = HashMap::new();
         let mut affected = Vec::new();
         for (key, slot) in slots {
-            let Some((labels, namespace_labels)) = self.labels(key, slot) else { continue };
+            let Some((labels, namespace_labels)) = self.labels(key, slot) else {
+                continue;
+            };
             let identity = Identity {
                 key,
                 labels: &labels,

@@ -244,7 +244,8 @@ impl Found {
                 self.add(Severity::Warning, &problem, Some(subject.identity.key));
             }
         }
-        self.unbounded.retain(|(origin, _)| !validate::is_bounded_everywhere(origin, &facts));
+        self.unbounded
+            .retain(|(origin, _)| !validate::is_bounded_everywhere(origin, &facts));
         let policies: Vec<_> = index.policies().into_iter().map(|(_, entry, _)| entry.policy).collect();
         let policies: Vec<&Policy> = policies.iter().map(AsRef::as_ref).collect();
         let (problems, warnings) = validate::check_policies(&policies, &facts);

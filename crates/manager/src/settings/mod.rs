@@ -4,6 +4,7 @@
 mod args;
 mod duration;
 mod file;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use jiff::SignedDuration;
 pub use args::{Args, Command, RunArgs};
 pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
+pub use webhook::{CertificateSettings, Lifetimes, OwnAuthority, WebhookSettings};
 
 use crate::kubelet::KubeletSettings;
 use csm_gather::world::VolumeSettings;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub leader_election: Option<LeaderElection>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub admin_address: SocketAddr,
+    /// The webhooks; none: they are not served.
+    pub webhook: Option<WebhookSettings>,
     /// Least level that is logged.
     pub log_level: String,
     /// Form of the log.
@@ -97,6 +101,7 @@ impl Settings {
             watch_namespaces,
             leader_election,
             admin_address,
+            webhook,
             log_level,
             log_format,
         } = file;
@@ -220,6 +225,7 @@ impl Settings {
                 .admin_address
                 .or(admin_address)
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8080))),
+            webhook: webhook::resolve(&args.webhook, webhook)?,
             log_level,
             log_format,
         })
