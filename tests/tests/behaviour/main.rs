@@ -10,3 +10,6 @@ mod models;
 mod quantities;
 mod smuggled;
 mod validation;
+mod webhook_certificates;
+mod webhook_policies;
+mod webhook_pvcs;
