@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use csm_testkit::manifest;
 use csm_testkit::scenario::Sim;
+use csm_testkit::{manifest, webhooks};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::Api;
@@ -22,31 +22,16 @@ pub const CONFIGURATION: &str = "cnpg-storage-manager";
 
 /// The objects of deploy/webhook.yaml.
 pub fn shipped() -> anyhow::Result<Vec<Value>> {
-    manifest::documents(&std::fs::read_to_string(root().join("deploy/webhook.yaml"))?)
+    manifest::documents(&text()?)
 }
 
 /// The same for managers that serve at these ports: the API server asks each of them. `change` is done to each webhook.
 pub fn calling(ports: &[u16], change: impl Fn(&mut Value)) -> anyhow::Result<Vec<Value>> {
-    let mut objects = shipped()?;
-    for object in &mut objects {
-        let Some(webhooks) = object.get_mut("webhooks").and_then(Value::as_array_mut) else {
-            continue;
-        };
-        let mut called = Vec::new();
-        for webhook in &*webhooks {
-            for (i, port) in ports.iter().enumerate() {
-                let mut webhook = webhook.clone();
-                let path = webhook["clientConfig"]["service"]["path"].as_str().context("a path")?.to_owned();
-                let name = webhook["name"].as_str().context("a name")?.to_owned();
-                webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{port}{path}")});
-                webhook["name"] = format!("r{i}.{name}").into();
-                change(&mut webhook);
-                called.push(webhook);
-            }
-        }
-        *webhooks = called;
-    }
-    Ok(objects)
+    webhooks::calling(&text()?, ports, change)
+}
+
+fn text() -> anyhow::Result<String> {
+    Ok(std::fs::read_to_string(root().join("deploy/webhook.yaml"))?)
 }
 
 /// Applies objects.

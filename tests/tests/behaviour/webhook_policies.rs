@@ -62,8 +62,8 @@ fn cases() -> Vec<(&'static str, &'static str, Value, Said)> {
         (
             policy,
             "new",
-            window(json!({"schedule": "often"})),
-            Refused(&["storage.maintenanceWindow.schedule", "\"often\"", "0 3 * * *"]),
+            window(json!({"schedule": "every night at three"})),
+            Refused(&["storage.maintenanceWindow.schedule", "\"every night at three\"", "0 3 * * *"]),
         ),
         (policy, "new", window(json!({"schedule": "0 3 30 2 *"})), Refused(&["never fires"])),
         (

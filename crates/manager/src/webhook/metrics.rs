@@ -20,8 +20,8 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             requests: Family::default(),
-            // 50 µs to 1.6 s: the API server waits for 2 s.
-            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 16))),
+            // 78 µs to 2.56 s, by way of 10 ms, which 99 of 100 stay below: the API server waits for 2 s.
+            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01 / 128.0, 2.0, 16))),
         }
     }
 }
