@@ -89,12 +89,9 @@ impl Webhooks {
         }
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("cnpg.supporttools.io", "v1alpha1", "ClusterStoragePolicy"));
         let policies: Api<DynamicObject> = Api::all_with(sim.client(), &kind);
-        let policy = json!({
-            "metadata": {"name": "tried"},
-            "spec": {"selector": {"matchExpressions": [{"key": "cnpg.io/cluster", "operator": "Exists"}]}, "expansion": {"maxSize": "200Gi"}},
-        });
-        let mut policy: DynamicObject = serde_json::from_value(policy)?;
-        policy.types = Some(kube::core::TypeMeta::resource_from(&kind));
+        let every = json!({"matchExpressions": [{"key": "cnpg.io/cluster", "operator": "Exists"}]});
+        let spec = json!({"spec": {"selector": every, "expansion": {"maxSize": "200Gi"}}});
+        let policy = DynamicObject::new("tried", &kind).data(spec);
         for _ in 0..POLICIES {
             policies.create(&dry, &policy).await.context("try a policy for all clusters")?;
         }

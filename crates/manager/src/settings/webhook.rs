@@ -83,6 +83,7 @@ pub struct WebhookFile {
 
 /// As flags and environment variables.
 #[derive(Debug, Default, Args)]
+#[allow(clippy::struct_field_names)] // flags are named after their fields
 pub struct WebhookArgs {
     /// Whether admission webhooks are served; they need what deploy/webhook.yaml has [default: false].
     #[arg(long = "webhook", env = "CNPG_STORAGE_MANAGER_WEBHOOK", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]

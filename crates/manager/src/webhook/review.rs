@@ -1,6 +1,7 @@
 //! What the API server asks, and what it is answered (Kubernetes, `admission.k8s.io/v1`).
 
-use serde::Deserialize;
+use k8s_openapi::ByteString;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -62,21 +63,37 @@ impl Answer {
             warnings,
             replace,
         } = self;
-        let mut response = json!({"uid": uid, "allowed": refused.is_none()});
-        if let Some(message) = refused {
+        let response = Response {
+            uid,
+            allowed: refused.is_none(),
             // What the API server says of an object that its schema refuses.
-            response["status"] = json!({"code": 422, "reason": "Invalid", "message": message});
-        }
-        if !warnings.is_empty() {
-            response["warnings"] = fit(warnings).into();
-        }
-        if let Some((path, value)) = replace {
-            let patch = json!([{"op": "replace", "path": path, "value": value}]);
-            response["patchType"] = "JSONPatch".into();
-            response["patch"] = json!(k8s_openapi::ByteString(patch.to_string().into_bytes()));
-        }
+            status: refused
+                .as_ref()
+                .map(|message| json!({"code": 422, "reason": "Invalid", "message": message})),
+            warnings: fit(warnings),
+            patch_type: replace.as_ref().map(|_| "JSONPatch"),
+            patch: replace.as_ref().map(|(path, value)| {
+                let patch = json!([{"op": "replace", "path": path, "value": value}]);
+                ByteString(patch.to_string().into_bytes())
+            }),
+        };
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
     }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<ByteString>,
 }
 
 /// Reads a question.
@@ -118,7 +135,7 @@ fn fit(warnings: &[String]) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // tests
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)] // tests
 mod tests {
     use super::*;
 
@@ -143,7 +160,7 @@ mod tests {
         };
         assert_eq!(changed.result(), "changed");
         let patch = changed.to_review("u3")["response"]["patch"].clone();
-        let k8s_openapi::ByteString(patch) = serde_json::from_value(patch).unwrap();
+        let ByteString(patch) = serde_json::from_value(patch).unwrap();
         assert_eq!(patch, br#"[{"op":"replace","path":"/spec/size","value":"15Gi"}]"#);
     }
 

@@ -165,4 +165,5 @@ impl Kept {
 
 #[cfg(test)]
 #[path = "rotation_tests.rs"]
+#[allow(clippy::expect_used, clippy::indexing_slicing)] // tests
 mod tests;

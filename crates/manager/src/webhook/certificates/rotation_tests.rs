@@ -136,8 +136,8 @@ proptest! {
         let mut kept = Kept::begun(first, leaf("1", 0, leaf_life));
         let mut bundle = kept.bundle();
         let lagging = |knows: &str| Lagging { knows: knows.to_owned(), newer: Vec::new() };
-        let mut servers = vec![lagging("[1]"), lagging("[1]")];
-        let mut replicas = vec![lagging("[1]"), lagging("[1]")];
+        let mut servers = [lagging("[1]"), lagging("[1]")];
+        let mut replicas = [lagging("[1]"), lagging("[1]")];
         let mut now = 0;
         let mut rotations = 0;
         for (pause, steps) in ticks {
