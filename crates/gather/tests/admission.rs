@@ -300,6 +300,20 @@ fn what_others_have_a_part_in_names_them() {
 }
 
 #[test]
+fn what_is_wrong_by_itself_is_said_once() {
+    let mut index = index(&json!({}), &["15Gi"]);
+    index.put_policy(&policy("there", json!({"selector": {}, "expansion": {"maxSize": "50Gi"}})));
+    let window = json!({"timezone": "Europe/Atlantis"});
+    let spec = json!({"selector": {"matchLabels": {"cnpg.io/cluster": "orders"}}, "storage": {"request": "1Gi", "limit": "20Gi", "maintenanceWindow": window}});
+    let (problems, _) = judged(&index, &candidate("new", spec), None);
+    assert!(problems.len() == 1 && problems[0].contains("Europe/Atlantis"), "{problems:?}");
+    // What is wrong in others is not this one's fault.
+    index.put_policy(&policy("there", json!({"thresholds": {"warning": 99}})));
+    let fine = json!({"selector": {"matchLabels": {"cnpg.io/cluster": "orders"}}, "expansion": {"maxSize": "60Gi"}});
+    assert_eq!(judged(&index, &candidate("new", fine), None).0, Vec::<String>::new());
+}
+
+#[test]
 fn a_limit_from_elsewhere_is_a_limit() {
     let mut index = index(&json!({}), &["15Gi"]);
     let open = candidate("new", json!({"thresholds": {"expansion": 80}}));
