@@ -147,9 +147,9 @@ impl Own {
         {
             let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
             // A watch that fails is no change; what is wrong is said when the object is read.
-            watcher(api, config)
-                .default_backoff()
-                .filter_map(|event| async { event.ok().map(drop) })
+            watcher(api, config).default_backoff().filter_map(|event| async move {
+                matches!(event, Ok(Event::Apply(_) | Event::InitApply(_) | Event::Delete(_))).then_some(())
+            })
         }
         let Self {
             settings,
