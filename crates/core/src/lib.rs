@@ -17,6 +17,7 @@
 extern crate self as csm_core;
 
 pub mod alerts;
+pub mod birth;
 pub mod breaker;
 pub mod check;
 pub mod crossing;

@@ -79,13 +79,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
                 fleet: snapshot.fleet.classes.get(class).copied().unwrap_or_default(),
                 ..class_of(class, snapshot.classes.get(class), settings)
             },
-            None => Class {
-                name: Arc::from(""),
-                expandable: false,
-                shared_filesystem: false,
-                provider_limit: None,
-                fleet: Fleet::default(),
-            },
+            None => no_class(),
         };
         let pod = snapshot.pods.get(&pvc.instance);
         let member = Member {
@@ -108,13 +102,9 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             nudged: pod.and_then(|p| p.nudged.clone()),
             history: history.clone(),
         };
-        let volume = volumes.entry(pvc.volume.clone()).or_insert_with(|| Volume {
-            key: pvc.volume.clone(),
-            members: Vec::new(),
-            learned_ceiling: retry::learned_ceiling(snapshot, &pvc.volume, now),
-            fallback_ceiling: fallback_ceiling(cluster.spec_sizes.get(&pvc.volume).copied(), settings.default_ceiling_factor),
-            retry_after: retry::retry_after(snapshot, &pvc.volume, now),
-        });
+        let volume = volumes
+            .entry(pvc.volume.clone())
+            .or_insert_with(|| without_members(snapshot, &pvc.volume, settings, now));
         volume.members.push(member);
     }
     down::judge(snapshot, settings, &mut volumes);
@@ -169,6 +159,28 @@ pub fn circuit(snapshot: &Snapshot) -> Circuit {
         .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
     let closings = ours.filter_map(|event| Some((closed_by_hand(event)?, Ending::Closed)));
     breaker::judge(endings.chain(closings), growths().any(|growth| !is_done(growth)), breaker.rules())
+}
+
+/// A volume that no PVC is known of.
+pub(crate) fn without_members(snapshot: &Snapshot, key: &VolumeKey, settings: &VolumeSettings, now: Timestamp) -> Volume {
+    Volume {
+        key: key.clone(),
+        members: Vec::new(),
+        learned_ceiling: retry::learned_ceiling(snapshot, key, now),
+        fallback_ceiling: fallback_ceiling(snapshot.cluster.spec_sizes.get(key).copied(), settings.default_ceiling_factor),
+        retry_after: retry::retry_after(snapshot, key, now),
+    }
+}
+
+/// Of a PVC that names no storage class: it cannot be expanded.
+pub(crate) fn no_class() -> Class {
+    Class {
+        name: Arc::from(""),
+        expandable: false,
+        shared_filesystem: false,
+        provider_limit: None,
+        fleet: Fleet::default(),
+    }
 }
 
 /// What is known of a storage class; one that is not there cannot expand volumes.

@@ -15,3 +15,4 @@ pub mod sampler;
 pub mod settings;
 pub mod shared;
 pub mod watches;
+pub mod webhook;

@@ -18,7 +18,7 @@ use crate::kubelet::Kubelets;
 use crate::sampler::Sampler;
 use crate::settings::{LeaderElection, RunArgs, Settings};
 use crate::shared::Shared;
-use crate::watches;
+use crate::{watches, webhook};
 
 /// Runs the manager until it is told to stop, or loses its lease.
 ///
@@ -51,6 +51,7 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     shared
         .metrics
         .register(&mut registry, shared.index.clone(), shared.settings.disk_metrics);
+    let webhooks = webhook::start(&shared, &client, &lease_namespace, &readiness, &mut registry, &stop).await?;
     let listener = admin::bind(shared.settings.admin_address)
         .await
         .with_context(|| format!("cannot serve on {} (setting adminAddress)", shared.settings.admin_address))?;
@@ -69,6 +70,7 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     let outcome = lead(&shared, &client, &readiness, kubelets, &lease_namespace, &stop).await;
     stop.cancel();
     watches.join_all().await;
+    webhooks.join_all().await;
     ended.cancel();
     server.await.context("the admin server ended badly")??;
     tracing::info!("stopped");
@@ -134,10 +136,11 @@ async fn elect(client: &kube::Client, election: &LeaderElection, default_namespa
     lease::acquire(api, &election.name, identity, election.times).await
 }
 
-/// Resolves once every watch has had its first complete list.
+/// Resolves once every watch has had its first complete list. Whoever leads does not wait for a certificate: disks fill
+/// without webhooks too.
 async fn complete(readiness: &Readiness) {
     let mut told = Duration::ZERO;
-    while !readiness.is_ready() {
+    while !webhook::caches_are_complete(readiness) {
         const STEP: Duration = Duration::from_millis(50);
         tokio::time::sleep(STEP).await;
         told += STEP;

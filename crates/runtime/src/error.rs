@@ -121,3 +121,19 @@ pub async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T
         Err(_) => Err(Failure::Timeout),
     }
 }
+
+/// An error with its causes.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -11,6 +11,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::chain;
 use crate::readiness::Readiness;
 
 /// Objects a page of a list: bounds what is decoded at a time, about 10 KiB each for as long as it takes.
@@ -141,19 +142,4 @@ fn describe(error: &watcher::Error) -> String {
         403 => format!("not allowed: {}", status.message),
         _ => status.message.clone(),
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -20,3 +20,4 @@ pub mod retry;
 pub mod scenario;
 pub mod tools;
 pub mod wait;
+pub mod webhooks;

@@ -22,13 +22,14 @@ pub async fn acknowledged(stage: Arc<Stage>) -> Result<()> {
             "strategy": {"walSafetyPolicy": {"acknowledgeWALRisk": acknowledged}},
         }}})
     };
+    // Before there is a Cluster that admission could refuse it for.
+    stage.policy("default", resize(false)).await?;
     let single = Arc::new(stage.cluster("single").single_volume().create().await?);
     // Well beyond: WAL comes and goes here.
     single.fill(68).await?;
     let to = Bytes::gib(2);
     let watch = GrowthWatch::start(&single, to).await?;
     let breach = Breach::now(Volume::Data);
-    stage.policy("default", resize(false)).await?;
     stage.held(&single, "WalRiskNotAcknowledged", &breach).await?;
     stage.policy("default", resize(true)).await?;
     watch.finish_after(&breach, Some("WalRiskNotAcknowledged")).await?;

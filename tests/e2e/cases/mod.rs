@@ -182,8 +182,8 @@ pub fn all() -> Vec<Case> {
         Case {
             id: "B02",
             suite: Suite::Target,
-            title: "a volume that is smaller than request grows to it; a new instance is caught up",
-            left_out: "the webhook: PVCs are born at the Cluster's size",
+            title: "a volume that is smaller than request grows to it; a new instance and a new cluster are born with it",
+            left_out: "",
             smoke: false,
             nodes: 1,
             limit: minutes(10),

@@ -13,3 +13,6 @@ mod rescue;
 mod smuggled;
 mod validation;
 mod ways_back;
+mod webhook_certificates;
+mod webhook_policies;
+mod webhook_pvcs;

@@ -36,6 +36,19 @@ pub struct VolumeFacts {
     pub class: Option<Class>,
 }
 
+impl VolumeFacts {
+    /// One more PVC of it: the largest size counts, and the class that most says against growth.
+    pub fn add(&mut self, size: Bytes, class: Option<Class>) {
+        self.size = self.size.max(size);
+        self.class = self
+            .class
+            .take()
+            .into_iter()
+            .chain(class)
+            .max_by_key(|c| (!c.expandable, c.shared_filesystem));
+    }
+}
+
 impl<'a> Subject<'a> {
     /// Of a world. Its resolution is from the policies that `identity` matches.
     #[must_use]
@@ -172,25 +185,54 @@ fn of_wal_safety(subject: &Subject<'_>, volume: &VolumeFacts, rules: &VolumeRule
 #[must_use]
 pub fn check_policies(policies: &[&Policy], subjects: &[Subject<'_>]) -> (Vec<Problem>, Vec<Warning>) {
     let mut problems = conflicts(subjects);
-    let mut warnings = Vec::new();
-    wal_risk(policies, subjects, &mut problems, &mut warnings);
+    let (risks, mut warnings) = wal_risk(policies, subjects);
+    problems.extend(risks);
     let known: BTreeSet<&ClusterKey> = subjects.iter().map(|s| s.identity.key).collect();
     // Where no Cluster is known at all, nothing is known of those that are left out.
     for policy in policies.iter().filter(|_| !known.is_empty()) {
-        // Without a namespace it stands for any, and is an error of its own.
-        let missing = policy.exclude.iter().filter(|e| !e.namespace.is_empty() && !known.contains(e));
-        warnings.extend(missing.map(|cluster| {
-            let reason = format!("excludeClusters names {cluster}, and there is no such Cluster");
-            let example = "a Cluster that there is";
-            let warning = Warning::new(WarningKind::UnknownCluster, "excludeClusters", cluster, reason, example);
-            warning.from(&policy.origin)
-        }));
+        warnings.extend(unknown_exclusions(policy, |cluster| known.contains(cluster)));
     }
     (problems, warnings)
 }
 
+/// Clusters that a policy leaves out, and that are not `known`.
+pub fn unknown_exclusions(policy: &Policy, known: impl Fn(&ClusterKey) -> bool) -> Vec<Warning> {
+    // Without a namespace it stands for any, and is an error of its own.
+    let missing = policy.exclude.iter().filter(|e| !e.namespace.is_empty() && !known(e));
+    missing
+        .map(|cluster| {
+            let reason = format!("excludeClusters names {cluster}, and there is no such Cluster");
+            let example = "a Cluster that there is";
+            let warning = Warning::new(WarningKind::UnknownCluster, "excludeClusters", cluster, reason, example);
+            warning.from(&policy.origin)
+        })
+        .collect()
+}
+
+/// Whether each Cluster that an object applies to, and there is one, has limits from elsewhere.
+#[must_use]
+pub fn is_bounded_everywhere(origin: &Origin, subjects: &[Subject<'_>]) -> bool {
+    let mut applied = false;
+    for subject in subjects {
+        let Resolution::Settings(resolved) = subject.resolution else {
+            continue;
+        };
+        if !resolved.policies.contains(origin) {
+            continue;
+        }
+        applied = true;
+        let shared = resolved.expansion.max_size.is_some() || resolved.bounds.max_size.is_some();
+        let limited = |v: &VolumeFacts| resolved.volumes.of(&v.key).is_ok_and(|rules| rules.limit().is_some());
+        if !shared && !subject.volumes.iter().all(limited) {
+            return false;
+        }
+    }
+    applied
+}
+
 /// Policies of one rank that match one Cluster: an error for each such set, at the last of them by name.
-fn conflicts(subjects: &[Subject<'_>]) -> Vec<Problem> {
+#[must_use]
+pub fn conflicts(subjects: &[Subject<'_>]) -> Vec<Problem> {
     let mut found: BTreeMap<_, Vec<&ClusterKey>> = BTreeMap::new();
     for subject in subjects {
         if let Resolution::Conflict(conflicts) = subject.resolution {
@@ -213,8 +255,11 @@ fn conflicts(subjects: &[Subject<'_>]) -> Vec<Problem> {
     found.into_iter().filter_map(problem).collect()
 }
 
-/// Growth of PGDATA that nobody has said may hide WAL that piles up.
-fn wal_risk(policies: &[&Policy], subjects: &[Subject<'_>], problems: &mut Vec<Problem>, warnings: &mut Vec<Warning>) {
+/// Growth of PGDATA that nobody has said may hide WAL that piles up: an error in a PostgresStorage, and in a policy all of whose
+/// Clusters it is true of, else a warning.
+#[must_use]
+pub fn wal_risk(policies: &[&Policy], subjects: &[Subject<'_>]) -> (Vec<Problem>, Vec<Warning>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut at_risk: BTreeMap<&Origin, Vec<&ClusterKey>> = BTreeMap::new();
     for subject in subjects.iter().filter(|s| !s.has_wal_volume()) {
         let Resolution::Settings(resolved) = subject.resolution else {
@@ -253,6 +298,7 @@ fn wal_risk(policies: &[&Policy], subjects: &[Subject<'_>], problems: &mut Vec<P
             warnings.push(Warning { kind, problem });
         }
     }
+    (problems, warnings)
 }
 
 fn names(clusters: &[&ClusterKey]) -> String {

@@ -17,7 +17,9 @@ use csm_api::{
 use crate::resolve::{Block, Origin};
 use crate::selector::Selector;
 
-pub use self::clusters::{Subject, VolumeFacts, check_policies, warn_cluster};
+pub use self::clusters::{
+    Subject, VolumeFacts, check_policies, conflicts, is_bounded_everywhere, unknown_exclusions, wal_risk, warn_cluster,
+};
 pub use self::warnings::{Warning, WarningKind, warn, warn_cluster_storage_policy, warn_storage_policy};
 
 /// Something that is wrong in settings.

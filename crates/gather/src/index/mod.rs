@@ -3,6 +3,8 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod birth;
+mod candidate;
 mod fleet;
 mod history;
 mod kept;
@@ -28,6 +30,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+pub use self::birth::Raise;
+pub use self::candidate::{Candidate, Verdict};
 pub(crate) use self::fleet::closed_by_hand;
 pub use self::fleet::{FleetNow, FleetRules, Waiter};
 pub use self::names::{Kind, ObjectName};
@@ -379,6 +383,11 @@ impl Index {
             .filter(|(_, slot)| slot.cluster.is_some() && uses(slot))
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// A storage class, where it is known.
+    fn class(&self, name: &str) -> Option<&ClassView> {
+        self.classes.get(name)
     }
 
     /// A node is like this now, or gone.

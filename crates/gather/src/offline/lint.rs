@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Role, StoragePolicy};
-use csm_core::resolve::{Identity, Origin, OriginKind, Policy, Resolution};
+use csm_core::resolve::{Identity, Origin, OriginKind, Policy};
 use csm_core::validate::{self, Problem, VolumeFacts, Warning, WarningKind};
 use csm_core::world::{Class, ClusterKey, VolumeKey};
 use jiff::Timestamp;
@@ -244,7 +244,8 @@ impl Found {
                 self.add(Severity::Warning, &problem, Some(subject.identity.key));
             }
         }
-        self.unbounded.retain(|(origin, _)| !is_bounded_everywhere(origin, &facts));
+        self.unbounded
+            .retain(|(origin, _)| !validate::is_bounded_everywhere(origin, &facts));
         let policies: Vec<_> = index.policies().into_iter().map(|(_, entry, _)| entry.policy).collect();
         let policies: Vec<&Policy> = policies.iter().map(AsRef::as_ref).collect();
         let (problems, warnings) = validate::check_policies(&policies, &facts);
@@ -271,26 +272,6 @@ impl Found {
         }
         self.findings.append(&mut found);
     }
-}
-
-/// Whether each Cluster that an object applies to, and there is one, has limits from elsewhere.
-fn is_bounded_everywhere(origin: &Origin, subjects: &[validate::Subject<'_>]) -> bool {
-    let mut applied = false;
-    for subject in subjects {
-        let Resolution::Settings(resolved) = subject.resolution else {
-            continue;
-        };
-        if !resolved.policies.contains(origin) {
-            continue;
-        }
-        applied = true;
-        let shared = resolved.expansion.max_size.is_some() || resolved.bounds.max_size.is_some();
-        let limited = |v: &VolumeFacts| resolved.volumes.of(&v.key).is_ok_and(|rules| rules.limit().is_some());
-        if !shared && !subject.volumes.iter().all(limited) {
-            return false;
-        }
-    }
-    applied
 }
 
 /// What one object says wrong by itself; none where it cannot be read.

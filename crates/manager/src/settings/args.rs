@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::webhook::WebhookArgs;
 use super::{CreatePostgresStorage, Span};
 
 /// Keeps PostgreSQL clusters run by CloudNativePG from running out of disk.
@@ -119,6 +120,8 @@ pub struct RunArgs {
     /// Where /metrics, /healthz and /readyz are served [default: 0.0.0.0:8080].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_ADMIN_ADDRESS", value_name = "IP:PORT")]
     pub admin_address: Option<SocketAddr>,
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
     /// Least level that is logged: debug, info, warn or error [default: info].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<String>,

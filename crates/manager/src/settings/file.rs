@@ -7,6 +7,7 @@ use csm_api::{CircuitBreaker, Expansion, Thresholds};
 use serde::Deserialize;
 
 use super::Span;
+use super::webhook::WebhookFile;
 
 /// The settings file, as it is written. Unknown keys are errors.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -28,6 +29,7 @@ pub struct File {
     pub watch_namespaces: Option<Vec<String>>,
     pub leader_election: LeaderElectionFile,
     pub admin_address: Option<SocketAddr>,
+    pub webhook: WebhookFile,
     pub log_level: Option<String>,
     pub log_format: Option<String>,
 }

@@ -4,6 +4,7 @@
 mod args;
 mod duration;
 mod file;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use args::{Args, Command, RunArgs};
 pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
 use file::{DefaultsFile, FleetFile, StorageClassFile};
+pub use webhook::{CertificateSettings, Lifetimes, OwnAuthority, WebhookSettings};
 
 use crate::kubelet::KubeletSettings;
 use csm_gather::index::FleetRules;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub leader_election: Option<LeaderElection>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub admin_address: SocketAddr,
+    /// The webhooks; none: they are not served.
+    pub webhook: Option<WebhookSettings>,
     /// Least level that is logged.
     pub log_level: String,
     /// Form of the log.
@@ -106,6 +110,7 @@ impl Settings {
             watch_namespaces,
             leader_election,
             admin_address,
+            webhook,
             log_level,
             log_format,
         } = file;
@@ -233,6 +238,7 @@ impl Settings {
                 .admin_address
                 .or(admin_address)
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8080))),
+            webhook: webhook::resolve(&args.webhook, webhook)?,
             log_level,
             log_format,
         })

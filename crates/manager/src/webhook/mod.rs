@@ -1,0 +1,194 @@
+//! Admission webhooks: policy objects are validated, and PVCs of instances are born with the size of their volume.
+//!
+//! Every replica serves them, also without the lease: all that they rest on is in the index, and nothing is asked of
+//! anybody else. `docs/adr/0009-webhooks.md` says what they refuse, what they change, and why.
+
+pub mod certificates;
+mod metrics;
+mod pvc;
+mod review;
+mod validate;
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use csm_runtime::readiness::Readiness;
+use csm_runtime::tls::{Certificate, TlsListener};
+use jiff::Timestamp;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::metrics::Metrics;
+use self::review::{Answer, Request};
+use crate::shared::Shared;
+
+/// Where policy objects are sent to.
+pub const POLICIES: &str = "/validate-policies";
+/// Where PVCs are sent to.
+pub const PVCS: &str = "/mutate-pvcs";
+
+/// The largest object that the API server takes is 3 MiB (`--max-request-bytes` of etcd, and its own limit of a request),
+/// and an update sends two.
+const LARGEST: usize = 7 * 1024 * 1024;
+/// How long a question may take to arrive: the API server itself waits no longer than 10 s for an answer.
+const ARRIVES: Duration = Duration::from_secs(10);
+
+/// Serves the webhooks where the settings ask for them. `namespace` is the manager's own.
+///
+/// # Errors
+/// Where the port cannot be served.
+pub async fn start(
+    shared: &Arc<Shared>,
+    client: &Client,
+    namespace: &str,
+    readiness: &Readiness,
+    registry: &mut Registry,
+    stop: &CancellationToken,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    let Some(settings) = shared.settings.webhook.clone() else {
+        return Ok(tasks);
+    };
+    let address = SocketAddr::new(shared.settings.admin_address.ip(), settings.port);
+    let served = || format!("cannot serve webhooks on {address} (settings webhook.port and adminAddress)");
+    let listener = TcpListener::bind(address).await.with_context(served)?;
+    let certificate = Certificate::default();
+    let listener = TlsListener::new(listener, certificate.clone()).with_context(served)?;
+    tracing::info!(%address, "serving webhooks");
+    readiness.wait_for(certificates::READY, "there is none yet");
+
+    let metrics = Metrics::default();
+    metrics.register(registry);
+    let webhook = Arc::new(Webhook {
+        shared: shared.clone(),
+        readiness: readiness.clone(),
+        metrics,
+    });
+    let routes = Router::new()
+        .route(POLICIES, post(policies))
+        .route(PVCS, post(pvcs))
+        .with_state(webhook);
+    let server = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server of the webhooks ended badly");
+        }
+    });
+    tasks.spawn(certificates::keep(
+        settings.certificates,
+        client.clone(),
+        namespace.to_owned(),
+        certificate,
+        readiness.clone(),
+        stop.clone(),
+    ));
+    Ok(tasks)
+}
+
+/// Whether all lists are complete: what is waited for, if anything, is the certificate alone.
+#[must_use]
+pub fn caches_are_complete(readiness: &Readiness) -> bool {
+    readiness.missing().keys().all(|name| name == certificates::READY)
+}
+
+struct Webhook {
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    metrics: Metrics,
+}
+
+async fn policies(State(webhook): State<Arc<Webhook>>, body: Body) -> Response {
+    webhook.answer("policies", body, Webhook::on_policy).await
+}
+
+async fn pvcs(State(webhook): State<Arc<Webhook>>, body: Body) -> Response {
+    webhook.answer("pvcs", body, Webhook::on_pvc).await
+}
+
+/// Why there is no answer.
+type Wrong = (StatusCode, String);
+
+impl Webhook {
+    async fn answer(&self, name: &'static str, body: Body, answer: fn(&Self, &Request) -> Answer) -> Response {
+        let start = Instant::now();
+        let outcome = self.decide(body, answer).await;
+        let (result, response) = match outcome {
+            Ok((result, review)) => {
+                let content_type = [(header::CONTENT_TYPE, "application/json")];
+                (result, (content_type, review).into_response())
+            }
+            Err((status, why)) => {
+                tracing::warn!(
+                    webhook = name,
+                    status = status.as_u16(),
+                    why,
+                    "a question of the API server was not answered"
+                );
+                ("error", (status, why + "\n").into_response())
+            }
+        };
+        self.metrics.answered(name, result, start.elapsed());
+        response
+    }
+
+    async fn decide(&self, body: Body, answer: fn(&Self, &Request) -> Answer) -> Result<(&'static str, String), Wrong> {
+        let late = |_| {
+            (
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the question did not arrive within {ARRIVES:?}"),
+            )
+        };
+        let large = |error| {
+            (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("cannot read the question, of {LARGEST} bytes at most: {error}"),
+            )
+        };
+        let body = tokio::time::timeout(ARRIVES, to_bytes(body, LARGEST))
+            .await
+            .map_err(late)?
+            .map_err(large)?;
+        let request = review::read(&body).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+        let answer = catch_unwind(AssertUnwindSafe(|| answer(self, &request))).map_err(|panic| {
+            let why = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            let why = why.unwrap_or("a panic without words");
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("CNPG Storage Manager failed to answer, a bug to be reported: {why}"),
+            )
+        })?;
+        Ok((answer.result(), answer.to_review(&request.uid).to_string()))
+    }
+
+    fn on_policy(&self, request: &Request) -> Answer {
+        let settings = &self.shared.settings.volumes;
+        if caches_are_complete(&self.readiness) {
+            validate::answer(request, Some(&self.shared.index()), settings)
+        } else {
+            validate::answer(request, None, settings)
+        }
+    }
+
+    fn on_pvc(&self, request: &Request) -> Answer {
+        // Of half the members of a volume, the largest may be small.
+        if !caches_are_complete(&self.readiness) {
+            return Answer::default();
+        }
+        pvc::answer(request, &mut self.shared.index(), &self.shared.settings.volumes, Timestamp::now())
+    }
+}
