@@ -7,6 +7,7 @@ pub mod manager;
 pub mod proxy;
 pub mod verdicts;
 pub mod wait;
+pub mod writers;
 
 use std::path::PathBuf;
 

@@ -83,6 +83,9 @@ pub enum Fault {
     },
     /// The request waits while the test does something: see [`Proxy::meanwhile`](super::Proxy::meanwhile).
     Meanwhile,
+    /// The request is lost for the manager, and comes to the API server all the same once the test is done: what a network
+    /// does that delivers again what it had kept.
+    Stray,
 }
 
 impl Fault {
@@ -105,6 +108,7 @@ impl Fault {
             Self::CutWatch { gone: false, .. } => "watch cut",
             Self::CutWatch { gone: true, .. } => "watch cut, 410",
             Self::Meanwhile => "meanwhile",
+            Self::Stray => "stray",
         }
     }
 }

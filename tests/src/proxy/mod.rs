@@ -168,7 +168,8 @@ impl Proxy {
         }
     }
 
-    /// The next request that waits by [`Fault::Meanwhile`]; it goes on when what is returned is dropped, or after 3 s.
+    /// The next request that waits by [`Fault::Meanwhile`] or [`Fault::Stray`]; it goes on when what is returned is dropped,
+    /// by `Meanwhile` after 3 s at the latest.
     pub async fn meanwhile(&mut self) -> Option<oneshot::Sender<()>> {
         self.waiting.recv().await
     }
@@ -224,7 +225,18 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respons
     {
         return answer;
     }
-    let response = shared.forward(Request::from_parts(parts, body.into()), &by, Some(place)).await?;
+    let request = Request::from_parts(parts, body.into());
+    if fault == Some(Fault::Stray) {
+        tokio::spawn(async move {
+            let (done, wait) = oneshot::channel();
+            if shared.meanwhile.send(done).is_ok() {
+                let _ = wait.await;
+                let _ = shared.forward(request, &by, Some(place)).await;
+            }
+        });
+        return Err(Closed);
+    }
+    let response = shared.forward(request, &by, Some(place)).await?;
     shared.link_is_up().await?;
     if let Some(fault) = &fault
         && let Some(answer) = shared.happens(fault, Moment::After).await

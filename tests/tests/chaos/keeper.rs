@@ -1,5 +1,7 @@
 //! Keeps a manager running, as a kubelet would: one that has ended is started again.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use csm_testkit::process::ProcessId;
 use csm_tests::Stage;
@@ -9,6 +11,8 @@ use tempfile::NamedTempFile;
 
 /// More ends than this of one run are no accidents: six faults can end it six times, or cost it its lease.
 const STARTS: usize = 14;
+/// How long one that is stopped by SIGTERM may take.
+const GRACE: Duration = Duration::from_secs(15);
 /// A lease that passes on as quickly as a busy machine allows. One that is lost all the same only costs a restart.
 const LEASE: [&str; 6] = ["--lease-duration", "4s", "--renew-deadline", "3s", "--retry-period", "300ms"];
 
@@ -55,7 +59,8 @@ impl Keeper {
     /// Stops it for good.
     pub fn stop(&mut self) -> Result<()> {
         if self.manager.is_alive() {
-            let status = self.manager.stop(std::time::Duration::from_secs(15))?;
+            // It needs the proxy for its last words, and so this thread.
+            let status = tokio::task::block_in_place(|| self.manager.stop(GRACE))?;
             ensure!(status.success(), "stopped by SIGTERM, the manager ended with {status}");
         }
         Ok(())
@@ -71,6 +76,11 @@ impl Keeper {
     pub async fn says(&self, name: &str, labels: &[&str], value: f64) -> bool {
         let found = self.manager.metric(name, labels).await;
         found.is_ok_and(|found| found.is_some_and(|found| (found - value).abs() < f64::EPSILON))
+    }
+
+    /// The metrics of the manager that runs.
+    pub async fn metrics(&self) -> Result<String> {
+        self.manager.metrics().await
     }
 
     /// The logs of all of them, in order.

@@ -303,7 +303,7 @@ impl Run {
             self.keeper.keep(&self.proxy)?;
             let mut all = true;
             for role in self.roles() {
-                let volume = format!("volume_type=\"{role}\"");
+                let volume = format!("volume=\"{role}\"");
                 let labels = [namespace.as_str(), volume.as_str(), "verdict=\"Balanced\""];
                 all &= self.keeper.says("cnpg_storage_manager_decision", &labels, 1.0).await;
             }
@@ -312,6 +312,8 @@ impl Run {
             }
             tokio::time::sleep(LOOK).await;
         }
-        bail!("the manager that took over does not say that all volumes are balanced")
+        let said = self.keeper.metrics().await?;
+        let decisions: Vec<&str> = said.lines().filter(|line| line.contains("_decision{")).collect();
+        bail!("the manager that took over does not say that all volumes are balanced: {decisions:?}")
     }
 }

@@ -1,15 +1,14 @@
 //! What must hold after every run, whatever went wrong in it (e2e.md, "In every test", as far as there is no PostgreSQL).
 
 mod record;
-mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use csm_api::{Phase, Role, StorageEvent, Trigger};
 use csm_testkit::controlplane::AuditEntry;
-use csm_tests::manager::ACCOUNT;
 use csm_tests::phase;
+use csm_tests::writers::{self, grown};
 use csm_units::Bytes;
 
 use crate::run::{CLUSTER, Run};
@@ -34,7 +33,7 @@ struct Verdict<'a> {
 pub async fn verify(run: &Run) -> Result<()> {
     let mut verdict = Verdict {
         run,
-        audit: audit(run).await?,
+        audit: writers::audit(&run.stage, run.mark).await?,
         events: run.stage.events(CLUSTER).await?,
         wrong: Vec::new(),
     };
@@ -52,18 +51,6 @@ pub async fn verify(run: &Run) -> Result<()> {
         return Ok(());
     }
     bail!("{}", verdict.wrong.join("\n"))
-}
-
-/// The manager's requests to this run's objects, and to its lease.
-async fn audit(run: &Run) -> Result<Vec<AuditEntry>> {
-    let namespace = &run.stage.namespace;
-    let lease = format!("test-{namespace}");
-    let ours = |e: &AuditEntry| {
-        let manager = e.user.ends_with(&format!(":{ACCOUNT}"));
-        manager && (e.namespace == *namespace || (e.resource == "leases" && e.name == lease))
-    };
-    let entries = run.stage.sim.plane().audit_since(run.mark).await?;
-    Ok(entries.into_iter().filter(ours).collect())
 }
 
 impl Verdict<'_> {
@@ -354,13 +341,6 @@ impl Verdict<'_> {
     }
 }
 
-/// A PVC that was really grown, and to what.
-fn grown(entry: &AuditEntry) -> Option<(String, Bytes)> {
-    let is_patch = entry.verb == "patch" && entry.resource == "persistentvolumeclaims" && entry.subresource.is_empty() && entry.code == 200;
-    let to = entry.request.as_ref()?["spec"]["resources"]["requests"]["storage"].as_str()?;
-    is_patch.then_some((entry.name.clone(), to.parse().ok()?))
-}
-
 /// Whether the API server accepted a patch of the operation.
 fn patched(event: &StorageEvent) -> bool {
     event.status.iter().flat_map(|s| &s.pvc_statuses).any(|s| s.patched_at.is_some())
@@ -408,7 +388,7 @@ pub async fn report(run: &Run, scenario: &str, error: &anyhow::Error) -> String 
         text.push_str(&format!("  {} {} {code}{fault}\n", seen.by, seen.asked.signature()));
     }
     text.push_str("\nwrites as the API server has them:\n");
-    let audit = audit(run).await.unwrap_or_default();
+    let audit = writers::audit(&run.stage, run.mark).await.unwrap_or_default();
     let writes = |e: &&AuditEntry| !["get", "list", "watch"].contains(&e.verb.as_str()) && e.resource != "leases";
     for entry in audit.iter().filter(writes) {
         text.push_str(&format!("  {}\n", line(entry)));
