@@ -268,6 +268,55 @@ pub fn follow(event: &StorageEvent, context: Context<'_>) -> Progress {
     Progress { status, patch: Vec::new() }
 }
 
+/// Whether an operation waits for another one, which sees to the same PVCs and has begun, or was recorded before. A record may
+/// come to the API server long after its manager has given it up, and has made another, or its successor has.
+#[must_use]
+pub fn is_behind(event: &StorageEvent, other: &StorageEvent) -> bool {
+    let unfinished = |e: &StorageEvent| !matches!(e.status.as_ref().and_then(|s| s.phase), Some(Phase::Completed | Phase::Failed));
+    let lists = |uid: &str| other.spec.expansion.affected_pvcs.iter().any(|pvc| pvc.uid == uid);
+    let order = |e: &StorageEvent| (e.metadata.creation_timestamp.clone(), e.metadata.name.clone());
+    event.status.is_none()
+        && unfinished(other)
+        && (other.status.is_some() || order(other) < order(event))
+        && event.spec.expansion.affected_pvcs.iter().any(|pvc| lists(&pvc.uid))
+}
+
+/// Whether the other operations have grown all PVCs of one that has not begun, since the sizes that it was decided on: its
+/// record came late, and it ends by [`overtaken`].
+#[must_use]
+pub fn is_overtaken<'a>(event: &StorageEvent, others: impl Iterator<Item = &'a StorageEvent> + Clone) -> bool {
+    let to = event.spec.expansion.requested_size;
+    let has_grown = |pvc: &AffectedPvc, other: &StorageEvent| {
+        let size = other.spec.expansion.requested_size;
+        let mut statuses = other.status.iter().flat_map(|s| &s.pvc_statuses);
+        let grown = |s: &PvcStatus| s.uid == pvc.uid && s.phase == PvcPhase::Completed && s.patched_at.is_some();
+        size > pvc.original_size && size >= to && statuses.any(grown)
+    };
+    let pvcs = &event.spec.expansion.affected_pvcs;
+    event.status.is_none() && pvcs.iter().all(|pvc| others.clone().any(|other| has_grown(pvc, other)))
+}
+
+/// The end of an operation that others have done already: nothing is patched, and it counts for nothing.
+#[must_use]
+pub fn overtaken(now: Timestamp) -> Progress {
+    let now = Time(now);
+    let status = StorageEventStatus {
+        phase: Some(Phase::Completed),
+        start_time: Some(now.clone()),
+        completion_time: Some(now.clone()),
+        conditions: vec![Condition {
+            type_: condition::COMPLETE.to_owned(),
+            status: ConditionStatus::True,
+            reason: "NothingToDo".to_owned(),
+            message: "another operation has grown all its PVCs already".to_owned(),
+            last_transition_time: now,
+            observed_generation: None,
+        }],
+        ..StorageEventStatus::default()
+    };
+    Progress { status, patch: Vec::new() }
+}
+
 /// The API server refused to raise the request of a PVC: no further PVC is patched.
 pub fn refuse(status: &mut StorageEventStatus, uid: &str, error: &str) {
     for pvc in status.pvc_statuses.iter_mut().filter(|pvc| pvc.uid == uid) {

@@ -83,6 +83,8 @@ pub enum Fault {
     },
     /// The request waits while the test does something: see [`Proxy::meanwhile`](super::Proxy::meanwhile).
     Meanwhile,
+    /// The connection is closed, and the request comes to the API server so much later all the same.
+    Late(Duration),
     /// The request is lost for the manager, and comes to the API server all the same once the test is done: what a network
     /// does that delivers again what it had kept.
     Stray,
@@ -108,6 +110,7 @@ impl Fault {
             Self::CutWatch { gone: false, .. } => "watch cut",
             Self::CutWatch { gone: true, .. } => "watch cut, 410",
             Self::Meanwhile => "meanwhile",
+            Self::Late(_) => "late",
             Self::Stray => "stray",
         }
     }

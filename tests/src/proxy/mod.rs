@@ -226,14 +226,8 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respons
         return answer;
     }
     let request = Request::from_parts(parts, body.into());
-    if fault == Some(Fault::Stray) {
-        tokio::spawn(async move {
-            let (done, wait) = oneshot::channel();
-            if shared.meanwhile.send(done).is_ok() {
-                let _ = wait.await;
-                let _ = shared.forward(request, &by, Some(place)).await;
-            }
-        });
+    if let Some(fault @ (Fault::Late(_) | Fault::Stray)) = fault {
+        tokio::spawn(shared.later(fault, request, by, place));
         return Err(Closed);
     }
     let response = shared.forward(request, &by, Some(place)).await?;
@@ -327,6 +321,19 @@ impl Shared {
             }
             _ => None,
         }
+    }
+
+    /// A request that comes to the API server when the manager has long given up.
+    async fn later(self: Arc<Self>, fault: Fault, request: Request<kube::client::Body>, by: String, place: usize) {
+        if let Fault::Late(time) = fault {
+            // The fault itself, not a wait for something.
+            tokio::time::sleep(time).await;
+        } else {
+            let (done, wait) = oneshot::channel();
+            let _ = self.meanwhile.send(done);
+            let _ = wait.await;
+        }
+        let _ = self.forward(request, &by, Some(place)).await;
     }
 
     fn cut(&self, resource: &str, gone: bool) {

@@ -49,6 +49,9 @@ const WATCHED: [&str; 6] = [
 /// The longest delay: less than the manager waits for an answer (4 s), more than it may take to renew its lease.
 const LONGEST_DELAY: u64 = 3500;
 
+/// The latest that a request comes which its process has given up: before its lease can have passed on.
+const LATEST: u64 = 900;
+
 /// How sizes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -271,7 +274,7 @@ fn rule(r: &mut StdRng) -> Rule {
 fn fault(r: &mut StdRng) -> Fault {
     let delay = Duration::from_millis(r.random_range(100..=LONGEST_DELAY));
     let resource = pick(r, &WATCHED).to_owned();
-    match r.random_range(0..16) {
+    match r.random_range(0..18) {
         0..2 => Fault::Kill(Moment::Before),
         2..4 => Fault::Kill(Moment::After),
         4..6 => Fault::Drop(Moment::After),
@@ -284,6 +287,7 @@ fn fault(r: &mut StdRng) -> Fault {
         12 => Fault::Answer(Moment::After, Refusal::Internal),
         13 => Fault::Answer(Moment::Before, Refusal::Timeout),
         14 => Fault::Answer(Moment::After, Refusal::Timeout),
+        15 | 16 => Fault::Late(Duration::from_millis(r.random_range(100..=LATEST))),
         _ => Fault::CutWatch {
             resource,
             gone: r.random_bool(0.5),
@@ -292,7 +296,8 @@ fn fault(r: &mut StdRng) -> Fault {
 }
 
 /// Every sort of fault that [`fault`] makes and that is about the request itself.
-pub const SORTS: [&str; 12] = [
+pub const SORTS: [&str; 13] = [
+    "late",
     "killed before",
     "killed after",
     "request lost",

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use csm_api::{Phase, Role, StorageEvent, Trigger};
 use csm_testkit::controlplane::AuditEntry;
 use csm_tests::phase;
+use csm_tests::proxy::Fault;
 use csm_tests::writers::{self, grown};
 use csm_units::Bytes;
 
@@ -84,6 +85,12 @@ impl Verdict<'_> {
         person || matches!(self.run.scenario.storage, Some((StorageFault::Quota, _)))
     }
 
+    /// Whether a record may have been made when its manager had long given it up, and made another.
+    fn came_late(&self) -> bool {
+        let late = |s: &csm_tests::proxy::Seen| s.asked.kind == "POST storageevents" && matches!(s.fault, Some(Fault::Late(_)));
+        self.run.proxy.seen().iter().any(late)
+    }
+
     /// Every PVC of a volume ends at one size, which it has and not only asks for: the planner's.
     async fn sizes(&mut self) -> Result<()> {
         for role in self.run.roles() {
@@ -133,7 +140,8 @@ impl Verdict<'_> {
     fn operations(&mut self) {
         let interrupted = self.may_be_interrupted();
         for role in [Role::Data, Role::Wal] {
-            let events = self.of_role(role);
+            let late = self.came_late();
+            let events: Vec<_> = self.of_role(role).into_iter().filter(|e| !(late && had_nothing_to_do(e))).collect();
             let names: Vec<String> = events.iter().map(describe).collect();
             let growths = events.iter().filter(|e| e.spec.trigger != Trigger::CatchUp);
             let (counted, refused): (Vec<&StorageEvent>, Vec<_>) = growths.partition(|e| patched(e));
@@ -327,7 +335,7 @@ impl Verdict<'_> {
             let bad = bad.map(str::to_owned);
             self.holds(bad.is_none(), || format!("manager {}: {}", number + 1, bad.unwrap_or_default()));
         }
-        let killed = |s: &&csm_tests::proxy::Seen| matches!(s.fault, Some(csm_tests::proxy::Fault::Kill(_)));
+        let killed = |s: &&csm_tests::proxy::Seen| matches!(s.fault, Some(Fault::Kill(_)));
         let killed = self.run.proxy.seen().iter().filter(killed).count();
         let expected = |log: &&String| {
             ["lost the lease", "stopped", "cannot serve on"]
@@ -339,6 +347,12 @@ impl Verdict<'_> {
             format!("{} managers, {killed} killed, {by_itself} ended as they should", logs.len())
         });
     }
+}
+
+/// Whether an operation found all its PVCs grown when it began.
+fn had_nothing_to_do(event: &StorageEvent) -> bool {
+    let reason = event.status.as_ref().and_then(|s| s.conditions.first()).map(|c| c.reason.as_str());
+    reason == Some("NothingToDo") && !patched(event)
 }
 
 /// Whether the API server accepted a patch of the operation.

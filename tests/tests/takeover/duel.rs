@@ -163,6 +163,25 @@ impl Duel {
         Ok(event)
     }
 
+    /// A record that came late is ended without a patch, and counts for nothing.
+    pub async fn one_has_nothing_to_do(&self) -> Result<()> {
+        let events = until("both records have ended", || async {
+            let events = self.stage.events("orders").await?;
+            Ok((events.len() == 2 && events.iter().all(|e| phase(e) == Some(Phase::Completed))).then_some(events))
+        })
+        .await?;
+        let patched = |e: &&StorageEvent| e.status.iter().flat_map(|s| &s.pvc_statuses).any(|p| p.patched_at.is_some());
+        let counted = events.iter().filter(patched).count();
+        ensure!(counted == 1, "one of the two patched anything: {events:?}");
+        let counts = |d: &csm_api::VolumeSizing| d.state == State::Balanced && d.budget.as_ref().is_none_or(|b| b.actions_last_24h == 1);
+        self.stage.data_status("orders", "one operation is counted", counts).await?;
+        let audit = writers::audit(&self.stage, self.mark).await?;
+        let mut grown: Vec<_> = audit.iter().filter_map(writers::grown).map(|(name, _)| name).collect();
+        grown.sort();
+        ensure!(grown == self.orders.instances(), "each PVC is patched once: {grown:?}");
+        Ok(())
+    }
+
     /// One operation, each PVC patched once, all of one size; never two writers, and where `passed` is said, so many
     /// take-overs, each in time.
     pub async fn nothing_is_lost_or_doubled(&self, passed: usize) -> Result<()> {

@@ -14,6 +14,10 @@ pub fn contradictions(event: &StorageEvent) -> Vec<String> {
             wrong.push(format!("{name}: {what}: {status:?}"));
         }
     };
+    if status.conditions.first().is_some_and(|c| c.reason == "NothingToDo") {
+        holds(status.pvc_statuses.is_empty(), "what had nothing to do did nothing");
+        return wrong;
+    }
     let affected: Vec<&str> = event.spec.expansion.affected_pvcs.iter().map(|p| p.uid.as_str()).collect();
     let told: Vec<&str> = status.pvc_statuses.iter().map(|p| p.uid.as_str()).collect();
     holds(affected == told, "it tells of the PVCs that it was begun for, in their order");
