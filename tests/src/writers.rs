@@ -24,7 +24,17 @@ pub async fn audit(stage: &Stage, since: AuditMark) -> anyhow::Result<Vec<AuditE
 
 /// A PVC that was really grown, and to what.
 pub fn grown(entry: &AuditEntry) -> Option<(String, Bytes)> {
-    let is_patch = entry.verb == "patch" && entry.resource == "persistentvolumeclaims" && entry.subresource.is_empty() && entry.code == 200;
+    asked_to_grow(entry).filter(|_| entry.code == 200)
+}
+
+/// A PVC that may have been grown, and to what: the API server answers 504 where its client has gone while it worked,
+/// whether the change was stored by then or not.
+pub fn may_have_grown(entry: &AuditEntry) -> Option<(String, Bytes)> {
+    asked_to_grow(entry).filter(|_| entry.code >= 500)
+}
+
+fn asked_to_grow(entry: &AuditEntry) -> Option<(String, Bytes)> {
+    let is_patch = entry.verb == "patch" && entry.resource == "persistentvolumeclaims" && entry.subresource.is_empty();
     let to = entry.request.as_ref()?["spec"]["resources"]["requests"]["storage"].as_str()?;
     is_patch.then_some((entry.name.clone(), to.parse().ok()?))
 }

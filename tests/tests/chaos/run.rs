@@ -10,7 +10,6 @@ use csm_testkit::resizer::{Code, ResizeFault};
 use csm_testkit::scenario::{SimCluster, SimVolume};
 use csm_tests::journal::Journal;
 use csm_tests::proxy::{Proxy, Seen};
-use csm_tests::wait::PATIENCE;
 use csm_tests::{Stage, phase};
 use csm_units::Bytes;
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -26,6 +25,9 @@ pub const CLUSTER: &str = "orders";
 const PAUSED: &str = "storage.cnpg.supporttools.io/paused";
 /// Faults stop after so long, whether all of them came or not.
 const STORM: Duration = Duration::from_secs(40);
+/// After that, all must be well within so much more: a refused growth is tried again after a minute, and a busy machine
+/// answers slowly.
+const CALM: Duration = Duration::from_mins(4);
 /// How often a run is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// The API server is asked at least so often, also where the manager has written nothing.
@@ -118,10 +120,10 @@ impl Run {
         self.proxy.calm();
         self.repair().await?;
         if !self
-            .watch("all is as it should be, after the faults have stopped", PATIENCE, false)
+            .watch("all is as it should be, after the faults have stopped", CALM, false)
             .await?
         {
-            bail!("not within {} s: all is as it should be", PATIENCE.as_secs());
+            bail!("not within {} s: all is as it should be", CALM.as_secs());
         }
         if self.scenario.hand_over {
             self.keeper.hand_over(&self.proxy)?;
@@ -161,7 +163,8 @@ impl Run {
     fn fill(&mut self) -> Result<()> {
         self.filled = true;
         for breach in &self.scenario.breaches {
-            self.volume(breach.role, breach.instance).fill(self.scenario.share())?;
+            self.volume(breach.role, breach.instance)
+                .set_used(self.scenario.used(breach.role))?;
         }
         Ok(())
     }
@@ -299,7 +302,7 @@ impl Run {
     async fn next_finds_nothing_to_do(&mut self) -> Result<()> {
         let start = Instant::now();
         let namespace = format!("namespace=\"{}\"", self.stage.namespace);
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < CALM {
             self.keeper.keep(&self.proxy)?;
             let mut all = true;
             for role in self.roles() {

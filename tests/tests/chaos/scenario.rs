@@ -52,6 +52,9 @@ const LONGEST_DELAY: u64 = 3500;
 /// The latest that a request comes which its process has given up: before its lease can have passed on.
 const LATEST: u64 = 900;
 
+/// What XFS keeps of a volume.
+pub const XFS_LOG: Bytes = Bytes::mib(64);
+
 /// How sizes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -193,14 +196,14 @@ impl Scenario {
         if role == Role::Wal { Bytes::gib(12) } else { Bytes::gib(20) }
     }
 
-    /// How full a breached volume is.
-    pub fn share(&self) -> f64 {
-        if self.urgent { 0.97 } else { 0.87 }
+    /// How much of a breached volume is used: a share of what it had at first, whatever a person has made of it since.
+    pub fn used(&self, role: Role) -> Bytes {
+        let usable = Self::size(role).saturating_sub(XFS_LOG);
+        usable.mul_div(if self.urgent { 97 } else { 87 }, 100)
     }
 
     /// What a breached volume grows to, by planner.md, section 3.
     pub fn grows_to(&self, role: Role) -> Bytes {
-        let mib = |mib: u64| Bytes::new(mib << 20);
         match (role == Role::Wal, self.model, self.urgent) {
             // 10 + 50 %, at least 5; 4 + 5.
             (false, Model::Thresholds, _) => Bytes::gib(15),
@@ -211,7 +214,7 @@ impl Scenario {
             (true, Model::Resize, _) => Bytes::gib(6),
             // So that 20 % are free, at least 5 % more; of 4032 MiB that XFS makes of 4 GiB, 87 % are used.
             (false, Model::Target, false) => Bytes::gib(11),
-            (true, Model::Target, false) => mib(4455),
+            (true, Model::Target, false) => Bytes::mib(4455),
             (true, Model::Target, true) => Bytes::gib(5),
         }
     }
