@@ -15,10 +15,10 @@ pub struct ChaosArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// How many at a time: each is a process of the manager, at about 40 MiB.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 16)]
     at_a_time: u64,
     /// No run begins after so many minutes.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 160)]
     minutes: u64,
 }
 

@@ -108,11 +108,13 @@ fn find(libraries: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("start {:?}", command.get_program()))?;
+    let output = command
+        .output()
+        .with_context(|| format!("start {}", command.get_program().display()))?;
     if !output.status.success() {
         bail!(
-            "{:?} ended with {}: {}",
-            command.get_program(),
+            "{} ended with {}: {}",
+            command.get_program().display(),
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         );

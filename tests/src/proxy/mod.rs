@@ -184,6 +184,12 @@ impl Proxy {
         self.shared.lock().seen.clone()
     }
 
+    /// How many writes there were so far, those of the lease aside.
+    pub fn writes(&self) -> usize {
+        let of_note = |seen: &&Seen| seen.asked.is_write() && seen.asked.resource != "leases";
+        self.shared.lock().seen.iter().filter(of_note).count()
+    }
+
     /// Whether the manager was killed.
     pub fn killed(&self) -> bool {
         let killed = |seen: &Seen| matches!(seen.fault, Some(Fault::Kill(_)));

@@ -14,8 +14,9 @@ use tempfile::NamedTempFile;
 const STARTS: usize = 30;
 /// How long one that is stopped by SIGTERM may take.
 const GRACE: Duration = Duration::from_secs(15);
-/// A lease that passes on as quickly as a busy machine allows. One that is lost all the same only costs a restart.
-const LEASE: [&str; 6] = ["--lease-duration", "4s", "--renew-deadline", "3s", "--retry-period", "300ms"];
+/// A lease that passes on quickly, and that one request without an answer (4 s) does not lose. One that is lost all the same
+/// only costs a restart.
+const LEASE: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "5s", "--retry-period", "500ms"];
 
 pub struct Keeper {
     stage: Stage,

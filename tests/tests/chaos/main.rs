@@ -16,7 +16,7 @@ use futures::StreamExt as _;
 use crate::coverage::Coverage;
 
 /// Runs at a time: most of one is waiting for figures, and for leases.
-const AT_A_TIME: usize = 12;
+const AT_A_TIME: usize = 16;
 /// From so many runs on every fault must have come at every kind of write.
 const MANY: u64 = 500;
 

@@ -143,8 +143,7 @@ impl Run {
                 self.person_acts().await?;
                 drop(waiting);
             }
-            let of_note = |seen: &&Seen| seen.asked.is_write() && seen.asked.resource != "leases";
-            let now = self.proxy.seen().iter().filter(of_note).count();
+            let now = self.proxy.writes();
             if now != written || asked.elapsed() > ASK {
                 (written, asked) = (now, Instant::now());
                 if !self.filled && self.begins().await? {

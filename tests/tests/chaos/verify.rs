@@ -1,6 +1,7 @@
 //! What must hold after every run, whatever went wrong in it (e2e.md, "In every test", as far as there is no PostgreSQL).
 
 mod record;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +16,7 @@ use csm_units::Bytes;
 use crate::run::{CLUSTER, Run};
 use crate::scenario::{Person, Scenario, StorageFault, XFS_LOG};
 
-/// How much of a log is shown with a failure.
-const SHOWN: usize = 60;
+pub use self::report::report;
 
 /// What a run left behind, and what is wrong with it.
 struct Verdict<'a> {
@@ -387,36 +387,4 @@ fn line(entry: &AuditEntry) -> String {
         entry.name,
         entry.code
     )
-}
-
-/// All that is needed to see why a run failed, and to do it again.
-pub async fn report(run: &Run, scenario: &str, error: &anyhow::Error) -> String {
-    let mut text = format!("{scenario}\n\nWRONG: {error:#}\n\nrequests at the proxy (lease aside; what was done to them):\n");
-    for seen in run.proxy.seen() {
-        if seen.asked.resource == "leases" && seen.fault.is_none() {
-            continue;
-        }
-        let fault = seen.fault.as_ref().map_or_else(String::new, |f| format!("  <== {f:?}"));
-        let code = seen.code.map_or_else(|| "none".to_owned(), |c| c.to_string());
-        text.push_str(&format!("  {} {} {code}{fault}\n", seen.by, seen.asked.signature()));
-    }
-    text.push_str("\nwrites as the API server has them:\n");
-    let audit = writers::audit(&run.stage, run.mark).await.unwrap_or_default();
-    let writes = |e: &&AuditEntry| !["get", "list", "watch"].contains(&e.verb.as_str()) && e.resource != "leases";
-    for entry in audit.iter().filter(writes) {
-        text.push_str(&format!("  {}\n", line(entry)));
-    }
-    text.push_str("\nStorageEvents:\n");
-    for event in run.stage.events(CLUSTER).await.unwrap_or_default() {
-        text.push_str(&format!("  {}\n    {:?}\n", describe(&event), event.status));
-    }
-    let sizing = run.stage.storage(CLUSTER).await.ok().flatten().and_then(|s| s.status);
-    text.push_str(&format!("\nstatus: {sizing:?}\n"));
-    for (number, log) in run.keeper.logs().iter().enumerate() {
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default().join("\n  ");
-        text.push_str(&format!("\nmanager {}:\n  {tail}\n", number + 1));
-    }
-    text.push_str(&format!("\nagain: make chaos SEED={} RUNS=1\n", run.scenario.seed));
-    text
 }
