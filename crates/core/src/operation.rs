@@ -281,19 +281,18 @@ pub fn is_behind(event: &StorageEvent, other: &StorageEvent) -> bool {
         && event.spec.expansion.affected_pvcs.iter().any(|pvc| lists(&pvc.uid))
 }
 
-/// Whether the other operations have grown all PVCs of one that has not begun, since the sizes that it was decided on: its
-/// record came late, and it ends by [`overtaken`].
+/// Whether the other operations have grown a PVC of one that has not begun, since the sizes that it was decided on: its
+/// record came late, and it ends by [`overtaken`]. What is left to do is decided anew.
 #[must_use]
 pub fn is_overtaken<'a>(event: &StorageEvent, others: impl Iterator<Item = &'a StorageEvent> + Clone) -> bool {
-    let to = event.spec.expansion.requested_size;
     let has_grown = |pvc: &AffectedPvc, other: &StorageEvent| {
         let size = other.spec.expansion.requested_size;
         let mut statuses = other.status.iter().flat_map(|s| &s.pvc_statuses);
         let grown = |s: &PvcStatus| s.uid == pvc.uid && s.phase == PvcPhase::Completed && s.patched_at.is_some();
-        size > pvc.original_size && size >= to && statuses.any(grown)
+        size > pvc.original_size && statuses.any(grown)
     };
     let pvcs = &event.spec.expansion.affected_pvcs;
-    event.status.is_none() && pvcs.iter().all(|pvc| others.clone().any(|other| has_grown(pvc, other)))
+    event.status.is_none() && pvcs.iter().any(|pvc| others.clone().any(|other| has_grown(pvc, other)))
 }
 
 /// The end of an operation that others have done already: nothing is patched, and it counts for nothing.
@@ -308,7 +307,7 @@ pub fn overtaken(now: Timestamp) -> Progress {
             type_: condition::COMPLETE.to_owned(),
             status: ConditionStatus::True,
             reason: "NothingToDo".to_owned(),
-            message: "another operation has grown all its PVCs already".to_owned(),
+            message: "it was recorded late: another operation has grown its PVCs since it was decided".to_owned(),
             last_transition_time: now,
             observed_generation: None,
         }],
