@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: help demo test lint fmt coverage fuzz bench crds reasons docs e2e lab lab-demo lab-down lab-status lab-diagnose
+.PHONY: help demo test lint fmt coverage fuzz chaos bench crds reasons docs e2e lab lab-demo lab-down lab-status lab-diagnose
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ coverage: ## line coverage of core, units and api; fails below 85 %
 
 fuzz: ## looks for inputs that break what must always hold; SECONDS=60 for each target, TARGET=schedule for one, SEED=1 to repeat
 	@$(CARGO) xtask fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGET)
+
+chaos: ## kills, lost answers, errors and cut watches at single requests; RUNS=1000, SEED=1 for the same runs again, AT_A_TIME=16, MINUTES=120 at most
+	@$(CARGO) xtask chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(AT_A_TIME),--at-a-time $(AT_A_TIME)) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: ## decisions a second, the manager's memory, CPU and API requests with simulated fleets
 	@$(CARGO) xtask bench

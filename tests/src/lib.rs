@@ -8,6 +8,7 @@ pub mod proxy;
 pub mod verdicts;
 pub mod wait;
 pub mod webhook;
+pub mod writers;
 
 use std::path::PathBuf;
 

@@ -59,7 +59,18 @@ impl Manager {
     }
 
     /// Starts it with a kubeconfig of the caller's.
-    pub fn spawn_as(_sim: &Sim, kubeconfig: &Path, namespaces: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
+    pub fn spawn_as(sim: &Sim, kubeconfig: &Path, namespaces: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn_in(sim, kubeconfig, namespaces, arguments, &[])
+    }
+
+    /// The same, with variables of its environment.
+    pub fn spawn_in(
+        _sim: &Sim,
+        kubeconfig: &Path,
+        namespaces: &[&str],
+        arguments: &[&str],
+        environment: &[(&str, PathBuf)],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("manager.log");
         // Free now, and taken again at once; a test that loses that race fails with the manager's own words.
@@ -84,6 +95,9 @@ impl Manager {
             .args(["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "500ms"]);
         if !namespaces.is_empty() {
             command = command.arg("--watch-namespaces").arg(namespaces.join(","));
+        }
+        for (name, value) in environment {
+            command = command.env(name, value);
         }
         let process = command.args(arguments).spawn()?;
         Ok(Self {

@@ -1,6 +1,7 @@
 //! Tasks of this repository: `cargo xtask TASK`.
 
 mod bench;
+mod chaos;
 mod check;
 mod crdgen;
 mod demo;
@@ -37,6 +38,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Looks for inputs for which what must always hold does not: libFuzzer, in need of a C++ compiler.
     Fuzz(fuzz::FuzzArgs),
+    /// Many random runs of fault injection against a real API server.
+    Chaos(chaos::ChaosArgs),
     /// Line coverage of the pure crates.
     Coverage,
     /// What must be shown on a real cluster, on the lab.
@@ -56,6 +59,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Lint => check::lint().map(|()| std::process::ExitCode::SUCCESS),
         Task::Bench(args) => bench::bench(&args).await.map(|()| std::process::ExitCode::SUCCESS),
         Task::Fuzz(args) => fuzz::fuzz(&args).map(|()| std::process::ExitCode::SUCCESS),
+        Task::Chaos(args) => chaos::chaos(&args).map(|()| std::process::ExitCode::SUCCESS),
         Task::Coverage => check::coverage().map(|()| std::process::ExitCode::SUCCESS),
         Task::E2e => e2e::e2e(),
         Task::Lab(args) => lab::run(args).await,

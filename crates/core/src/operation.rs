@@ -4,6 +4,7 @@
 //! anywhere computes the same next step as the one before it. A PVC counts as patched when it asks for the size, not
 //! when we remember asking: a write that was applied but never answered is found again.
 
+mod late;
 mod step_back;
 
 use csm_api::{
@@ -15,6 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::nudge::{self, Nudge};
+pub use late::{is_behind, is_overtaken, overtaken};
+
 use crate::plan::Decision;
 use crate::resolve::{Resolution, Resolved, Sizing, VolumeRules};
 use crate::world::{Member, ResizeStage, Volume, World};

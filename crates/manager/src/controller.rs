@@ -193,14 +193,28 @@ impl Controller {
         let mut following = false;
         for event in snapshot.events.iter().filter(of_cluster) {
             following = true;
+            if snapshot
+                .events
+                .iter()
+                .filter(of_cluster)
+                .any(|other| operation::is_behind(event, other))
+            {
+                continue;
+            }
             let failures_before = failures_before(snapshot, &volume_of(event));
             let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
             let basis = retry::basis(snapshot, &volume_of(event));
-            let mut progress = operation::follow(event, Context::of(world, &event.spec, failures_before, &basis, stale_after, now));
+            let overtaken = operation::is_overtaken(event, snapshot.events.iter().map(Arc::as_ref));
+            let mut progress = if overtaken {
+                tracing::info!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, operation = event.name_any(), "recorded late, and done by another operation already");
+                operation::overtaken(now)
+            } else {
+                operation::follow(event, Context::of(world, &event.spec, failures_before, &basis, stale_after, now))
+            };
             if !self.shared.settings.nudge {
                 progress.nudge.clear();
             }
-            let ended = progress.ended().is_some().then(|| Growth {
+            let ended = (!overtaken && progress.ended().is_some()).then(|| Growth {
                 status: Some(progress.status.clone()),
                 ..Growth::clone(event)
             });

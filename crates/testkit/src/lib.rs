@@ -10,6 +10,7 @@
 
 pub mod controlplane;
 pub mod csi;
+pub mod faketime;
 pub mod lab;
 pub mod manifest;
 pub mod nodesim;

@@ -7,11 +7,11 @@ use anyhow::{Context as _, ensure};
 use csm_api::{Phase, State};
 use csm_testkit::process::ProcessId;
 use csm_tests::manager::{Manager, kubeconfig};
-use csm_tests::proxy::{Moment, Proxy};
+use csm_tests::proxy::{Asked, At, Fault, Moment, Proxy, Rule};
 use csm_tests::{Stage, phase, until, up_to};
 use csm_units::Bytes;
 use futures::StreamExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Runs at a time: most of one is waiting for figures.
 const AT_A_TIME: usize = 8;
@@ -28,7 +28,7 @@ async fn run(target: Option<(&str, Moment)>) -> anyhow::Result<Outcome> {
     let stage = Stage::new("killed").await?;
     let plane = stage.sim.plane();
     let proxy = Proxy::start(plane.kubeconfig()).await?;
-    let through = through(&kubeconfig(&stage.sim).await?, proxy.address())?;
+    let through = proxy.kubeconfig(&kubeconfig(&stage.sim).await?)?;
     let mark = plane.audit_mark().await?;
     let orders = stage.orders(|c| c.instances(2).data("10Gi")).await?;
     stage.policy("default", up_to("100Gi")).await?;
@@ -38,7 +38,12 @@ async fn run(target: Option<(&str, Moment)>) -> anyhow::Result<Outcome> {
     let balanced = stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await;
     balanced.with_context(|| manager.tail())?;
     if let Some((signature, moment)) = target {
-        proxy.arm(signature, moment, ProcessId::of(manager.pid())?);
+        proxy.serves(ProcessId::of(manager.pid())?, "first");
+        proxy.arm([Rule {
+            at: At::Signature(signature.to_owned()),
+            nth: 1,
+            fault: Fault::Kill(moment),
+        }]);
     }
     orders.fill("orders-1", 0.87)?;
 
@@ -101,19 +106,20 @@ async fn run(target: Option<(&str, Moment)>) -> anyhow::Result<Outcome> {
         ensure!(orders.data(instance).capacity().await? == Bytes::gib(15));
     }
     Ok(Outcome {
-        seen: proxy.seen(),
+        seen: proxy
+            .seen()
+            .iter()
+            .map(|seen| &seen.asked)
+            .filter(|asked| of_an_operation(asked))
+            .map(Asked::signature)
+            .collect(),
         killed,
     })
 }
 
-/// The kubeconfig with another server, in a file of its own.
-fn through(kubeconfig: &std::path::Path, server: &str) -> anyhow::Result<tempfile::NamedTempFile> {
-    let mut config: Value = serde_saphyr::from_str(&std::fs::read_to_string(kubeconfig)?)?;
-    let cluster = &mut config["clusters"][0]["cluster"];
-    cluster["server"] = json!(server);
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(file.path(), serde_saphyr::to_string(&config)?)?;
-    Ok(file)
+/// Whether it is a write that may belong to an operation: not one of the lease, or of a policy's status.
+fn of_an_operation(asked: &Asked) -> bool {
+    asked.is_write() && !["leases", "storagepolicies"].contains(&asked.resource.as_str())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use csm_api::{Phase, PvcPhase, Reason, VerifiedBy};
-use csm_core::operation::{Context, Progress, follow, refuse};
+use csm_core::operation::{Context, Progress, follow, is_behind, is_overtaken, overtaken, refuse};
 use csm_core::world::{Member, Resize, ResizeStage, Volume};
 use csm_units::Bytes;
 use jiff::SignedDuration;
@@ -251,6 +251,41 @@ fn a_newer_intent_stops_it_where_it_is() {
         "1/2 PVCs expanded successfully; stopped before the others: Paused"
     );
     assert_eq!(progress.status.next_retry_time, None);
+}
+
+#[test]
+fn a_record_that_comes_late_waits_and_then_has_nothing_to_do() {
+    let (mut begun, mut late) = (event(2), event(2));
+    late.metadata.name = Some("pg-expansion-2".to_owned());
+    let small = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(10), Bytes::gib(10)),
+    ]);
+    // Neither has begun: the first by time and name goes on.
+    assert!(is_behind(&late, &begun) && !is_behind(&begun, &late));
+    step(&mut begun, context(&small, 1));
+    assert!(is_behind(&late, &begun) && !is_behind(&begun, &late));
+    assert!(!is_overtaken(&late, [&begun, &late].into_iter()), "nothing has grown yet");
+
+    let mut grown = vec![member(1, Bytes::gib(15), Bytes::gib(15)), member(2, Bytes::gib(15), Bytes::gib(15))];
+    for member in &mut grown {
+        member.observation = Some(figures(Bytes::gib(15), 2));
+    }
+    let progress = step(&mut begun, context(&volume(grown), 3));
+    assert_eq!(progress.ended(), Some(Phase::Completed));
+    assert!(!is_behind(&late, &begun) && is_overtaken(&late, [&begun, &late].into_iter()));
+    let end = overtaken(at(4));
+    assert_eq!(
+        (end.ended(), end.patch.len(), end.status.pvc_statuses.len()),
+        (Some(Phase::Completed), 0, 0)
+    );
+    // One that was decided on the sizes of now is none of these.
+    let mut next = event(2);
+    for pvc in &mut next.spec.expansion.affected_pvcs {
+        pvc.original_size = Bytes::gib(15);
+    }
+    next.spec.expansion.requested_size = Bytes::gib(23);
+    assert!(!is_overtaken(&next, [&begun, &next].into_iter()));
 }
 
 #[test]
