@@ -128,6 +128,7 @@ mod tests {
             policy: Arc::new(Policy::from_storage_policy(&policy)),
             uid: None,
             generation: Some(1),
+            reset_breaker: false,
             status: PolicyStatus::default(),
         }
     }
