@@ -232,15 +232,18 @@ pub fn unrecorded(
     let newest = records
         .into_iter()
         .max_by_key(|(at, state)| (at.as_second(), of_one_moment(*state)));
-    match (circuit.opened, newest) {
-        (Some((at, _)), Some((told, BreakerState::Open | BreakerState::HalfOpen))) if told.as_second() >= at.as_second() => None,
-        // It goes by one growth more or less; it was told of.
-        (Some((_, Opened::Runaway { .. })), Some((_, BreakerState::Open | BreakerState::HalfOpen))) => None,
-        (Some((at, _)), _) => Some((BreakerState::Open, at)),
-        (None, Some((told, BreakerState::Open | BreakerState::HalfOpen))) => {
+    let told_open = newest.filter(|(_, state)| *state != BreakerState::Closed).map(|(told, _)| told);
+    match (circuit.opened, told_open) {
+        (None, None) => None,
+        (None, Some(told)) => {
             let at = circuit.closed_at.filter(|at| at.as_second() >= told.as_second());
             Some((BreakerState::Closed, at.unwrap_or_else(|| now.max(told))))
         }
-        (None, None | Some((_, BreakerState::Closed))) => None,
+        (Some((at, _)), None) => Some((BreakerState::Open, at)),
+        (Some((at, why)), Some(told)) => {
+            // A runaway stop goes by one growth more or less, and is told of once.
+            let again = matches!(why, Opened::Failures { .. }) && told.as_second() < at.as_second();
+            again.then_some((BreakerState::Open, at))
+        }
     }
 }

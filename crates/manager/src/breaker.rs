@@ -48,7 +48,12 @@ pub(crate) fn waiter(world: &World, plan: &Plan, now: Timestamp) -> Option<Waite
     let time_to_full = |d: &&Decision| plan::time_to_full(world, now, &d.volume);
     (!waiting.is_empty()).then(|| Waiter {
         time_to_full: waiting.iter().filter_map(time_to_full).min(),
-        percent_used: waiting.iter().filter_map(|d| d.percent_used).map(|p| p.get()).max().unwrap_or(0),
+        percent_used: waiting
+            .iter()
+            .filter_map(|d| d.percent_used)
+            .map(csm_units::Percent::get)
+            .max()
+            .unwrap_or(0),
         classes: waiting.iter().flat_map(|d| classes_of(world, &d.volume)).collect(),
     })
 }
