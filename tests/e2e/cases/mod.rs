@@ -11,6 +11,11 @@ mod b02;
 mod b03;
 mod b07;
 mod b10;
+mod b11;
+mod b12;
+mod b14;
+mod b15;
+mod b16;
 mod b17;
 mod c01;
 mod c02;
@@ -18,6 +23,7 @@ mod c04;
 mod c10;
 mod contract;
 mod held;
+mod operations;
 mod rbac;
 
 use std::time::Duration;
@@ -28,7 +34,7 @@ use crate::runner::{Case, Suite};
 #[expect(clippy::too_many_lines, reason = "a list")]
 pub fn all() -> Vec<Case> {
     let minutes = Duration::from_mins;
-    vec![
+    let cases = vec![
         Case {
             id: "C02a",
             suite: Suite::Manager,
@@ -78,16 +84,6 @@ pub fn all() -> Vec<Case> {
             nodes: 1,
             limit: minutes(12),
             body: |stage| Box::pin(c02::cooldown_and_limit(stage)),
-        },
-        Case {
-            id: "B10",
-            suite: Suite::Manager,
-            title: "killed (SIGKILL) while the controller and then while the node works on a growth: one operation, complete",
-            left_out: "",
-            smoke: true,
-            nodes: 1,
-            limit: minutes(10),
-            body: |stage| Box::pin(b10::killed_while_in_flight(stage)),
         },
         Case {
             id: "C03",
@@ -239,5 +235,6 @@ pub fn all() -> Vec<Case> {
             limit: minutes(2),
             body: |stage| Box::pin(async move { rbac::within_what_ships(&stage) }),
         },
-    ]
+    ];
+    cases.into_iter().chain(operations::all()).collect()
 }
