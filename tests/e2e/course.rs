@@ -20,7 +20,7 @@ use crate::volume::Volume;
 /// Over the threshold of the policy below.
 const FULL: u64 = 87;
 /// No growth of a course goes beyond.
-const CEILING: Bytes = Bytes::gib(16);
+pub const CEILING: Bytes = Bytes::gib(16);
 
 /// A cluster, and what became of it so far.
 pub struct Course {
@@ -46,7 +46,7 @@ pub struct Flight {
 }
 
 /// 85 percent, then a GiB more; no cooldown.
-fn policy() -> Value {
+pub fn policy() -> Value {
     json!({"expansion": {"percentage": 1, "minIncrementGi": 1, "maxSize": CEILING, "cooldownMinutes": 0}})
 }
 

@@ -6,6 +6,7 @@ mod a03;
 mod a05;
 mod a06;
 mod a11;
+mod a17;
 mod a18;
 mod b02;
 mod b03;
@@ -13,14 +14,20 @@ mod b07;
 mod b10;
 mod b11;
 mod b12;
+mod b13;
 mod b14;
 mod b15;
 mod b16;
 mod b17;
+mod b21;
 mod c01;
 mod c02;
 mod c04;
+mod c05;
+mod c07;
+mod c08;
 mod c10;
+mod c15;
 mod contract;
 mod held;
 mod operations;
@@ -193,7 +200,7 @@ pub fn all() -> Vec<Case> {
             smoke: false,
             nodes: 1,
             limit: minutes(12),
-            body: |stage| Box::pin(b03::buffer_and_limit(stage)),
+            body: |stage| Box::pin(b03::buffer_and_limit(stage, 2)),
         },
         Case {
             id: "B07+B08+B09",
