@@ -133,6 +133,15 @@ impl Manager {
         .await
     }
 
+    /// One replica, whatever a test left.
+    pub async fn alone(&self) -> Result<()> {
+        if self.pods().await?.len() == 1 {
+            return Ok(());
+        }
+        self.scale(1).await?;
+        self.leads().await
+    }
+
     /// Waits until so many pods of it are ready: stand-bys are, once their caches are complete.
     pub async fn ready(&self, replicas: usize) -> Result<()> {
         within(START, &format!("{replicas} replicas of the manager are ready"), async || {

@@ -26,8 +26,8 @@ use crate::{invariants, permissions};
 use csm_testkit::wait::within;
 
 /// A suite ends by itself after this time, and all of them together after the other.
-const SUITE: Duration = Duration::from_mins(40);
-const ALL: Duration = Duration::from_mins(180);
+const SUITE: Duration = Duration::from_hours(1);
+const ALL: Duration = Duration::from_hours(3);
 /// CloudNativePG's pods stop within seconds; their volumes go after them.
 const GONE: Duration = Duration::from_mins(3);
 /// Runs that are kept in the report's folder.
@@ -255,6 +255,7 @@ async fn one(lab: &Lab, client: &Client, manager: &Arc<Manager>, case: &Case, he
         test.folder = Some(folder);
     }
     restore(lab).await?;
+    manager.alone().await?;
     delete(client, &stage.namespace).await?;
     Ok(test)
 }

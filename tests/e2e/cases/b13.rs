@@ -20,9 +20,11 @@ use csm_testkit::wait::within;
 
 const CEILING: Bytes = Bytes::gib(8);
 
-/// Without a runway, each of the policy's own rules is seen alone.
+/// Without a runway, and with as many actions a day as it takes.
 fn policy(buffer: u64, limit: Bytes) -> Value {
-    json!({"emergencyRunway": false, "storage": {"request": "1Gi", "limit": limit, "targetBuffer": buffer}})
+    let unlimited = json!({"maxActionsPerDay": 0});
+    let target = json!({"request": "1Gi", "limit": limit, "targetBuffer": buffer, "emergencyGrow": unlimited});
+    json!({"emergencyRunway": false, "storage": target})
 }
 
 /// A growth in flight, held while the driver works on its first PVC.

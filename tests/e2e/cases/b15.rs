@@ -24,7 +24,7 @@ pub async fn backup_while_in_flight(stage: Arc<Stage>) -> Result<()> {
     let (taken, flight) = tokio::join!(back_up(&course, "first", "1M"), course.begin());
     let (ended, mut flight) = (taken.context("the backup that began before the growth")?, flight?);
     course.still_in_flight(&flight).await?;
-    println!("    a backup of {:.0} s ended while the growth was in flight", ended);
+    println!("    a backup of {ended:.0} s ended while the growth was in flight");
 
     let began = Timestamp::now();
     let second = back_up(&course, "second", "1M");

@@ -22,7 +22,7 @@ use csm_testkit::wait::within;
 /// What the driver says when it fails for ever.
 const WORDS: &str = "the array is in maintenance until further notice";
 /// A resize without progress for ten minutes is stuck; with room for the look that finds it so.
-const STUCK: Duration = Duration::from_secs(660);
+const STUCK: Duration = Duration::from_mins(11);
 const TO: Bytes = Bytes::gib(2);
 
 /// A cluster of one instance whose growth meets a fault.

@@ -124,8 +124,9 @@ pub async fn one_writer(stage: Arc<Stage>) -> Result<()> {
         println!("    {harm:?}: taken over after {:.1} s", took.as_secs_f64());
         ensure!(took <= LEASE + TAKE_OVER, "{harm:?}: taken over after {took}");
         course.still_in_flight(&flight).await?;
-        course.land(flight).await?;
+        // It comes back while its successor is at work, with what it had begun.
         leader.heal(harm).await?;
+        course.land(flight).await?;
         // The other one is back as a stand-by, and takes nothing from the one that leads.
         let holder = manager.lease().await?.holder_identity;
         manager.ready(2).await?;
@@ -142,7 +143,7 @@ pub async fn one_writer(stage: Arc<Stage>) -> Result<()> {
 
 /// Waits until another process holds the lease. Returns since when it does.
 async fn taken_over(stage: &Stage, before: &LeaseSpec) -> Result<Timestamp> {
-    within(Duration::from_secs(60), "another process holds the lease", async || {
+    within(Duration::from_mins(1), "another process holds the lease", async || {
         let now = stage.manager.lease().await?;
         let other = now.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty());
         let other = other && now.holder_identity != before.holder_identity;
