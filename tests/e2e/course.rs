@@ -14,7 +14,7 @@ use crate::filling::Breach;
 use crate::flight::Hold;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
-use crate::stage::Stage;
+use crate::stage::{Patched, Stage};
 use crate::volume::Volume;
 
 /// Over the threshold of the policy below.
@@ -43,6 +43,8 @@ pub struct Flight {
     controller: Option<Hold>,
     /// The PVC.
     pub first: String,
+    /// All PVCs that this growth is of.
+    members: Vec<String>,
 }
 
 /// 85 percent, then a GiB more; no cooldown.
@@ -89,6 +91,7 @@ impl Course {
             breach,
             controller: Some(controller),
             first,
+            members: self.orders.claims_of(Volume::Data),
         })
     }
 
@@ -97,9 +100,10 @@ impl Course {
         self.size.saturating_add(Bytes::gib(1))
     }
 
-    /// Whatever happened: one PVC was patched, and none but it. PostgreSQL writes.
+    /// Whatever happened: of the PVCs that there were, one was patched, and none but it. PostgreSQL writes.
     pub async fn still_in_flight(&self, flight: &Flight) -> Result<()> {
-        let patches = self.stage.patches()?.into_iter().filter(|p| p.at > flight.breach.at);
+        let of_this = |p: &Patched| p.at > flight.breach.at && flight.members.contains(&p.pvc);
+        let patches = self.stage.patches()?.into_iter().filter(of_this);
         let patches: Vec<_> = patches.collect();
         let [patch] = patches.as_slice() else {
             anyhow::bail!("one PVC at a time: {patches:?}")

@@ -59,11 +59,11 @@ async fn dry_run(stage: &Stage, list: &Value) -> Result<String> {
     stage.lab.kubectl(["apply", "--dry-run=server", "--filename", &path]).await
 }
 
-/// The lines about one object: from the one that names it to the next that names another.
+/// The lines about one object: from the one that names it to the next error.
 fn about(output: &str, kind: &str, name: &str) -> String {
-    let named = format!("The {kind} \"{name}\" is invalid");
-    let mut lines = output.lines().skip_while(|line| !line.starts_with(&named));
+    let named = format!("{kind}.cnpg.supporttools.io \"{name}\" is invalid");
+    let mut lines = output.lines().skip_while(|line| !line.contains(&named));
     let first = lines.next().unwrap_or_default();
-    let rest = lines.take_while(|line| !line.starts_with("The ") && !line.contains(" created (server dry run)"));
+    let rest = lines.take_while(|line| !line.starts_with("Error from server"));
     std::iter::once(first).chain(rest).collect::<Vec<_>>().join("\n")
 }
