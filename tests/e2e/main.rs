@@ -5,6 +5,7 @@
 mod cases;
 mod cluster;
 mod course;
+mod expect;
 mod filling;
 mod flight;
 mod growth;
