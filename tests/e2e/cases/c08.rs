@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::Phase;
+use csm_api::{Phase, Reason, Verdict};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use crate::filling::Breach;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect, is};
 use crate::stage::{SOON, Stage};
@@ -66,7 +67,12 @@ pub async fn quota_refuses(stage: Arc<Stage>) -> Result<()> {
     let again = status.next_retry_time.as_ref().context("no time of the next try")?.0;
     let ended = status.completion_time.as_ref().context("no end")?.0;
     ensure!(again.duration_since(ended) == RETRY, "ended at {ended}, tried again at {again}");
-    stage.held(&orders, "RetryLater", &breach).await?;
+    let waits = |data: &csm_api::VolumeSizing| {
+        let decision = &data.last_decision;
+        (decision.verdict, decision.reason, decision.wanted) == (Verdict::Hold, Reason::RetryLater, Some(Bytes::gib(2)))
+    };
+    stage.sizing(&orders, Volume::Data, "it waits for the next try", waits).await?;
+    stage.no_patch(&orders, "Hold", "RetryLater", &Breach::now(Volume::Data)).await?;
     let notes = stage.notes("orders").await?;
     ensure!(
         notes
