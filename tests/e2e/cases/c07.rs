@@ -137,8 +137,7 @@ impl Patient {
         println!("    {}: {}", self.cluster.name, data.last_decision.message);
         ensure!(data.last_decision.message.contains(words), "{}", data.last_decision.message);
         self.told("resize-stuck", "AutoResizeStuck", words).await?;
-        self.stage
-            .keep(self.breach.held(&format!("{} data", self.cluster.name), "ResizeStuck"));
+        self.stage.keep(self.breach.held(&self.cluster.name, "ResizeStuck"));
         self.untouched(1).await
     }
 
@@ -237,7 +236,7 @@ async fn fails(infeasible: &Patient) -> Result<()> {
         "{condition:?}"
     );
     infeasible.told("resize-infeasible", "AutoResizeInfeasible", words).await?;
-    let timeline = infeasible.breach.held("infeasible data", "Infeasible");
+    let timeline = infeasible.breach.held("infeasible", "Infeasible");
     infeasible.stage.keep(timeline);
     steps_back(infeasible).await
 }

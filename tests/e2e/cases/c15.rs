@@ -92,14 +92,10 @@ pub async fn one_writer(stage: Arc<Stage>) -> Result<()> {
         "lost the lease",
         "cannot renew the lease",
         "cannot read the lease",
-        "cannot get the lease",
         "not the leader any more",
-        // Of a manager that cannot reach the API server.
-        "watch",
+        // Of one that was started again and cannot reach the API server yet.
+        "cannot get the lease",
         "not ready",
-        "could not finish the look",
-        "trying again",
-        "client error",
     ] {
         stage.excuse(words);
     }
