@@ -18,7 +18,7 @@ use csm_testkit::wait::within;
 /// PostgreSQL's container.
 const CONTAINER: &str = "postgres";
 /// Two instances are made one after the other; measured: 37 s.
-const HEALTHY: Duration = Duration::from_mins(4);
+pub const HEALTHY: Duration = Duration::from_mins(4);
 
 /// A cluster to be made.
 pub struct Builder {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Growth, Phase};
+use csm_api::{Growth, Phase, Trigger};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -96,8 +96,10 @@ impl GrowthWatch {
         let what = format!("{} of {} has grown to {larger}", self.volume, cluster.name);
         let event = within(GROWTH, &what, async || {
             let events = stage.events_of(&cluster.name, self.volume).await?;
+            // A new replica that is caught up meanwhile is an operation of its own.
+            let mut growths = events.into_iter().skip(self.known).filter(|e| e.spec.trigger != Trigger::CatchUp);
             let ended = |e: &Growth| matches!(csm_tests::phase(e), Some(Phase::Completed | Phase::Failed));
-            Ok(events.into_iter().skip(self.known).find(ended))
+            Ok(growths.find(ended))
         })
         .await?;
         ensure!(

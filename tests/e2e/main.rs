@@ -1,14 +1,18 @@
 //! What must be shown on a real cluster: the manager as a Pod with the permissions that it ships with, on the lab.
-//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target or all), `FAILFAST=1` and `FRESH=1`
+//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances or all), `FAILFAST=1` and `FRESH=1`
 //! choose.
 
 mod cases;
 mod cluster;
+mod course;
+mod expect;
 mod filling;
+mod flight;
 mod growth;
 mod invariants;
 mod manager;
 mod metrics;
+mod people;
 mod permissions;
 mod report;
 mod runner;

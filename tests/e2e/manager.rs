@@ -1,5 +1,6 @@
 //! The manager under test: the binary of this checkout as a Pod, from the manifests that ship.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -12,16 +13,20 @@ use csm_testkit::lab::shipped::{self, NAME, START};
 use csm_tests::manager::NAMESPACE;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, LogParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tokio::task::JoinHandle;
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::invariants::is;
 use crate::metrics::Metrics;
 use csm_testkit::wait::within;
+
+/// From so many restarts on the kubelet waits for longer than a test can.
+const OFTEN: i32 = 2;
 
 /// How the manager calls itself at the API server.
 pub const USER: &str = "system:serviceaccount:cnpg-storage-manager:cnpg-storage-manager";
@@ -37,10 +42,15 @@ pub struct LogLine {
     pub text: String,
 }
 
+type Lines = Arc<Mutex<Vec<LogLine>>>;
+
+/// How often pods and their logs are looked for.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// The running manager.
 pub struct Manager {
     client: Client,
-    lines: Arc<Mutex<Vec<LogLine>>>,
+    lines: Lines,
     follower: JoinHandle<()>,
 }
 
@@ -90,12 +100,55 @@ impl Manager {
         pods(&self.client).await
     }
 
-    /// Its pod.
+    /// Its pod; of several replicas, the one that holds the lease.
     pub async fn pod(&self) -> Result<Pod> {
         let alive = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
         let mut pods: Vec<Pod> = self.pods().await?.into_iter().filter(alive).collect();
+        if pods.len() > 1 {
+            let holder = self.lease().await?.holder_identity.unwrap_or_default();
+            // A process calls itself by its pod's name and something of its own.
+            pods.retain(|pod| holder.starts_with(&format!("{}_", pod.name_any())));
+        }
         ensure!(pods.len() == 1, "{} pods of the manager", pods.len());
         Ok(pods.remove(0))
+    }
+
+    /// Who leads, and since when.
+    pub async fn lease(&self) -> Result<LeaseSpec> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        leases.get(NAME).await?.spec.context("a lease without a spec")
+    }
+
+    /// Changes the number of its replicas, and waits until all are ready.
+    pub async fn scale(&self, replicas: usize) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        shipped::deployments(&self.client)
+            .patch(NAME, &PatchParams::default(), &patch)
+            .await
+            .context("scale the manager")?;
+        within(START, &format!("{replicas} replicas of the manager are ready"), async || {
+            let pods = self.pods().await?;
+            Ok((pods.len() == replicas && pods.iter().all(is_ready)).then_some(()))
+        })
+        .await
+    }
+
+    /// One replica, whatever a test left.
+    pub async fn alone(&self) -> Result<()> {
+        if self.pods().await?.len() == 1 {
+            return Ok(());
+        }
+        self.scale(1).await?;
+        self.leads().await
+    }
+
+    /// Waits until so many pods of it are ready: stand-bys are, once their caches are complete.
+    pub async fn ready(&self, replicas: usize) -> Result<()> {
+        within(START, &format!("{replicas} replicas of the manager are ready"), async || {
+            let ready = self.pods().await?.iter().filter(|pod| is_ready(pod)).count();
+            Ok((ready == replicas).then_some(()))
+        })
+        .await
     }
 
     /// Its metrics, through the API server, as an administrator.
@@ -118,9 +171,21 @@ impl Manager {
 
     /// SIGKILL to its process; returns when it is gone. The kubelet starts the container again.
     pub async fn kill(&self) -> Result<Timestamp> {
-        let uid = self.pod().await?.uid().context("the manager's pod has no uid")?;
+        let mut pod = self.pod().await?;
+        if restarts(&pod) >= OFTEN {
+            // The kubelet would start it ever later: a new pod has its patience back.
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+            api.delete(&pod.name_any(), &DeleteParams::default()).await?;
+            within(START, "the old pod of the manager is gone", async || {
+                Ok(api.get_opt(&pod.name_any()).await?.is_none().then_some(()))
+            })
+            .await?;
+            self.leads().await?;
+            pod = self.pod().await?;
+        }
+        let uid = pod.uid().context("the manager's pod has no uid")?;
         let pid = process_of(&uid)?;
-        kill_process(pid, Signal::KILL).with_context(|| format!("kill the manager, process {}", pid.as_raw_nonzero()))?;
+        signal(pid, Signal::KILL)?;
         let at = Timestamp::now();
         within(START, "the killed manager is gone", async || {
             Ok(process_of(&uid).map_or(true, |now| now != pid).then_some(()))
@@ -148,8 +213,25 @@ async fn pods(client: &Client) -> Result<Vec<Pod>> {
     Ok(api.list(&ours).await?.items)
 }
 
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// How often the kubelet started its container again.
+fn restarts(pod: &Pod) -> i32 {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    containers.into_iter().flatten().map(|container| container.restart_count).sum()
+}
+
+/// Sends a signal to a process of the manager.
+pub fn signal(process: Pid, signal: Signal) -> Result<()> {
+    let number = process.as_raw_nonzero();
+    kill_process(process, signal).with_context(|| format!("signal {} to the manager, process {number}", signal.as_raw()))
+}
+
 /// The process of a pod's container, by its control group.
-fn process_of(pod_uid: &str) -> Result<Pid> {
+pub fn process_of(pod_uid: &str) -> Result<Pid> {
     for entry in std::fs::read_dir("/proc").context("read /proc")?.flatten() {
         let folder = entry.path();
         // Processes end while we look.
@@ -167,24 +249,35 @@ fn process_of(pod_uid: &str) -> Result<Pid> {
     bail!("the pod {pod_uid} has no process of the manager")
 }
 
-/// Reads what the newest pod logs, whatever restarts, until aborted.
-async fn follow(client: Client, begin: Timestamp, lines: Arc<Mutex<Vec<LogLine>>>, mut file: File) {
-    const AGAIN: Duration = Duration::from_millis(200);
-    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut last = begin;
+/// Reads what all pods log, whatever restarts, until aborted.
+async fn follow(client: Client, begin: Timestamp, lines: Lines, file: File) {
+    let file = Arc::new(Mutex::new(file));
+    let (mut followed, mut tasks) = (BTreeSet::new(), JoinSet::new());
     loop {
+        for pod in pods(&client).await.unwrap_or_default() {
+            let name = pod.name_any();
+            if followed.insert(name.clone()) {
+                tasks.spawn(follow_pod(client.clone(), name, begin, lines.clone(), file.clone()));
+            }
+        }
         tokio::time::sleep(AGAIN).await;
-        let Ok(mut pods) = pods(&client).await else { continue };
-        pods.sort_by_key(|pod| pod.creation_timestamp().map(|at| at.0));
-        let Some(pod) = pods.last() else { continue };
+    }
+}
+
+/// Reads what one pod logs, until it is gone.
+async fn follow_pod(client: Client, pod: String, begin: Timestamp, lines: Lines, file: Arc<Mutex<File>>) {
+    let api: Api<Pod> = Api::namespaced(client, NAMESPACE);
+    let mut last = begin;
+    while api.get_opt(&pod).await.is_ok_and(|pod| pod.is_some()) {
         let parameters = LogParams {
             follow: true,
             timestamps: true,
             since_time: Some(last),
             ..LogParams::default()
         };
+        tokio::time::sleep(AGAIN).await;
         // A container that is being made has no log yet.
-        let Ok(stream) = api.log_stream(&pod.name_any(), &parameters).await else {
+        let Ok(stream) = api.log_stream(&pod, &parameters).await else {
             continue;
         };
         let mut stream = stream.lines();
@@ -199,7 +292,7 @@ async fn follow(client: Client, begin: Timestamp, lines: Arc<Mutex<Vec<LogLine>>
             let level = serde_json::from_str::<Value>(text).ok();
             let level = level.and_then(|v| v["level"].as_str().map(str::to_owned));
             // The file is for people; the tests read what is in memory.
-            let _ = writeln!(file, "{text}");
+            let _ = writeln!(file.lock().unwrap_or_else(PoisonError::into_inner), "{text}");
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(LogLine {
                 at,
                 level: level.unwrap_or_else(|| "UNREADABLE".to_owned()),

@@ -96,7 +96,12 @@ pub fn check(entries: &[Entry]) -> Result<usize> {
         } = entry;
         // Whoever looks at a namespace that somebody deletes can come too late: that is no lack of a permission.
         let terminating = message.contains("because it is being terminated");
-        ensure!(*code != 403 || terminating, "the manager was refused: {verb} {uri}: {message}");
+        // Nor is a quota that is used up.
+        let quota = message.contains("exceeded quota");
+        ensure!(
+            *code != 403 || terminating || quota,
+            "the manager was refused: {verb} {uri}: {message}"
+        );
         let everybody = entry.resource.is_empty() && verb == "get" && EVERYBODY.iter().any(|path| uri.starts_with(path));
         ensure!(
             everybody || rules.iter().any(|rule| rule.permits(entry)),

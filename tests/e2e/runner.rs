@@ -26,8 +26,8 @@ use crate::{invariants, permissions};
 use csm_testkit::wait::within;
 
 /// A suite ends by itself after this time, and all of them together after the other.
-const SUITE: Duration = Duration::from_mins(40);
-const ALL: Duration = Duration::from_mins(100);
+const SUITE: Duration = Duration::from_hours(1);
+const ALL: Duration = Duration::from_hours(3);
 /// CloudNativePG's pods stop within seconds; their volumes go after them.
 const GONE: Duration = Duration::from_mins(3);
 /// Runs that are kept in the report's folder.
@@ -45,6 +45,10 @@ pub enum Suite {
     Resize,
     /// The request/limit model.
     Target,
+    /// What people and failures do to a cluster and to the manager while growth is under way.
+    Operations,
+    /// The same with one, two and three instances.
+    Instances,
 }
 
 /// A test.
@@ -86,7 +90,9 @@ impl Choice {
             "manager" => (false, Some(Suite::Manager)),
             "resize" => (false, Some(Suite::Resize)),
             "target" => (false, Some(Suite::Target)),
-            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target or all"),
+            "operations" => (false, Some(Suite::Operations)),
+            "instances" => (false, Some(Suite::Instances)),
+            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances or all"),
         };
         let focus = text("FOCUS");
         Ok(Self {
@@ -249,6 +255,7 @@ async fn one(lab: &Lab, client: &Client, manager: &Arc<Manager>, case: &Case, he
         test.folder = Some(folder);
     }
     restore(lab).await?;
+    manager.alone().await?;
     delete(client, &stage.namespace).await?;
     Ok(test)
 }
@@ -271,10 +278,13 @@ async fn collect(stage: &Stage, folder: &Path, error: &str) -> Result<()> {
     Ok(())
 }
 
-/// A test that was cut off leaves faults set and components stopped.
+/// A test that was cut off leaves faults set, nodes cordoned and components stopped.
 async fn restore(lab: &Lab) -> Result<()> {
     lab.csi_faults().clear_all().await?;
     lab.hostdir_faults().clear_all().await?;
+    for node in &lab.status().nodes {
+        lab.kubectl(["uncordon", &node.name]).await?;
+    }
     let mut lab = lab.clone();
     let stopped = |c: &&csm_testkit::lab::protocol::Component| c.state == csm_testkit::lab::protocol::State::Stopped;
     let names: Vec<String> = lab

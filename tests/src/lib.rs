@@ -5,6 +5,7 @@ pub mod contract;
 pub mod journal;
 pub mod manager;
 pub mod proxy;
+pub mod refusals;
 pub mod verdicts;
 pub mod wait;
 pub mod webhook;

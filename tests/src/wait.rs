@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
-use csm_testkit::wait::retry;
+use anyhow::anyhow;
+use csm_testkit::wait::Patience;
 
 /// How long anything in a simulated world may take: many sampling intervals of the manager, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -15,13 +15,12 @@ pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Res
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    // An error is not waited for.
-    let found = retry(LOOK, PATIENCE, async || match look().await {
-        Ok(found) => found.map(Ok).ok_or(()),
-        Err(error) => Ok(Err(error)),
-    });
-    match found.await {
-        Ok(found) => found,
-        Err(()) => bail!("not within {} s: {what}", PATIENCE.as_secs()),
+    let patience = Patience::new(LOOK, PATIENCE);
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        let late = patience.pause(()).await;
+        late.map_err(|()| anyhow!("not within {} s: {what}", PATIENCE.as_secs()))?;
     }
 }

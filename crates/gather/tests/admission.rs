@@ -68,6 +68,7 @@ fn a_newborn_gets_what_the_others_have() {
     let target = json!({"storage": {"request": "20Gi", "limit": "60Gi"}});
     let low = json!({"expansion": {"maxSize": "12Gi"}});
     let none = json!({});
+    #[allow(clippy::type_complexity)] // a table
     let cases: Vec<(&str, Value, Value, &[&str], &str, Option<u64>)> = vec![
         (
             "as large as the largest",

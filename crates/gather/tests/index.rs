@@ -151,6 +151,35 @@ fn a_resize_that_is_seen_follows_every_sample() {
 }
 
 #[test]
+fn a_resize_that_is_tried_again_and_again_began_with_its_first_try() {
+    let mut index = index();
+    let begun = |index: &mut Index| {
+        let snapshot = index.snapshot(&key()).expect("a snapshot");
+        let pvc = snapshot.pvcs.into_iter().find(|pvc| &*pvc.name == "my-pg-1").expect("the PVC");
+        pvc.view.resize.expect("a resize").since
+    };
+    let tried = |version, request, stage: &str, seconds| {
+        let mut pvc = pvc("u1", version, request, "10Gi");
+        let status = pvc.status.as_mut().expect("a status");
+        let tried = json!({"type": "Resizing", "status": "True", "lastTransitionTime": at(seconds).to_string()});
+        status.conditions = Some(vec![read(tried)]);
+        status.allocated_resource_statuses = Some(read(json!({"storage": stage})));
+        (pvc, at(seconds))
+    };
+    for (version, request, stage, seconds, since) in [
+        (2, "15Gi", "ControllerResizeInProgress", 100, 100),
+        (3, "15Gi", "ControllerResizeInProgress", 400, 100),
+        (4, "15Gi", "ControllerResizeInProgress", 700, 100),
+        (5, "15Gi", "NodeResizeInProgress", 800, 800),
+        (6, "20Gi", "NodeResizeInProgress", 900, 900),
+    ] {
+        let (pvc, now) = tried(version, request, stage, seconds);
+        index.put_pvc(&pvc, now);
+        assert_eq!(begun(&mut index), Some(at(since)), "{request}, {stage} at {seconds}");
+    }
+}
+
+#[test]
 fn settings_are_resolved_anew_when_what_they_rest_on_changes() {
     let mut index = index();
     let resolved = |index: &mut Index| index.snapshot(&key()).expect("a snapshot").resolution;

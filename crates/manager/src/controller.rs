@@ -256,9 +256,11 @@ impl Controller {
             took.and_then(|t| Duration::try_from(t).ok()),
         );
         if event.spec.urgency() == Urgency::Rescue {
-            let times = success
-                .then(|| Times::of(event, rescue::recorded_evidence(event)))
-                .unwrap_or_default();
+            let times = if success {
+                Times::of(event, rescue::recorded_evidence(event))
+            } else {
+                Times::default()
+            };
             self.shared.metrics.rescued(&snapshot.key, success, times);
         }
         let message = status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();

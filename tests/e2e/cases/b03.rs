@@ -16,12 +16,12 @@ use csm_testkit::wait::within;
 /// No growth of this model is smaller than 5 %: three reach the limit.
 const GROWTHS: usize = 3;
 
-/// A primary and a replica that are always to have 20 % free.
-pub async fn buffer_and_limit(stage: Arc<Stage>) -> Result<()> {
+/// Instances that are always to have 20 % free.
+pub async fn buffer_and_limit(stage: Arc<Stage>, instances: usize) -> Result<()> {
     let limit = Bytes::mib(1180);
     let target = json!({"request": "1Gi", "limit": "1180Mi", "targetBuffer": 20});
     stage.policy("default", json!({"storage": target})).await?;
-    let orders = Arc::new(stage.cluster("orders").instances(2).create().await?);
+    let orders = Arc::new(stage.cluster("orders").instances(instances).create().await?);
 
     let mut size = Bytes::gib(1);
     for number in 1..=GROWTHS {

@@ -10,6 +10,8 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::course::{CEILING, Course};
+use crate::filling::Breach;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::Stage;
@@ -20,10 +22,14 @@ const CLOSED: &str = "MaintenanceWindowClosed";
 
 /// 30 % are to be free; at 85 % it is an emergency. Without the runway each gate holds alone.
 fn policy(window: &Window, actions: u32) -> Value {
+    policy_to(window, actions, Bytes::gib(4))
+}
+
+fn policy_to(window: &Window, actions: u32, limit: Bytes) -> Value {
     json!({
         "emergencyRunway": false,
         "storage": {
-            "request": "1Gi", "limit": "4Gi", "targetBuffer": 30,
+            "request": "1Gi", "limit": limit, "targetBuffer": 30,
             "maintenanceWindow": window.spec(),
             "emergencyGrow": {
                 "criticalThreshold": 85, "criticalMinimumFree": "16Mi",
@@ -140,4 +146,35 @@ pub async fn window_emergency_budget(stage: Arc<Stage>) -> Result<()> {
         },
     )
     .await
+}
+
+/// B08 with a course's cluster: at the critical threshold all instances grow at once, hours before the window opens.
+pub async fn critical_outside_the_window(course: &mut Course) -> Result<()> {
+    let (stage, orders) = (course.stage.clone(), course.orders.clone());
+    let closed = Window::far()?;
+    stage.policy("default", policy_to(&closed, 4, CEILING)).await?;
+    let what = format!("nextMaintenanceWindow is {}", closed.opens);
+    stage
+        .sizing(&orders, Volume::Data, &what, |data| {
+            data.next_maintenance_window.as_ref().is_some_and(|at| at.0 == closed.opens)
+        })
+        .await?;
+    // At most 4 GiB: a GiB is more than a quarter of it.
+    let to = course.size.saturating_add(Bytes::gib(1));
+    let watch = GrowthWatch::start(&orders, to).await?;
+    let breach = Breach::now(Volume::Data);
+    orders.ballast(&orders.primary().await?, Some(86)).await?;
+    let (event, timeline) = watch.finish(&breach).await?;
+    ensure!(
+        (event.spec.trigger, event.spec.reason) == (Trigger::Emergency, Reason::CriticalThreshold),
+        "{:?}",
+        event.spec
+    );
+    ensure!(
+        timeline.decided.is_some_and(|at| at < closed.opens),
+        "the window was to be closed: {timeline:?}"
+    );
+    course.size = to;
+    course.growths += 1;
+    Ok(())
 }

@@ -6,18 +6,31 @@ mod a03;
 mod a05;
 mod a06;
 mod a11;
+mod a17;
 mod a18;
 mod b02;
 mod b03;
 mod b07;
 mod b10;
+mod b11;
+mod b12;
+mod b13;
+mod b14;
+mod b15;
+mod b16;
 mod b17;
+mod b21;
 mod c01;
 mod c02;
 mod c04;
+mod c05;
+mod c07;
+mod c08;
 mod c10;
+mod c15;
 mod contract;
 mod held;
+mod operations;
 mod rbac;
 
 use std::time::Duration;
@@ -28,7 +41,7 @@ use crate::runner::{Case, Suite};
 #[expect(clippy::too_many_lines, reason = "a list")]
 pub fn all() -> Vec<Case> {
     let minutes = Duration::from_mins;
-    vec![
+    let cases = vec![
         Case {
             id: "C02a",
             suite: Suite::Manager,
@@ -78,16 +91,6 @@ pub fn all() -> Vec<Case> {
             nodes: 1,
             limit: minutes(12),
             body: |stage| Box::pin(c02::cooldown_and_limit(stage)),
-        },
-        Case {
-            id: "B10",
-            suite: Suite::Manager,
-            title: "killed (SIGKILL) while the controller and then while the node works on a growth: one operation, complete",
-            left_out: "",
-            smoke: true,
-            nodes: 1,
-            limit: minutes(10),
-            body: |stage| Box::pin(b10::killed_while_in_flight(stage)),
         },
         Case {
             id: "C03",
@@ -197,7 +200,7 @@ pub fn all() -> Vec<Case> {
             smoke: false,
             nodes: 1,
             limit: minutes(12),
-            body: |stage| Box::pin(b03::buffer_and_limit(stage)),
+            body: |stage| Box::pin(b03::buffer_and_limit(stage, 2)),
         },
         Case {
             id: "B07+B08+B09",
@@ -239,5 +242,6 @@ pub fn all() -> Vec<Case> {
             limit: minutes(2),
             body: |stage| Box::pin(async move { rbac::within_what_ships(&stage) }),
         },
-    ]
+    ];
+    cases.into_iter().chain(operations::all()).collect()
 }

@@ -11,7 +11,6 @@ use csm_tests::proxy::{Asked, At, Fault, Moment, Proxy, Rule};
 use csm_tests::{Stage, phase, until, up_to};
 use csm_units::Bytes;
 use futures::StreamExt as _;
-use serde_json::json;
 
 /// Runs at a time: most of one is waiting for figures.
 const AT_A_TIME: usize = 8;

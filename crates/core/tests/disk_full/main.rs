@@ -13,13 +13,13 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 /// So many seconds after noon.
-pub fn at(seconds: i64) -> Timestamp {
+fn at(seconds: i64) -> Timestamp {
     let noon: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
     noon + SignedDuration::from_secs(seconds)
 }
 
 /// A container that ran for an hour, ended at noon with this code, and waits.
-pub fn ended(exit_code: i32) -> Container {
+fn ended(exit_code: i32) -> Container {
     Container {
         ended: Ended {
             exit_code,
@@ -34,35 +34,35 @@ pub fn ended(exit_code: i32) -> Container {
 }
 
 /// Like [`ended`], and again after 2 s.
-pub fn ends_again(exit_code: i32) -> Container {
+fn ends_again(exit_code: i32) -> Container {
     let mut container = ended(exit_code);
     container.ended.started_at = Some(at(-2));
     container.restarts = 3;
     container
 }
 
-pub fn no_space(place: Place) -> Log {
+fn no_space(place: Place) -> Log {
     Log::NoSpace(NoSpace {
         place,
         text: Arc::from("could not extend file: No space left on device"),
     })
 }
 
-pub fn tablespace(name: &str) -> VolumeKey {
+fn tablespace(name: &str) -> VolumeKey {
     VolumeKey {
         role: Role::Tablespace,
         tablespace: Some(Arc::from(name)),
     }
 }
 
-pub fn wal() -> VolumeKey {
+fn wal() -> VolumeKey {
     VolumeKey {
         role: Role::Wal,
         tablespace: None,
     }
 }
 
-pub fn figures(used: Bytes, available: Bytes, seconds: i64) -> Observation {
+fn figures(used: Bytes, available: Bytes, seconds: i64) -> Observation {
     Observation {
         used,
         available,
@@ -74,7 +74,7 @@ pub fn figures(used: Bytes, available: Bytes, seconds: i64) -> Observation {
 
 /// A volume of 1 GiB, of which nothing else is known.
 #[derive(Clone, Debug)]
-pub struct Known {
+struct Known {
     pub volume: VolumeKey,
     pub size: Bytes,
     pub resized: Option<Timestamp>,
@@ -84,7 +84,7 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn new(volume: VolumeKey) -> Self {
+    fn new(volume: VolumeKey) -> Self {
         Self {
             volume,
             size: Bytes::gib(1),
@@ -96,18 +96,18 @@ impl Known {
     }
 
     /// Seen with so many MiB available of 1000, so many seconds after noon.
-    pub fn seen(mut self, available: u64, seconds: i64) -> Self {
+    fn seen(mut self, available: u64, seconds: i64) -> Self {
         self.figures = Some(figures(Bytes::mib(1000 - available), Bytes::mib(available), seconds));
         self
     }
 
-    pub fn resized(mut self, seconds: i64) -> Self {
+    fn resized(mut self, seconds: i64) -> Self {
         self.resized = Some(at(seconds));
         self
     }
 }
 
-pub fn found(container: &Container, phase: bool, log: &Log, volumes: &[Known]) -> Vec<Option<Findings>> {
+fn found(container: &Container, phase: bool, log: &Log, volumes: &[Known]) -> Vec<Option<Findings>> {
     let suspects: Vec<_> = volumes
         .iter()
         .map(|known| Suspect {
@@ -123,7 +123,7 @@ pub fn found(container: &Container, phase: bool, log: &Log, volumes: &[Known]) -
 }
 
 /// Which volumes are full, and which are suspected.
-pub fn verdicts(container: &Container, phase: bool, log: &Log, volumes: &[Known]) -> String {
+fn verdicts(container: &Container, phase: bool, log: &Log, volumes: &[Known]) -> String {
     let each = found(container, phase, log, volumes).into_iter().map(|found| match found {
         None => "-",
         Some(found) if found.full => "full",

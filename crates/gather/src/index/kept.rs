@@ -72,6 +72,17 @@ impl Claim {
         }
     }
 
+    /// A resize that was seen before began then: external-resizer writes its conditions anew at each try, so that by them
+    /// alone a resize that fails for ever would always have begun a moment ago. The next stage is a new beginning.
+    pub fn resizes_since(&mut self, before: &Self) {
+        let (Some(now), Some(then)) = (&mut self.resize, &before.resize) else {
+            return;
+        };
+        if self.request == before.request && now.stage == then.stage {
+            now.since = [now.since, then.since].into_iter().flatten().min();
+        }
+    }
+
     /// The PVC; `cluster` is the name of its Cluster.
     pub fn view(&self, cluster: &Arc<str>) -> PvcView {
         let Self {

@@ -262,6 +262,7 @@ impl Index {
             claim.resized = if grown { Some(now) } else { before.resized };
             claim.sample = before.sample;
             claim.history = std::mem::take(&mut before.history);
+            claim.resizes_since(before);
         }
         slot.pvcs.insert(name, claim);
         self.touched(&key)

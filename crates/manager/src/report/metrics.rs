@@ -2,6 +2,7 @@
 //! disappears with its object; counters are kept, and dropped with their Cluster.
 
 mod objects;
+mod sizing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -340,10 +341,18 @@ mod tests {
             "cnpg_disk_resizes_total{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",result=\"success\"} 2",
             "cnpg_disk_resizes_total{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",result=\"failure\"} 1",
             "cnpg_disk_resize_budget_remaining{cluster=\"orders\",namespace=\"shop\",instance=\"orders-1\",volume_type=\"data\",tablespace=\"\"} 2.0",
+            "cnpg_dynamic_storage_effective_size_bytes{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\"} 10737418240.0",
+            "cnpg_dynamic_storage_budget_remaining{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",kind=\"planned\"} 2.0",
+            "cnpg_dynamic_storage_budget_remaining{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",kind=\"emergency\"} 0.0",
+            "cnpg_dynamic_storage_state{cluster=\"orders\",namespace=\"shop\",volume_type=\"data\",tablespace=\"\",state=\"Balanced\"} 1.0",
             "cnpg_storage_manager_time_to_full_seconds{cluster=\"orders\",namespace=\"shop\",volume=\"data\"} 55296.0",
         ] {
             assert!(told.iter().any(|line| line == expected), "{expected} in {told:#?}");
         }
+        assert!(
+            !told.iter().any(|line| line.contains("target_size_bytes")),
+            "nothing is aimed at: {told:#?}"
+        );
         // A series goes with its Cluster, and a new one of its name starts at nothing.
         metrics.forget(&key);
         metrics.report(key, report());

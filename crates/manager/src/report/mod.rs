@@ -11,6 +11,7 @@ use csm_api::{Reason, State, Verdict};
 use csm_core::alerts::AlertId;
 use csm_core::plan::{self, Budget, Decision, Plan};
 use csm_core::world::{VolumeKey, World};
+use csm_units::Bytes;
 use jiff::Timestamp;
 
 /// The decisions on one Cluster, as the metrics show them.
@@ -36,6 +37,14 @@ pub struct VolumeReport {
     pub blocked: Option<Reason>,
     /// Growths that the budget leaves; none: no limit.
     pub budget_remaining: Option<u32>,
+    /// Planned ones of these.
+    pub planned_remaining: Option<u32>,
+    /// What it leaves for emergencies besides.
+    pub emergency_remaining: Option<u32>,
+    /// The largest size that a PVC has or asks for.
+    pub effective: Bytes,
+    /// The size that it grows to, or should; none: nothing is wanted.
+    pub target: Option<Bytes>,
     /// Seconds until it is full, where it fills.
     pub time_to_full: Option<u64>,
 }
@@ -57,6 +66,13 @@ pub fn remaining(budget: &Budget) -> Option<u32> {
     Some(planned.saturating_add(budget.available_for_emergency.unwrap_or(0)))
 }
 
+/// The size that a volume grows to, or should: of the growth under way, else of what is decided or held.
+fn target(world: &World, decision: &Decision) -> Option<Bytes> {
+    let under_way = world.operations.iter().filter(|o| o.volume == decision.volume && !o.done);
+    let under_way = under_way.max_by_key(|o| o.started_at).map(|o| o.to);
+    under_way.or(decision.to).or(decision.wanted.as_ref().and_then(|wanted| wanted.to))
+}
+
 impl ClusterReport {
     /// From the plan for a world, and the alerts that are due.
     #[must_use]
@@ -70,6 +86,10 @@ impl ClusterReport {
             at_limit: decision.at_limit,
             blocked: blocked_by(decision),
             budget_remaining: remaining(&decision.budget),
+            planned_remaining: decision.budget.available_for_planned,
+            emergency_remaining: decision.budget.available_for_emergency,
+            effective: decision.from,
+            target: target(world, decision),
             time_to_full: time_to_full(&decision.volume),
         });
         let managed = plan.decisions.iter().any(|d| d.reason != Reason::NoPolicy) && !plan.decisions.is_empty();

@@ -15,6 +15,8 @@ pub struct Entry {
     pub verb: String,
     /// For a service account `system:serviceaccount:NAMESPACE:NAME`.
     pub user: String,
+    /// The pod that a service account's token was made for; else empty.
+    pub pod: String,
     /// The client's name of itself.
     pub user_agent: String,
     /// Empty for the core group and for paths that are no resources.
@@ -108,6 +110,15 @@ struct Event {
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: Extra,
+}
+
+/// What the API server knows of a user besides.
+#[derive(Default, Deserialize)]
+struct Extra {
+    #[serde(default, rename = "authentication.kubernetes.io/pod-name")]
+    pods: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -139,6 +150,7 @@ impl From<Event> for Entry {
         Self {
             verb: event.verb,
             user: event.user.username,
+            pod: event.user.extra.pods.concat(),
             user_agent: event.user_agent,
             api_group,
             resource,
@@ -160,7 +172,7 @@ impl From<Event> for Entry {
 mod tests {
     use super::*;
 
-    const LINE: &str = r#"{"kind":"Event","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/persistentvolumeclaims/a?x=1","verb":"patch","user":{"username":"system:serviceaccount:csm:manager","groups":[]},"userAgent":"csm/1","objectRef":{"resource":"persistentvolumeclaims","namespace":"shop","name":"a","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestObject":{"spec":{"resources":{"requests":{"storage":"2Gi"}}}},"requestReceivedTimestamp":"2026-01-02T03:04:05.000001Z","stageTimestamp":"2026-01-02T03:04:05.020000Z"}"#;
+    const LINE: &str = r#"{"kind":"Event","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/persistentvolumeclaims/a?x=1","verb":"patch","user":{"username":"system:serviceaccount:csm:manager","groups":[],"extra":{"authentication.kubernetes.io/pod-name":["manager-1"]}},"userAgent":"csm/1","objectRef":{"resource":"persistentvolumeclaims","namespace":"shop","name":"a","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestObject":{"spec":{"resources":{"requests":{"storage":"2Gi"}}}},"requestReceivedTimestamp":"2026-01-02T03:04:05.000001Z","stageTimestamp":"2026-01-02T03:04:05.020000Z"}"#;
 
     #[test]
     fn entries_after_a_mark_without_the_unfinished_one() {
@@ -173,6 +185,7 @@ mod tests {
         let entries = log.since(mark).unwrap();
         let [entry] = entries.as_slice() else { panic!("{entries:?}") };
         assert_eq!((entry.verb.as_str(), entry.code, entry.name.as_str()), ("patch", 200, "a"));
+        assert_eq!(entry.pod, "manager-1");
         assert_eq!(entry.user, "system:serviceaccount:csm:manager");
         assert_eq!(entry.request.as_ref().unwrap()["spec"]["resources"]["requests"]["storage"], "2Gi");
         assert!(entry.done > entry.received);

@@ -1,9 +1,9 @@
 //! What the record of an operation must say of itself.
 
-use csm_api::{Phase, PvcPhase, StorageEvent};
+use csm_api::{Growth, Phase, PvcPhase};
 
 /// Everything in a StorageEvent that contradicts itself.
-pub fn contradictions(event: &StorageEvent) -> Vec<String> {
+pub fn contradictions(event: &Growth) -> Vec<String> {
     let name = event.metadata.name.as_deref().unwrap_or_default();
     let Some(status) = &event.status else {
         return vec![format!("{name} has no status")];

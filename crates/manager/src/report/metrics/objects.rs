@@ -37,7 +37,7 @@ type PvcGauge = (&'static str, &'static str, fn(&Figures, Timestamp) -> Option<f
 
 /// Metrics are doubles: sizes beyond 2^53 bytes (8 PiB) lose their last bytes here, and nowhere else.
 #[allow(clippy::cast_precision_loss)]
-fn double(value: u64) -> f64 {
+pub(super) fn double(value: u64) -> f64 {
     value as f64
 }
 
@@ -201,6 +201,7 @@ impl Collector for Objects {
         )?;
         let leads = u64::try_from(self.metrics.leader.load(Ordering::Relaxed)).unwrap_or(0);
         single(&mut encoder, &own("leader"), "Whether this process leads", double(leads))?;
+        super::sizing::encode(&mut encoder, &reports)?;
         if self.disk_metrics {
             Self::encode_disks(&mut encoder, &reports, now)?;
             self.encode_resizes(&mut encoder, &reports)
@@ -211,9 +212,9 @@ impl Collector for Objects {
 }
 
 /// A Cluster at the moment of a scrape.
-struct Shown {
-    key: ClusterKey,
-    managed: bool,
+pub(super) struct Shown {
+    pub(super) key: ClusterKey,
+    pub(super) managed: bool,
     circuit_open: bool,
     alerts: Box<[AlertId]>,
     volumes: Vec<(VolumeReport, Vec<Figures>)>,
@@ -303,7 +304,7 @@ impl Objects {
 }
 
 /// What tells the volumes of a Cluster apart.
-fn disk_labels(labels: Labels, volume: &VolumeKey) -> Labels {
+pub(super) fn disk_labels(labels: Labels, volume: &VolumeKey) -> Labels {
     let tablespace = match volume.role {
         Role::Data | Role::Wal => "",
         Role::Tablespace => volume.tablespace.as_deref().unwrap_or_default(),
@@ -311,7 +312,7 @@ fn disk_labels(labels: Labels, volume: &VolumeKey) -> Labels {
     with(with(labels, "volume_type", volume.role.as_str()), "tablespace", tablespace)
 }
 
-fn volumes(reports: &[Shown]) -> impl Iterator<Item = (&Shown, &VolumeReport)> {
+pub(super) fn volumes(reports: &[Shown]) -> impl Iterator<Item = (&Shown, &VolumeReport)> {
     reports
         .iter()
         .flat_map(|report| report.volumes.iter().map(move |(volume, _)| (report, volume)))
