@@ -12,6 +12,7 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod admit;
 pub mod alerts;
 pub mod check;
 pub mod crossing;

@@ -177,7 +177,9 @@ fn volume_of<'a>(world: &'a World, growth: &GrowthSpec) -> Option<&'a Volume> {
 
 /// Whether it is an emergency or a rescue. A catch-up that brings a full disk back is recorded as a catch-up.
 fn saves(growth: &GrowthSpec) -> bool {
-    growth.reason == Reason::DiskFull || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
+    // A person may write any reason.
+    let disk_full = growth.reason == Reason::DiskFull && growth.trigger != Trigger::Manual;
+    disk_full || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
 }
 
 fn lists(growth: &GrowthSpec, member: &Member) -> bool {
@@ -228,6 +230,10 @@ impl Progress {
 pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     let mut status = event.status.clone().unwrap_or_default();
     if matches!(status.phase, Some(Phase::Completed | Phase::Failed)) {
+        return Progress { status, patch: Vec::new() };
+    }
+    // What a person asks for begins with a journal, which `admit` makes.
+    if event.spec.trigger == Trigger::Manual && status.pvc_statuses.is_empty() {
         return Progress { status, patch: Vec::new() };
     }
     let expansion = &event.spec.expansion;
@@ -282,6 +288,7 @@ fn follow_pvc(pvc: &AffectedPvc, requested: Bytes, before: Option<PvcStatus>, me
         uid: pvc.uid.clone(),
         phase: PvcPhase::Pending,
         original_size: pvc.original_size,
+        filesystem_bytes: None,
         new_size: None,
         patched_at: None,
         controller_done_at: None,

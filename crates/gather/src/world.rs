@@ -158,14 +158,19 @@ fn fallback_ceiling(spec: Option<Bytes>, factor: u32) -> Option<Bytes> {
 
 /// The newest operation of a volume says until when the next one waits, if it failed.
 fn retry_after(snapshot: &Snapshot, volume: &VolumeKey) -> Option<Timestamp> {
-    newest(snapshot, volume).and_then(|event| event.status.as_ref()?.next_retry_time.as_ref().map(|t| t.0))
+    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume && !e.was_turned_down());
+    let newest = newest_of(of_volume)?;
+    newest.status.as_ref()?.next_retry_time.as_ref().map(|t| t.0)
 }
 
 /// The newest operation of a volume.
 #[must_use]
 pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<Growth>> {
-    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume);
-    of_volume.max_by(|a, b| {
+    newest_of(snapshot.events.iter().filter(|e| volume_of(e) == *volume))
+}
+
+fn newest_of<'a>(events: impl Iterator<Item = &'a Arc<Growth>>) -> Option<&'a Arc<Growth>> {
+    events.max_by(|a, b| {
         started_at(a)
             .cmp(&started_at(b))
             .then_with(|| a.metadata.name.cmp(&b.metadata.name))
@@ -205,6 +210,7 @@ fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
 #[must_use]
 pub fn failures_before(snapshot: &Snapshot, volume: &VolumeKey) -> i32 {
     let mut ended: Vec<_> = snapshot.events.iter().filter(|e| volume_of(e) == *volume && is_done(e)).collect();
+    ended.retain(|e| !e.was_turned_down());
     ended.sort_by_key(|e| started_at(e));
     let newest = ended.last().and_then(|e| e.status.as_ref());
     newest

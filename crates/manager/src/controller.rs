@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_api::{Growth, Phase};
-use csm_core::operation::{self, Context};
+use csm_core::operation;
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, World};
-use csm_core::{alerts, check, explain};
+use csm_core::{admit, alerts, check, explain};
 use csm_runtime::Failure;
 use csm_runtime::FailureClass;
 use csm_runtime::backoff::Backoffs;
@@ -169,7 +169,7 @@ impl Controller {
             following = true;
             let failures_before = failures_before(snapshot, &volume_of(event));
             let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
-            let progress = operation::follow(event, Context::of(world, &event.spec, failures_before, stale_after, now));
+            let progress = admit::next(world, event, failures_before, stale_after, now);
             let ended = progress.ended().is_some().then(|| Growth {
                 status: Some(progress.status.clone()),
                 ..Growth::clone(event)
@@ -201,13 +201,15 @@ impl Controller {
             .as_ref()
             .zip(status.completion_time.as_ref())
             .map(|(start, end)| end.0.duration_since(start.0));
-        self.shared.metrics.expanded(
-            &snapshot.key,
-            volume_of(event),
-            success,
-            bytes,
-            took.and_then(|t| Duration::try_from(t).ok()),
-        );
+        if !event.was_turned_down() {
+            self.shared.metrics.expanded(
+                &snapshot.key,
+                volume_of(event),
+                success,
+                bytes,
+                took.and_then(|t| Duration::try_from(t).ok()),
+            );
+        }
         let message = status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
         let (namespace, cluster) = (&snapshot.key.namespace, &snapshot.key.name);
         let (volume, operation) = (volume_of(event), event.name_any());

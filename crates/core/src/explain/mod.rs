@@ -15,6 +15,7 @@ use csm_api::{Reason, Urgency};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(crate) use clause::clause;
 pub use inputs::inputs;
 pub use reasons::{About, Kind, about};
 pub use sentence::sentence;
