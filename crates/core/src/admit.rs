@@ -169,6 +169,12 @@ pub fn admit(world: &World, event: &Growth, now: Timestamp) -> Result<Growth, Re
     world.operations.retain(|operation| *operation.id != *name);
     let mut decision = weigh(&world, &key, expansion.requested_size, now)?;
 
+    if expansion.original_size != decision.from {
+        return Err(Refusal::new(format!(
+            "it was asked for when {key} had {}, and it has, or asks for, {} now; look again, and ask again",
+            expansion.original_size, decision.from
+        )));
+    }
     let lists = |pvc: &str, uid: &str| expansion.affected_pvcs.iter().any(|p| p.name == pvc && p.uid == uid);
     for member in &mut decision.members {
         member.to = member.to.filter(|_| lists(&member.pvc, &member.uid));

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod resolve;
 pub mod schedule;
 pub mod simulate;
+pub mod spec_size;
 pub mod validate;
 pub mod world;
 

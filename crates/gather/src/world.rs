@@ -158,19 +158,14 @@ fn fallback_ceiling(spec: Option<Bytes>, factor: u32) -> Option<Bytes> {
 
 /// The newest operation of a volume says until when the next one waits, if it failed.
 fn retry_after(snapshot: &Snapshot, volume: &VolumeKey) -> Option<Timestamp> {
-    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume && !e.was_turned_down());
-    let newest = newest_of(of_volume)?;
-    newest.status.as_ref()?.next_retry_time.as_ref().map(|t| t.0)
+    newest(snapshot, volume).and_then(|event| event.status.as_ref()?.next_retry_time.as_ref().map(|t| t.0))
 }
 
-/// The newest operation of a volume.
+/// The newest operation of a volume, other than what a person asked for and was refused.
 #[must_use]
 pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<Growth>> {
-    newest_of(snapshot.events.iter().filter(|e| volume_of(e) == *volume))
-}
-
-fn newest_of<'a>(events: impl Iterator<Item = &'a Arc<Growth>>) -> Option<&'a Arc<Growth>> {
-    events.max_by(|a, b| {
+    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume && !e.was_turned_down());
+    of_volume.max_by(|a, b| {
         started_at(a)
             .cmp(&started_at(b))
             .then_with(|| a.metadata.name.cmp(&b.metadata.name))

@@ -1,5 +1,7 @@
 //! The loop: gather → plan → check → apply → report, one CNPG Cluster at a time.
 
+mod spec_sizes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,6 +46,7 @@ pub struct Controller {
     backoffs: Mutex<Backoffs<Key>>,
     /// When each Cluster's status was last written.
     written: Mutex<HashMap<ClusterKey, Instant>>,
+    refusals: spec_sizes::Refusals,
 }
 
 impl Controller {
@@ -55,6 +58,7 @@ impl Controller {
             writer,
             backoffs: Mutex::new(Backoffs::default()),
             written: Mutex::default(),
+            refusals: spec_sizes::Refusals::default(),
         })
     }
 
@@ -121,6 +125,7 @@ impl Controller {
         let Some(snapshot) = snapshot else {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.refusals.forget(key);
             return Ok(None);
         };
         let now = Timestamp::now();
@@ -147,14 +152,16 @@ impl Controller {
         if matches!(begun, Ok(true)) {
             return Ok(Some(Duration::ZERO));
         }
+        let raised = self.raise_spec(&snapshot, &world, now).await;
         let reported = self.report(&snapshot, &world, &plan, now).await;
         moved?;
         begun?;
+        let raised = raised?;
         reported?;
         let look = plan
             .look_again_at
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
-        let look = look.map_or(RESYNC, |look| look.min(RESYNC));
+        let look = look.into_iter().chain(raised).min().map_or(RESYNC, |look| look.min(RESYNC));
         // A moment later, so that what ends at that moment has ended.
         let look = look.saturating_add(Duration::from_millis(50));
         Ok(Some(if following { look.min(FOLLOW) } else { look }))

@@ -9,6 +9,7 @@ mod plan;
 mod plot;
 mod simulated;
 mod size;
+mod spec_sizes;
 mod table;
 mod time;
 

@@ -183,6 +183,7 @@ fn built_in_defaults() {
         ("expansion.maxSize", "none"),
         ("expansion.cooldownMinutes", "30"),
         ("expansion.parallelism", "1"),
+        ("expansion.applyTo", "PersistentVolumeClaims"),
         ("emergencyRunway", "true"),
     ];
     let fields = resolved.fields();
@@ -197,7 +198,7 @@ fn each_field_of_the_most_specific_object_that_sets_it() {
     let policies = [
         fleet(
             "fleet",
-            "{dryRun: true, expansion: {percentage: 11, maxSize: 500Gi, parallelism: 2}}",
+            "{dryRun: true, expansion: {percentage: 11, maxSize: 500Gi, parallelism: 2, applyTo: ClusterSpec}}",
         ),
         fleet("live", "{namespaceSelector: {matchLabels: {env: live}}, thresholds: {warning: 61}}"),
         namespaced(
@@ -223,6 +224,7 @@ fn each_field_of_the_most_specific_object_that_sets_it() {
     expect("expansion.maxSize", "500Gi", "ClusterStoragePolicy fleet");
     expect("expansion.cooldownMinutes", "9", "PostgresStorage shop/orders");
     expect("expansion.parallelism", "2", "ClusterStoragePolicy fleet");
+    expect("expansion.applyTo", "ClusterSpec", "ClusterStoragePolicy fleet");
     let policies: Vec<String> = resolved.policies.iter().map(ToString::to_string).collect();
     assert_eq!(
         policies,

@@ -4,6 +4,7 @@
 mod advance;
 mod annotate;
 mod begin;
+mod cluster_spec;
 mod event;
 mod policy;
 mod retention;
@@ -19,6 +20,7 @@ use kube::{Client, Resource};
 pub use advance::Advanced;
 pub use annotate::Annotations;
 pub use begin::Begun;
+pub use cluster_spec::SpecRaised;
 pub use event::{Note, Severity};
 
 /// Everything that the manager writes to the API server, it writes through this.
