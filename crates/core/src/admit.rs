@@ -300,7 +300,8 @@ fn weigh(world: &World, key: &VolumeKey, to: Bytes, now: Timestamp) -> Result<De
             "{key} has, or asks for, {effective} already, and volumes never shrink; ask for more than that"
         )));
     }
-    if to != to.round_up() && view.ceiling.is_none_or(|ceiling| ceiling.size != to) {
+    // Not by rounding up: that ends at the largest quantity, which is no whole GiB.
+    if to != to.round_down() && view.ceiling.is_none_or(|ceiling| ceiling.size != to) {
         return Err(Refusal::new(format!(
             "{to} is no size that volumes are given: a whole MiB, from 10Gi on a whole GiB; ask for {}",
             to.round_up()

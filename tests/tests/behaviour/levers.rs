@@ -179,7 +179,7 @@ async fn records_that_are_not_so_do_nothing() -> anyhow::Result<()> {
     })
     .await?;
     assert!(
-        refused.contains("only the manager records a expansion with the trigger emergency"),
+        refused.contains("only the manager records StorageEvents of the type expansion with the trigger emergency"),
         "{refused}"
     );
 
