@@ -76,9 +76,9 @@ pub fn expansion(expansion: &Expansion, page: &Page) -> String {
             &format!("{asked_for} was asked for; sizes are a whole MiB, from 10Gi on a whole GiB"),
         );
     }
-    let mut table = Table::new(&["INSTANCE", "PVC", "REQUEST>", "TO>", ""]).indented(2);
+    let mut table = Table::new(&["INSTANCE", "PVC", "REQUEST>", "TO>", "ROLE"]).indented(2);
     for member in members {
-        let role = if member.primary { "primary" } else { "" };
+        let role = if member.primary { "primary" } else { "replica" };
         let cells = [&member.instance, &member.pvc, &member.request.to_string(), &to.to_string(), role];
         table.row(&cells.map(plain));
     }
