@@ -248,7 +248,7 @@ fn as_journaled(world: &World, event: &Growth) -> Growth {
 /// `expansion.parallelism`, at least one.
 fn parallelism(world: &World) -> i32 {
     match &*world.resolution {
-        Resolution::Settings(settings) => i32::try_from(settings.expansion.parallelism.value).unwrap_or(1).max(1),
+        Resolution::Settings(settings) => i32::from(settings.expansion.parallelism.value).max(1),
         Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_) => 1,
     }
 }
