@@ -5,7 +5,6 @@ use csm_core::world::VolumeKey;
 use kubectl_cnpg_storage::levers::{Annotations, Change, Expansion, Lever, ask, pause};
 use kubectl_cnpg_storage::render::{self, Page};
 use kubectl_cnpg_storage::thought::think;
-use serde_json::json;
 
 use crate::cases;
 use crate::fixture::{Fixture, now};
@@ -43,10 +42,6 @@ fn a_growth_that_is_asked_for() {
 
     let refused = ask(&thought, &VolumeKey::DATA, "101Gi".parse().expect("a size"), now()).expect_err("the ceiling");
     assert!(refused.message.contains("expansion.maxSize"), "{refused}");
-    let fixture = cases::paused(Fixture::new()).policy("default", &json!({}));
-    let thought = think(&fixture.facts, &fixture.details, now()).expect("a cluster");
-    let refused = ask(&thought, &VolumeKey::DATA, to, now()).expect_err("the pause");
-    assert!(refused.message.contains("the Cluster is paused"), "{refused}");
 }
 
 #[test]
