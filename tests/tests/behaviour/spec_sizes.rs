@@ -102,9 +102,19 @@ async fn a_refusal_is_told_and_not_tried_again_at_once() -> anyhow::Result<()> {
     for object in says_no.as_array().into_iter().flatten() {
         stage.sim.plane().apply_yaml(&object.to_string()).await?;
     }
-    until("the policy is in force", || async {
-        let tried = orders.patch(json!({"spec": {"storage": {"size": "11Gi"}}})).await;
-        Ok(tried.is_err().then_some(()))
+    let mut tries = 0_u32;
+    until("the policy is in force", || {
+        // Another size each time: what is there already changes nothing, and is not refused.
+        tries += 1;
+        let size = format!("{}Mi", 10_240 + tries);
+        let orders = &orders;
+        async move {
+            Ok(orders
+                .patch(json!({"spec": {"storage": {"size": size}}}))
+                .await
+                .is_err()
+                .then_some(()))
+        }
     })
     .await?;
     let written = spec(&orders).await?["storage"]["size"].clone();
