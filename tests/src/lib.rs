@@ -1,6 +1,7 @@
 //! What the behaviour tests share: the manager as a real process, with the permissions that it ships with, in a simulated
 //! world of its own namespace.
 
+pub mod cli;
 pub mod contract;
 pub mod journal;
 pub mod manager;

@@ -1,12 +1,10 @@
 //! The command line as a real process, against a real API server, beside the real manager.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use csm_api::State;
 use csm_testkit::scenario::{Sim, SimOptions};
-use csm_tests::{Stage, manager, until, up_to};
+use csm_tests::cli::Cli;
+use csm_tests::{Stage, until, up_to};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -27,54 +25,6 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
 subjects: [{kind: ServiceAccount, name: reader, namespace: NAMESPACE}]
 ";
 
-/// The program with one kubeconfig.
-struct Cli {
-    kubeconfig: PathBuf,
-    namespace: String,
-}
-
-impl Cli {
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
-        let binary = manager::binary()?.with_file_name("kubectl-cnpg-storage");
-        ensure!(
-            binary.exists(),
-            "{} is missing: run `cargo build --bins` first, as `make test` does",
-            binary.display()
-        );
-        Command::new(binary)
-            .args(arguments)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(["--namespace", &self.namespace])
-            .env_remove("CNPG_STORAGE_MANAGER_LEASE_NAME")
-            .output()
-            .context("run kubectl-cnpg-storage")
-    }
-
-    /// Standard output and standard error of a run that ends with this status.
-    fn ends(&self, status: i32, arguments: &[&str]) -> anyhow::Result<(String, String)> {
-        let output = self.run(arguments)?;
-        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-        ensure!(
-            output.status.code() == Some(status),
-            "{arguments:?} ended with {:?}, not {status}\n{out}{err}",
-            output.status.code()
-        );
-        Ok((out, err))
-    }
-
-    fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&self.ends(0, arguments)?.0)?)
-    }
-}
-
-fn admin(kubeconfig: &Path, namespace: &str) -> Cli {
-    Cli {
-        kubeconfig: kubeconfig.to_owned(),
-        namespace: namespace.to_owned(),
-    }
-}
-
 #[tokio::test]
 async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Result<()> {
     let (stage, orders) = Stage::with_orders("cli", |c| c.instances(2).data("10Gi").wal("4Gi"), up_to("40Gi")).await?;
@@ -84,10 +34,7 @@ async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Resul
         .data_status("orders", "the volume is balanced", |d| d.state == State::Balanced)
         .await?;
     let rbac = READER.replace("NAMESPACE", namespace);
-    let reader = Cli {
-        kubeconfig: sim.kubeconfig_with_rbac(namespace, "reader", &rbac).await?,
-        namespace: namespace.to_owned(),
-    };
+    let reader = Cli::new(&sim.kubeconfig_with_rbac(namespace, "reader", &rbac).await?, namespace);
 
     let (fleet, notes) = reader.ends(0, &["status", "--check"])?;
     assert!(fleet.contains("CLUSTER   STATE") && fleet.contains("orders    Balanced"), "{fleet}");
@@ -135,7 +82,7 @@ async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Resul
 
     // Who may read all sees the manager's lease as well; the planner comes to the manager's decision.
     let kubeconfig = sim.plane().user_kubeconfig("admin", &["system:masters"])?;
-    let admin = admin(&kubeconfig, namespace);
+    let admin = Cli::new(&kubeconfig, namespace);
     let lease = format!("test-{namespace}");
     let explained = admin.json(&["explain", "orders", "-o", "json", "--lease-name", &lease])?;
     assert_eq!(explained["manager"]["state"], "running", "{explained}");
@@ -176,7 +123,7 @@ async fn what_is_not_installed_is_named() -> anyhow::Result<()> {
     };
     let sim = Sim::with(bare).await?;
     let kubeconfig = sim.plane().user_kubeconfig("admin", &["system:masters"])?;
-    let cli = admin(&kubeconfig, "default");
+    let cli = Cli::new(&kubeconfig, "default");
     for arguments in [&["status"][..], &["status", "orders"], &["explain", "orders"]] {
         let (_, said) = cli.ends(1, arguments)?;
         assert!(said.contains("CloudNativePG is not installed in this cluster"), "{said}");

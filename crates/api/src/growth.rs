@@ -7,7 +7,7 @@ use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClusterReference, EventType, ExpansionSpec, Reason, StorageEvent, StorageEventSpec, StorageEventStatus, Trigger, Urgency,
+    ClusterReference, EventType, ExpansionSpec, Phase, Reason, StorageEvent, StorageEventSpec, StorageEventStatus, Trigger, Urgency,
     VolumeReference,
 };
 
@@ -73,6 +73,15 @@ impl Growth {
             spec,
             status: None,
         }
+    }
+}
+
+impl Growth {
+    /// Whether a person asked for it and it was refused before it began: nothing failed, and no later growth waits for it.
+    #[must_use]
+    pub fn was_turned_down(&self) -> bool {
+        let ended = self.status.as_ref().filter(|status| status.phase == Some(Phase::Failed));
+        self.spec.trigger == Trigger::Manual && ended.is_some_and(|status| status.pvc_statuses.is_empty())
     }
 }
 

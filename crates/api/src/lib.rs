@@ -33,7 +33,7 @@ pub use storage_event::{
     StorageEventSpec, StorageEventStatus, VerifiedBy, VolumeReference,
 };
 pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
-pub use vocabulary::{BreakerScope, BreakerState, EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
+pub use vocabulary::{ApplyTo, BreakerScope, BreakerState, EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
 pub use volume_settings::{
     EmergencyGrow, MaintenanceWindow, Resize, ResizeExpansion, ResizeStrategy, ResizeTriggers, StepText, TablespaceSettings,
     VolumeSettings, WalSafetyPolicy,

@@ -2,7 +2,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::{BreakerScope, QuantityText, TablespaceSettings, VolumeSettings};
+use crate::{ApplyTo, BreakerScope, QuantityText, TablespaceSettings, VolumeSettings};
 
 /// The block of settings that all three policy kinds share. Every field is optional; a missing one is
 /// inherited from the next less specific object, in the end from the manager's defaults.
@@ -133,6 +133,11 @@ pub struct Expansion {
     #[x_kube(validation = Rule::new("self >= 1 && self <= 20").message("expansion.parallelism must be between 1 and 20"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<i32>,
+    /// What a growth changes: the PVCs; or, with ClusterSpec, once it is verified also the size in the Cluster's own spec, so
+    /// that CloudNativePG makes new instances with it. A tool that keeps the Cluster as it is in Git must be told to leave that
+    /// field alone then. Default PersistentVolumeClaims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apply_to: Option<ApplyTo>,
 }
 
 /// When growths that fail in a row stop further ones.

@@ -249,6 +249,9 @@ pub struct PvcStatus {
     /// Size before.
     #[schemars(with = "String")]
     pub original_size: Bytes,
+    /// Size of its filesystem before, in bytes, where a person asked for the growth: what such a record says is not relied on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_bytes: Option<i64>,
     /// Capacity that the PVC reports now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

@@ -55,6 +55,15 @@ vocabulary! {
     }
 }
 vocabulary! {
+    /// What a growth changes.
+    ApplyTo {
+        /// The requests of the PVCs, and nothing else.
+        PersistentVolumeClaims = "PersistentVolumeClaims",
+        /// The size in the Cluster's spec as well, once the growth is verified.
+        ClusterSpec = "ClusterSpec",
+    }
+}
+vocabulary! {
     /// What the triggers of the resize model look at.
     Mode {
         /// Figures as they are.

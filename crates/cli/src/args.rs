@@ -1,5 +1,7 @@
 //! The arguments.
 
+mod levers;
+
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -10,12 +12,18 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 
 use crate::trace::Rate;
+pub use levers::{DryRun, Expand, Pause, ResetBreaker, Resume, Until, Write};
 
 const EXIT_STATUS: &str = "Exit status:
   0  done
   1  an error, which is on standard error
   2  wrong usage, or input that is not valid
   3  with --check: something needs a person";
+
+const EXIT_STATUS_OF_LEVERS: &str = "Exit status:
+  0  done, or nothing was to be done
+  1  an error, or what was asked for is refused
+  2  wrong usage";
 
 const EXIT_STATUS_OF_FILES: &str = "Exit status:
   0  done
@@ -52,7 +60,8 @@ Each line of text is FILE:LINE:COLUMN: error or warning: OBJECT: what is wrong. 
 
 /// Watches and explains the storage of PostgreSQL clusters that CNPG Storage Manager keeps from filling up.
 ///
-/// It reads what is in the API server, or in files, and changes nothing.
+/// It reads what is in the API server, or in files, and changes nothing but by the levers pause, resume, reset-breaker and
+/// expand.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kubectl-cnpg-storage", bin_name = "kubectl cnpg storage", version, after_help = EXIT_STATUS)]
 pub struct Arguments {
@@ -97,6 +106,29 @@ pub enum Command {
     /// files have them.
     #[command(after_long_help = MORE_ON_SIMULATE, after_help = "Traces, examples and the exit status: --help")]
     Simulate(Box<Simulate>),
+    /// Stops all growth of a cluster, emergencies and rescues included, until resume or for a time.
+    ///
+    /// Metrics, alerts and status go on. PVCs that were patched already go on to their end. It sets the annotations
+    /// storage.cnpg.supporttools.io/paused, pause-until and pause-reason of the Cluster.
+    #[command(after_help = EXIT_STATUS_OF_LEVERS)]
+    Pause(Pause),
+    /// Ends a pause.
+    #[command(after_help = EXIT_STATUS_OF_LEVERS)]
+    Resume(Resume),
+    /// Closes a circuit breaker that opened after growths had failed in a row.
+    ///
+    /// It sets the annotation storage.cnpg.supporttools.io/reset-circuit-breaker; the manager closes the breaker, records it as a
+    /// StorageEvent and removes the annotation.
+    #[command(after_help = EXIT_STATUS_OF_LEVERS)]
+    ResetBreaker(ResetBreaker),
+    /// Grows a volume of a cluster to a size now.
+    ///
+    /// It writes a StorageEvent with the trigger manual, and the manager does the work: replicas first, each filesystem verified.
+    /// It goes ahead of the cooldown, the maintenance window, the budget of the day (in which it counts), the limit of the fleet
+    /// and WAL safety; not of the ceiling, a pause, fencing, a dry run, an open circuit breaker or what the storage cannot do.
+    /// Volumes never shrink again.
+    #[command(after_help = EXIT_STATUS_OF_LEVERS)]
+    Expand(Box<Expand>),
 }
 
 /// The arguments of `status`.
@@ -314,6 +346,18 @@ mod tests {
             ("simulate -f a.yaml --fill 1Gi/h --size much", ErrorKind::ValueValidation),
             ("simulate -f a.yaml --fill 1Gi/h --instances 0", ErrorKind::ValueValidation),
             ("frobnicate", ErrorKind::InvalidSubcommand),
+            ("pause", ErrorKind::MissingRequiredArgument),
+            ("pause orders --until soon", ErrorKind::ValueValidation),
+            ("resume orders --dry-run maybe", ErrorKind::InvalidValue),
+            ("reset-breaker", ErrorKind::MissingRequiredArgument),
+            ("reset-breaker orders --global", ErrorKind::ArgumentConflict),
+            ("expand orders --to 50Gi", ErrorKind::MissingRequiredArgument),
+            ("expand orders --volume disk --to 50Gi", ErrorKind::ValueValidation),
+            ("expand orders --volume data --to much", ErrorKind::ValueValidation),
+            (
+                "expand orders --volume data --to 50Gi --timeout 1m",
+                ErrorKind::MissingRequiredArgument,
+            ),
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
         ];
         for (line, kind) in wrong {

@@ -119,6 +119,59 @@ pub enum Error {
         /// What is wrong with the plan.
         violations: String,
     },
+    /// We may not write what the command needs, or something in the API server refuses it.
+    #[error("you are not allowed to {verb} {what} in {scope}; ask for a role with the verb {verb} on {what}: {said}")]
+    MayNot {
+        /// The verb, as in roles.
+        verb: &'static str,
+        /// What.
+        what: &'static str,
+        /// Where.
+        scope: String,
+        /// The API server's own words.
+        said: String,
+    },
+    /// The API server refused what was to be written: its schema, a webhook or a quota.
+    #[error("the API server refused to {verb} {what}: {said}")]
+    NotWritten {
+        /// The verb, as in roles.
+        verb: &'static str,
+        /// What.
+        what: &'static str,
+        /// The API server's own words.
+        said: String,
+    },
+    /// Others wrote at the same time, again and again.
+    #[error("{what} {name} changed each time before it could be written; nothing was written; try again")]
+    Contended {
+        /// What.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is nothing to set the annotation of the global breaker on.
+    #[error(
+        "there is no ClusterStoragePolicy, and the circuit breaker of the fleet is reset by an annotation on one; create one (an empty spec sets nothing), and try again"
+    )]
+    NoClusterStoragePolicy,
+    /// What was asked of a Cluster by hand cannot be done.
+    #[error("{what} is not begun: {why}")]
+    Stands {
+        /// What was asked for.
+        what: String,
+        /// What stands against it, and what to do.
+        why: String,
+    },
+    /// What is waited for has not ended.
+    #[error("StorageEvent {event} is {phase} after {seconds} s, and goes on; kubectl describe storageevent {event} says how far it is")]
+    NotYet {
+        /// Its name.
+        event: String,
+        /// How far it is.
+        phase: csm_api::Phase,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Something else.
     #[error("cannot read {what}")]
     Other {

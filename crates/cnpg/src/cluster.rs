@@ -101,6 +101,57 @@ impl StorageConfiguration {
     }
 }
 
+/// The field of a Cluster that says how large a volume is: the one that CloudNativePG reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizeField {
+    /// Where it is, as a JSON pointer (RFC 6901): `/spec/storage/size`.
+    pub pointer: String,
+    /// The same for people: `spec.storage.size`, `spec.tablespaces[1].storage.size`.
+    pub path: String,
+    /// What it says, a quantity.
+    pub size: String,
+}
+
+impl SizeField {
+    fn of(parts: &[&str], storage: &StorageConfiguration) -> Option<Self> {
+        let size = storage.requested_size()?.to_owned();
+        let in_size = storage.size.as_deref().is_some_and(|size| !size.is_empty());
+        let last: &[&str] = if in_size {
+            &["size"]
+        } else {
+            &["pvcTemplate", "resources", "requests", "storage"]
+        };
+        let parts = || parts.iter().chain(last);
+        let mut path = String::new();
+        for part in parts() {
+            if part.bytes().all(|b| b.is_ascii_digit()) {
+                path.extend(["[", *part, "]"]);
+            } else {
+                path.extend([if path.is_empty() { "" } else { "." }, *part]);
+            }
+        }
+        let pointer = parts().fold(String::new(), |pointer, part| pointer + "/" + part);
+        Some(Self { pointer, path, size })
+    }
+}
+
+impl Cluster {
+    /// The field that says how large a volume is: of a role ([`crate::role`]), and the name of the tablespace where it is one.
+    /// None where the Cluster has no such volume, or says no size.
+    #[must_use]
+    pub fn size_field(&self, role: &str, tablespace: Option<&str>) -> Option<SizeField> {
+        match role {
+            crate::role::DATA => SizeField::of(&["spec", "storage"], self.spec.storage.as_ref()?),
+            crate::role::WAL => SizeField::of(&["spec", "walStorage"], self.spec.wal_storage.as_ref()?),
+            _ => {
+                let mut tablespaces = self.spec.tablespaces.iter().flatten().enumerate();
+                let (at, found) = tablespaces.find(|(_, t)| Some(t.name.as_str()) == tablespace)?;
+                SizeField::of(&["spec", "tablespaces", &at.to_string(), "storage"], found.storage.as_ref()?)
+            }
+        }
+    }
+}
+
 /// What the operator reports.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -145,6 +196,37 @@ impl Resource for Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_field_is_the_one_that_is_read() {
+        let cluster = r#"{"spec": {
+            "storage": {"size": "", "pvcTemplate": {"resources": {"requests": {"storage": 1073741824}}}},
+            "walStorage": {"size": "4Gi", "pvcTemplate": {"resources": {"requests": {"storage": "9Gi"}}}},
+            "tablespaces": [{"name": "hot", "storage": {"size": "5Gi"}}, {"name": "cold", "storage": {"size": "6Gi"}}, {"name": "odd"}]
+        }}"#;
+        let cluster: Cluster = serde_json::from_str(cluster).unwrap_or_default();
+        let field = |role, tablespace| cluster.size_field(role, tablespace).map(|f| (f.pointer, f.path, f.size));
+        let expected = |pointer: &str, path: &str, size: &str| Some((pointer.to_owned(), path.to_owned(), size.to_owned()));
+        assert_eq!(
+            field(crate::role::DATA, None),
+            expected(
+                "/spec/storage/pvcTemplate/resources/requests/storage",
+                "spec.storage.pvcTemplate.resources.requests.storage",
+                "1073741824"
+            )
+        );
+        assert_eq!(
+            field(crate::role::WAL, None),
+            expected("/spec/walStorage/size", "spec.walStorage.size", "4Gi")
+        );
+        assert_eq!(
+            field(crate::role::TABLESPACE, Some("cold")),
+            expected("/spec/tablespaces/1/storage/size", "spec.tablespaces[1].storage.size", "6Gi")
+        );
+        assert_eq!(field(crate::role::TABLESPACE, Some("odd")), None);
+        assert_eq!(field(crate::role::TABLESPACE, Some("gone")), None);
+        assert_eq!(Cluster::default().size_field(crate::role::DATA, None), None);
+    }
 
     #[test]
     fn size_comes_from_the_template_where_size_is_empty() {

@@ -136,6 +136,8 @@ impl Ending {
             matches!(condition, Some("Refused" | "Infeasible" | "PartialFailure"))
         };
         let ending = match status.phase? {
+            // What never began shows nothing: a person's request that was turned down, a record that came late.
+            Phase::Completed | Phase::Failed if status.pvc_statuses.is_empty() => Self::Neutral,
             Phase::Completed => Self::Succeeded,
             Phase::Failed if counts() => Self::Failed,
             Phase::Failed => Self::Neutral,

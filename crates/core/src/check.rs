@@ -209,6 +209,34 @@ pub fn check(world: &World, plan: &Plan, now: Timestamp) -> Result<(), Vec<Viola
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
+/// Rules that only pace growth, or ask what it is for. A person's growth goes ahead of them.
+const PACING: [Rule; 10] = [
+    Rule::LeftOut,
+    Rule::TooLarge,
+    Rule::TooSoon,
+    Rule::Budget,
+    Rule::Cooldown,
+    Rule::FleetLimit,
+    Rule::WindowClosed,
+    Rule::WalRisk,
+    Rule::WalHealth,
+    Rule::NoEvidence,
+];
+
+/// The same for one growth that a person asked for: all that is not about pace.
+///
+/// # Errors
+/// All rules that it breaks.
+pub fn check_asked(world: &World, decision: &Decision, now: Timestamp) -> Result<(), Vec<Violation>> {
+    let plan = Plan {
+        decisions: vec![decision.clone()],
+        look_again_at: None,
+    };
+    let found = check(world, &plan, now).err().unwrap_or_default();
+    let found: Vec<Violation> = found.into_iter().filter(|v| !PACING.contains(&v.rule)).collect();
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
 /// Nothing is to be done, and so nothing may have a size.
 fn idle(decision: &Decision, report: Report) {
     let sized = decision.members.iter().filter(|m| m.to.is_some()).count();

@@ -16,6 +16,7 @@
 #[cfg(test)]
 extern crate self as csm_core;
 
+pub mod admit;
 pub mod alerts;
 pub mod birth;
 pub mod breaker;
@@ -32,6 +33,7 @@ pub mod rescue;
 pub mod resolve;
 pub mod schedule;
 pub mod simulate;
+pub mod spec_size;
 pub mod validate;
 pub mod world;
 

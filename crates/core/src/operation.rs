@@ -49,15 +49,7 @@ pub fn record(world: &World, decision: &Decision, parallelism: i32, message: Str
         .iter()
         .filter(|plan| plan.to.is_some())
         .filter_map(|plan| volume.members.iter().find(|m| m.uid == plan.uid))
-        .map(|member| AffectedPvc {
-            name: member.pvc.to_string(),
-            uid: member.uid.to_string(),
-            instance: member.instance.to_string(),
-            node: member.node.as_deref().map(str::to_owned),
-            storage_class: Some(member.class.name.to_string()).filter(|name| !name.is_empty()),
-            original_size: member.bytes(),
-            filesystem_bytes: member.figures().and_then(|o| i64::try_from(o.capacity.get()).ok()),
-        })
+        .map(affected)
         .collect();
     if affected_pvcs.is_empty() {
         return None;
@@ -82,6 +74,38 @@ pub fn record(world: &World, decision: &Decision, parallelism: i32, message: Str
             affected_pvcs,
         },
     })
+}
+
+/// A PVC as it is recorded before it grows.
+pub(crate) fn affected(member: &Member) -> AffectedPvc {
+    AffectedPvc {
+        name: member.pvc.to_string(),
+        uid: member.uid.to_string(),
+        instance: member.instance.to_string(),
+        node: member.node.as_deref().map(str::to_owned),
+        storage_class: Some(member.class.name.to_string()).filter(|name| !name.is_empty()),
+        original_size: member.bytes(),
+        filesystem_bytes: member.figures().and_then(|o| i64::try_from(o.capacity.get()).ok()),
+    }
+}
+
+/// The journal of a PVC that was not patched yet.
+pub(crate) fn journal_of(pvc: &AffectedPvc) -> PvcStatus {
+    PvcStatus {
+        name: pvc.name.clone(),
+        uid: pvc.uid.clone(),
+        phase: PvcPhase::Pending,
+        original_size: pvc.original_size,
+        filesystem_bytes: None,
+        new_size: None,
+        patched_at: None,
+        controller_done_at: None,
+        filesystem_resized: None,
+        verified_by: None,
+        error: None,
+        recovery: None,
+        learned_ceiling: None,
+    }
 }
 
 /// What an operation rests on, beside its own record.
@@ -203,7 +227,9 @@ fn volume_of<'a>(world: &'a World, growth: &GrowthSpec) -> Option<&'a Volume> {
 
 /// Whether it is an emergency or a rescue. A catch-up that brings a full disk back is recorded as a catch-up.
 pub(crate) fn saves(growth: &GrowthSpec) -> bool {
-    growth.reason == Reason::DiskFull || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
+    // A person may write any reason.
+    let disk_full = growth.reason == Reason::DiskFull && growth.trigger != Trigger::Manual;
+    disk_full || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
 }
 
 fn lists(growth: &GrowthSpec, member: &Member) -> bool {
@@ -244,6 +270,15 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Nothing to do for now.
+    pub(crate) fn waits(status: StorageEventStatus) -> Self {
+        Self {
+            status,
+            patch: Vec::new(),
+            nudge: Vec::new(),
+        }
+    }
+
     /// Whether the operation has ended, and how.
     #[must_use]
     pub fn ended(&self) -> Option<Phase> {
@@ -256,11 +291,11 @@ impl Progress {
 pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     let mut status = event.status.clone().unwrap_or_default();
     if matches!(status.phase, Some(Phase::Completed | Phase::Failed)) {
-        return Progress {
-            status,
-            patch: Vec::new(),
-            nudge: Vec::new(),
-        };
+        return Progress::waits(status);
+    }
+    // What a person asks for begins with a journal, which `admit` makes.
+    if event.spec.trigger == Trigger::Manual && status.pvc_statuses.is_empty() {
+        return Progress::waits(status);
     }
     let expansion = &event.spec.expansion;
     status.phase = Some(Phase::InProgress);
@@ -328,20 +363,7 @@ pub fn refuse(status: &mut StorageEventStatus, uid: &str, error: &str) {
 }
 
 fn follow_pvc(pvc: &AffectedPvc, requested: Bytes, before: Option<PvcStatus>, member: Option<&Member>, context: &Context<'_>) -> PvcStatus {
-    let mut status = before.unwrap_or_else(|| PvcStatus {
-        name: pvc.name.clone(),
-        uid: pvc.uid.clone(),
-        phase: PvcPhase::Pending,
-        original_size: pvc.original_size,
-        new_size: None,
-        patched_at: None,
-        controller_done_at: None,
-        filesystem_resized: None,
-        verified_by: None,
-        error: None,
-        recovery: None,
-        learned_ceiling: None,
-    });
+    let mut status = before.unwrap_or_else(|| journal_of(pvc));
     if matches!(status.phase, PvcPhase::Completed | PvcPhase::Failed) {
         return status;
     }

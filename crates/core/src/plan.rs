@@ -276,6 +276,20 @@ fn beside(view: &View, growth: Want, held: Held) -> Outcome {
 fn decide(view: &View, spare: Vec<MemberPlan>) -> (Decision, Option<Timestamp>) {
     let fired = fired(view);
     let outcome = outcome(view, fired);
+    settle(view, fired, outcome, spare)
+}
+
+/// The decision for a growth that a person asked for, and for the gate that holds it, where one does.
+pub(crate) fn asked(view: &View, want: Want, held: Option<Held>) -> Decision {
+    let outcome = match held {
+        Some(held) => Outcome::hold(Some(want), held),
+        None => Outcome::go(want),
+    };
+    settle(view, None, outcome, Vec::new()).0
+}
+
+/// What came of a volume, with all that it rests on.
+fn settle(view: &View, fired: Option<Want>, outcome: Outcome, spare: Vec<MemberPlan>) -> (Decision, Option<Timestamp>) {
     let in_flight = gates::resize_in_flight::of_volume(view);
     let state = state(view, &outcome, in_flight.as_ref());
     let next = look_again_at(view, fired.as_ref(), &outcome, in_flight.as_ref());

@@ -308,6 +308,17 @@ impl ClusterView {
     }
 }
 
+/// The field of a Cluster that says how large a volume is; none where there is none.
+#[must_use]
+pub fn size_field(cluster: &csm_cnpg::Cluster, volume: &VolumeKey) -> Option<csm_cnpg::SizeField> {
+    let role = match volume.role {
+        Role::Data => role::DATA,
+        Role::Wal => role::WAL,
+        Role::Tablespace => role::TABLESPACE,
+    };
+    cluster.size_field(role, volume.tablespace.as_deref())
+}
+
 /// The annotations that we write to a Cluster.
 pub const WRITTEN: [&str; 6] = [
     csm_api::annotation::MANAGED,

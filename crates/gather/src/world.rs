@@ -204,10 +204,10 @@ fn fallback_ceiling(spec: Option<Bytes>, factor: u32) -> Option<Bytes> {
         .map(|size| size.mul_div(u64::from(factor), 1))
 }
 
-/// The newest operation of a volume.
+/// The newest operation of a volume, other than what a person asked for and was refused.
 #[must_use]
 pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<Growth>> {
-    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume);
+    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume && !e.was_turned_down());
     of_volume.max_by(|a, b| {
         started_at(a)
             .cmp(&started_at(b))
@@ -248,6 +248,7 @@ fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
 #[must_use]
 pub fn failures_before(snapshot: &Snapshot, volume: &VolumeKey) -> i32 {
     let mut ended: Vec<_> = snapshot.events.iter().filter(|e| volume_of(e) == *volume && is_done(e)).collect();
+    ended.retain(|e| !e.was_turned_down());
     ended.sort_by_key(|e| started_at(e));
     let newest = ended.last().and_then(|e| e.status.as_ref());
     newest

@@ -1,17 +1,19 @@
 //! The loop: gather → plan → check → apply → report, one CNPG Cluster at a time.
 
+mod spec_sizes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_api::{Growth, Phase, Urgency, Verdict};
 use csm_core::breaker::{Breaker, Ending};
-use csm_core::operation::{self, Context};
+use csm_core::operation;
 use csm_core::plan::{Decision, Plan};
 use csm_core::rescue::Times;
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, World};
-use csm_core::{alerts, check, explain};
+use csm_core::{admit, alerts, check, explain};
 use csm_runtime::Failure;
 use csm_runtime::FailureClass;
 use csm_runtime::backoff::Backoffs;
@@ -50,6 +52,7 @@ pub struct Controller {
     /// When each Cluster's status was last written.
     written: Mutex<HashMap<ClusterKey, Instant>>,
     rescues: Rescues,
+    refusals: spec_sizes::Refusals,
 }
 
 impl Controller {
@@ -62,6 +65,7 @@ impl Controller {
             writer,
             backoffs: Mutex::new(Backoffs::default()),
             written: Mutex::default(),
+            refusals: spec_sizes::Refusals::default(),
         })
     }
 
@@ -131,6 +135,7 @@ impl Controller {
         let Some(snapshot) = snapshot else {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.refusals.forget(key);
             return Ok(None);
         };
         let mut reset = Ok(());
@@ -169,18 +174,20 @@ impl Controller {
         if matches!(begun, Ok(true)) {
             return Ok(Some(Duration::ZERO));
         }
+        let raised = self.raise_spec(&snapshot, &world, now).await;
         let reported = self.report(&snapshot, &world, &plan, now).await;
         let recorded = self.record_breaker(&snapshot, &world, now).await;
         reset?;
         moved?;
         begun?;
         settled?;
+        let raised = raised?;
         reported?;
         recorded?;
         let look = plan
             .look_again_at
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
-        let look = look.map_or(RESYNC, |look| look.min(RESYNC));
+        let look = look.into_iter().chain(raised).min().map_or(RESYNC, |look| look.min(RESYNC));
         // A moment later, so that what ends at that moment has ended.
         let look = look.saturating_add(Duration::from_millis(50));
         Ok(Some(if following { look.min(FOLLOW) } else { look }))
@@ -209,7 +216,7 @@ impl Controller {
                 tracing::info!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, operation = event.name_any(), "recorded late, and done by another operation already");
                 operation::overtaken(now)
             } else {
-                operation::follow(event, Context::of(world, &event.spec, failures_before, &basis, stale_after, now))
+                admit::next(world, event, failures_before, &basis, stale_after, now)
             };
             if !self.shared.settings.nudge {
                 progress.nudge.clear();
@@ -248,13 +255,15 @@ impl Controller {
             .as_ref()
             .zip(status.completion_time.as_ref())
             .map(|(start, end)| end.0.duration_since(start.0));
-        self.shared.metrics.expanded(
-            &snapshot.key,
-            volume_of(event),
-            success,
-            bytes,
-            took.and_then(|t| Duration::try_from(t).ok()),
-        );
+        if !event.was_turned_down() {
+            self.shared.metrics.expanded(
+                &snapshot.key,
+                volume_of(event),
+                success,
+                bytes,
+                took.and_then(|t| Duration::try_from(t).ok()),
+            );
+        }
         if event.spec.urgency() == Urgency::Rescue {
             let times = if success {
                 Times::of(event, rescue::recorded_evidence(event))

@@ -1,6 +1,8 @@
 //! The commands, one a file. Each turns what was read into an answer; reading is done here.
 
+mod expand;
 mod explain;
+mod levers;
 mod lint;
 mod plan;
 mod simulate;
@@ -118,6 +120,10 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
             lint(&files, arguments.output, arguments.strict, Timestamp::now())
         }
         Command::Simulate(arguments) => simulate(arguments, &mut Progress::on_terminal()),
+        Command::Pause(arguments) => levers::pause(arguments).await,
+        Command::Resume(arguments) => levers::resume(arguments).await,
+        Command::ResetBreaker(arguments) => levers::reset_breaker(arguments).await,
+        Command::Expand(arguments) => Box::pin(expand::expand(arguments)).await,
         Command::Explain(arguments) if !arguments.files.files.is_empty() => {
             let offline = offline(&arguments.files)?;
             let common = &arguments.common;

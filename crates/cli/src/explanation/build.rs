@@ -12,6 +12,7 @@ use csm_gather::world::newest;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use super::spec_sizes::spec_sizes;
 use super::{
     Answer, BudgetExplanation, DynamicSizing, Explanation, GateExplanation, MemberExplanation, OperationReport, PvcReport, Setting,
     VolumeExplanation, WantedGrowth, WindowExplanation,
@@ -46,6 +47,7 @@ pub fn explain(facts: &Facts, thought: &Thought, now: Timestamp) -> Explanation 
         figures_taken_as_current: thought.figures.assumes(),
         settings: thought.fields().into_iter().map(setting).collect(),
         volumes: volumes.collect(),
+        spec_sizes: spec_sizes(facts, thought, now),
     }
 }
 

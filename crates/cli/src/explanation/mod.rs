@@ -1,6 +1,7 @@
 //! One cluster as `explain` shows it: plain data, which `-o json` prints as it is. `status CLUSTER` shows parts of it.
 
 mod build;
+mod spec_sizes;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::figures::Trust;
 use crate::read::Manager;
 
 pub use build::explain;
+pub use spec_sizes::{SpecSize, SpecSizes};
 
 /// One cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,6 +46,9 @@ pub struct Explanation {
     pub settings: Vec<Setting>,
     /// Its volumes: data, wal, tablespaces by name.
     pub volumes: Vec<VolumeExplanation>,
+    /// Sizes in the Cluster's own spec that lag behind those of its volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec_sizes: Option<SpecSizes>,
 }
 
 /// Whether a cluster's volumes grow, and why not.

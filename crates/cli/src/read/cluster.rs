@@ -113,7 +113,7 @@ fn named(name: &str) -> ListParams {
 }
 
 /// Why there is no such Cluster: its kind is missing, or its name is another, or it lives elsewhere.
-async fn missing(connection: &Connection, name: &str) -> Error {
+pub async fn missing(connection: &Connection, name: &str) -> Error {
     let namespace = &connection.namespace;
     let here: Api<Cluster> = Api::namespaced(connection.client.clone(), namespace);
     let everywhere: Api<Cluster> = Api::all(connection.client.clone());

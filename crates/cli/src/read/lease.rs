@@ -13,7 +13,7 @@ use crate::connect::Connection;
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Looks for the manager's lease. Not being allowed to is no error.
-pub(super) async fn manager(connection: &Connection, name: &str, now: Timestamp) -> Manager {
+pub async fn manager(connection: &Connection, name: &str, now: Timestamp) -> Manager {
     if name.is_empty() {
         return Manager::Unknown;
     }

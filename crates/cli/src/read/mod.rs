@@ -5,6 +5,7 @@ mod files;
 mod fleet;
 mod lease;
 mod list;
+mod one;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_cnpg::Cluster;
@@ -14,9 +15,11 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::Serialize;
 
-pub use cluster::{cluster, near};
+pub use cluster::{cluster, missing, near};
 pub use files::files;
 pub use fleet::{Scope, fleet};
+pub use lease::manager;
+pub use one::{cluster_policies, event};
 
 /// The names of our kinds, as errors call them.
 const STORAGES: &str = "postgresstorages.cnpg.supporttools.io";

@@ -6,6 +6,7 @@ use csm_api::Verdict;
 
 use super::lines::Lines;
 use super::size::{growing, size, written};
+use super::spec_sizes::spec_sizes;
 use super::table::{Table, plain};
 use super::time::{ago, moment_and_age, with_age};
 use super::{Page, Tone};
@@ -31,6 +32,10 @@ pub fn explanation(explanation: &Explanation, page: &Page) -> String {
     for explained in &explanation.volumes {
         lines.gap();
         volume(&mut lines, explained, page);
+    }
+    if let Some(sizes) = &explanation.spec_sizes {
+        lines.gap();
+        spec_sizes(&mut lines, sizes, page);
     }
     if explanation.volumes.is_empty() {
         lines.gap();
@@ -68,6 +73,7 @@ fn head(lines: &mut Lines, explanation: &Explanation, page: &Page) {
         figures_taken_as_current,
         settings: _,
         volumes: _,
+        spec_sizes: _,
     } = explanation;
     let mut about = Vec::new();
     about.extend(instances.map(|n| format!("{n} instance{}", if n == 1 { "" } else { "s" })));

@@ -3,11 +3,13 @@
 mod cluster;
 mod explanation;
 mod fleet;
+mod levers;
 mod lines;
 mod plan;
 mod plot;
 mod simulated;
 mod size;
+mod spec_sizes;
 mod table;
 mod time;
 
@@ -18,8 +20,10 @@ use jiff::Timestamp;
 pub use cluster::cluster;
 pub use explanation::explanation;
 pub use fleet::fleet;
+pub use levers::{expansion, lever};
 pub use plan::plan;
 pub use simulated::{simulated, simulated_svg};
+pub(crate) use time::moment_and_age;
 pub use time::{age, ago};
 
 /// What a page is rendered for.

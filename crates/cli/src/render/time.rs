@@ -58,7 +58,7 @@ pub(super) fn moment(at: Timestamp) -> String {
 }
 
 /// "2026-02-09T03:00:00Z (in 14h)", "… (3d4h ago)".
-pub(super) fn moment_and_age(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn moment_and_age(at: Timestamp, now: Timestamp) -> String {
     let relative = if at > now { until(at, now) } else { ago(at, now) };
     format!("{} ({relative})", moment(at))
 }

@@ -11,7 +11,7 @@ use crate::resolve::{Conflict, Resolution};
 use crate::world::{Circuit, Fleet, Opened, ProviderLimit};
 
 /// What holds, until when, and what a person can do.
-pub(super) fn clause(reason: Reason, decision: &Decision) -> String {
+pub(crate) fn clause(reason: Reason, decision: &Decision) -> String {
     let paused = annotation::PAUSED;
     match (reason, &decision.facts.cause) {
         (Reason::NoPolicy, _) => {

@@ -16,6 +16,7 @@ use csm_api::{Reason, Urgency};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(crate) use clause::clause;
 pub use down::{EVIDENCE, evidence, findings};
 pub use inputs::inputs;
 pub use reasons::{About, Kind, about};

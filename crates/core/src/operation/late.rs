@@ -51,9 +51,5 @@ pub fn overtaken(now: Timestamp) -> Progress {
         }],
         ..StorageEventStatus::default()
     };
-    Progress {
-        status,
-        patch: Vec::new(),
-        nudge: Vec::new(),
-    }
+    Progress::waits(status)
 }

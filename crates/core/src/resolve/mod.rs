@@ -6,7 +6,7 @@ mod volume;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{BreakerScope, QuantityText, Role, Settings};
+use csm_api::{ApplyTo, BreakerScope, QuantityText, Role, Settings};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
@@ -136,6 +136,8 @@ pub struct ResolvedExpansion {
     pub cooldown: Field<SignedDuration>,
     /// `parallelism`, 1 to 20.
     pub parallelism: Field<u16>,
+    /// `applyTo`.
+    pub apply_to: Field<ApplyTo>,
 }
 
 /// `circuitBreaker`.
@@ -208,6 +210,7 @@ impl Resolved {
             max_size,
             cooldown,
             parallelism,
+            apply_to,
         } = expansion;
         let whole = |name, field: &Field<Percent>| (name, field.value.get().to_string(), field.origin.clone());
         let mut fields = vec![
@@ -237,6 +240,7 @@ impl Resolved {
                 parallelism.value.to_string(),
                 parallelism.origin.clone(),
             ),
+            ("expansion.applyTo", apply_to.value.to_string(), apply_to.origin.clone()),
             (
                 validate::MAX_FAILURES.field,
                 max_failures.value.to_string(),
@@ -373,6 +377,7 @@ impl Layers<'_> {
         let parallelism = self.field(|s| s.expansion.as_ref()?.parallelism, 1, same);
         let max_size = self.field(|s| s.expansion.as_ref()?.max_size.clone().map(Some), None, |v| v);
         let max_size = size(max_size, &mut problems);
+        let (apply_to, apply_to_from) = self.field(|s| s.expansion.as_ref()?.apply_to, ApplyTo::PersistentVolumeClaims, |v| v);
         let percentage = bounded(&validate::PERCENTAGE, percentage, &mut problems);
         let increment = bounded(&validate::MIN_INCREMENT, increment, &mut problems);
         let cooldown = bounded(&validate::COOLDOWN, cooldown, &mut problems);
@@ -406,6 +411,10 @@ impl Layers<'_> {
                 max_size,
                 cooldown: cooldown.map(minutes),
                 parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+                apply_to: Field {
+                    value: apply_to,
+                    origin: apply_to_from,
+                },
             },
             circuit_breaker,
             emergency_runway,

@@ -301,6 +301,7 @@ fn validate_expansion(expansion: &Expansion, problems: &mut Vec<Problem>) {
         max_size,
         cooldown_minutes,
         parallelism,
+        apply_to: _,
     } = expansion;
     let fields = [
         (*percentage, &PERCENTAGE),

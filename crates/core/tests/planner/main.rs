@@ -1,5 +1,6 @@
 //! The planner, rule by rule.
 
+mod admit;
 mod check;
 mod explain;
 mod gates;

@@ -183,6 +183,7 @@ fn built_in_defaults() {
         ("expansion.maxSize", "none"),
         ("expansion.cooldownMinutes", "30"),
         ("expansion.parallelism", "1"),
+        ("expansion.applyTo", "PersistentVolumeClaims"),
         ("circuitBreaker.maxFailures", "3"),
         ("circuitBreaker.resetMinutes", "60"),
         ("circuitBreaker.scope", "per-cluster"),
@@ -225,7 +226,7 @@ fn each_field_of_the_most_specific_object_that_sets_it() {
     let policies = [
         fleet(
             "fleet",
-            "{dryRun: true, expansion: {percentage: 11, maxSize: 500Gi, parallelism: 2}}",
+            "{dryRun: true, expansion: {percentage: 11, maxSize: 500Gi, parallelism: 2, applyTo: ClusterSpec}}",
         ),
         fleet("live", "{namespaceSelector: {matchLabels: {env: live}}, thresholds: {warning: 61}}"),
         namespaced(
@@ -251,6 +252,7 @@ fn each_field_of_the_most_specific_object_that_sets_it() {
     expect("expansion.maxSize", "500Gi", "ClusterStoragePolicy fleet");
     expect("expansion.cooldownMinutes", "9", "PostgresStorage shop/orders");
     expect("expansion.parallelism", "2", "ClusterStoragePolicy fleet");
+    expect("expansion.applyTo", "ClusterSpec", "ClusterStoragePolicy fleet");
     let policies: Vec<String> = resolved.policies.iter().map(ToString::to_string).collect();
     assert_eq!(
         policies,

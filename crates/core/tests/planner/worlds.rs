@@ -193,6 +193,7 @@ pub fn settings(dice: &mut Dice, base: u64) -> Settings {
         max_size: d.maybe(3, |d| d.share(base, &SHARES)),
         cooldown_minutes: d.maybe(2, |d| d.pick(&[30, 0, 1, 10080])),
         parallelism: None,
+        apply_to: None,
     });
     Settings {
         dry_run: dice.maybe(16, |_| true),

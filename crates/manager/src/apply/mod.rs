@@ -5,6 +5,7 @@ mod advance;
 mod annotate;
 mod begin;
 mod breaker;
+mod cluster_spec;
 mod event;
 mod nudge;
 mod policy;
@@ -25,6 +26,7 @@ pub use advance::Advanced;
 pub use annotate::Annotations;
 pub use begin::Begun;
 pub use breaker::{BreakerChange, Whose};
+pub use cluster_spec::SpecRaised;
 pub use event::{Note, Severity};
 
 /// Everything that the manager writes to the API server, it writes through this.

@@ -63,6 +63,18 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
     let status = event.status.as_ref()?;
     let condition = status.conditions.first()?;
     let expansion = &event.spec.expansion;
+    if event.was_turned_down() {
+        // What a person wrote beside the volume and the size may be anything.
+        let (volume, to, name) = (volume_of(event), expansion.requested_size, event.name_any());
+        return Some(Note {
+            severity: Severity::Warning,
+            reason: "AutoResizeBlocked",
+            message: format!(
+                "The growth of {volume} to {to} that a person asked for ({name}) is {}",
+                condition.message
+            ),
+        });
+    }
     let growth = format!(
         "{} from {} to {} ({})",
         volume_of(event),
