@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use csm_testkit::wait::Patience;
 
 /// How long anything in a simulated world may take: many sampling intervals of the manager, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 

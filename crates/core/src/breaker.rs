@@ -131,13 +131,12 @@ impl Ending {
     #[must_use]
     pub fn of(growth: &Growth) -> Option<(Timestamp, Self)> {
         let status = growth.status.as_ref()?;
-        let counts = || {
-            let condition = status.conditions.first().map(|c| c.reason.as_str());
-            matches!(condition, Some("Refused" | "Infeasible" | "PartialFailure"))
-        };
+        let condition = status.conditions.first().map(|c| c.reason.as_str());
+        let counts = || matches!(condition, Some("Refused" | "Infeasible" | "PartialFailure"));
         let ending = match status.phase? {
             // What never began shows nothing: a person's request that was turned down, a record that came late.
-            Phase::Completed | Phase::Failed if status.pvc_statuses.is_empty() => Self::Neutral,
+            Phase::Failed if growth.was_turned_down() => Self::Neutral,
+            Phase::Completed if condition == Some(crate::operation::NOTHING_TO_DO) => Self::Neutral,
             Phase::Completed => Self::Succeeded,
             Phase::Failed if counts() => Self::Failed,
             Phase::Failed => Self::Neutral,

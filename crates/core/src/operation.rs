@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::nudge::{self, Nudge};
-pub use late::{is_behind, is_overtaken, overtaken};
+pub use late::{NOTHING_TO_DO, is_behind, is_overtaken, overtaken};
 
 use crate::plan::Decision;
 use crate::resolve::{Resolution, Resolved, Sizing, VolumeRules};

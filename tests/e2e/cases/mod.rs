@@ -29,6 +29,7 @@ mod c08;
 mod c10;
 mod c15;
 mod contract;
+mod d01;
 mod held;
 mod operations;
 mod rbac;

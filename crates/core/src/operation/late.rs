@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Progress;
 
+/// Reason of the condition `Complete` of such a record.
+pub const NOTHING_TO_DO: &str = "NothingToDo";
+
 /// Whether an operation waits for another one, which sees to the same PVCs and has begun, or was recorded before. A record may
 /// come to the API server long after its manager has given it up, and has made another, or its successor has.
 #[must_use]
@@ -44,7 +47,7 @@ pub fn overtaken(now: Timestamp) -> Progress {
         conditions: vec![Condition {
             type_: condition::COMPLETE.to_owned(),
             status: ConditionStatus::True,
-            reason: "NothingToDo".to_owned(),
+            reason: NOTHING_TO_DO.to_owned(),
             message: "it was recorded late: another operation has grown its PVCs since it was decided".to_owned(),
             last_transition_time: now,
             observed_generation: None,

@@ -14,7 +14,11 @@ pub fn contradictions(event: &Growth) -> Vec<String> {
             wrong.push(format!("{name}: {what}: {status:?}"));
         }
     };
-    if status.conditions.first().is_some_and(|c| c.reason == "NothingToDo") {
+    if status
+        .conditions
+        .first()
+        .is_some_and(|c| c.reason == csm_core::operation::NOTHING_TO_DO)
+    {
         holds(status.pvc_statuses.is_empty(), "what had nothing to do did nothing");
         return wrong;
     }
