@@ -3,7 +3,7 @@
 //!
 //! Data walks in one direction: [`read`] lists objects or reads files and [`trace`] usage over time, [`report`], [`thought`] and
 //! [`simulated`] turn them into plain data, [`cmds`] choose, [`render`] makes text. The manual [`levers`] say what is to be
-//! written, and [`write`] writes it. The clock is an argument.
+//! written, and [`mod@write`] writes it. The clock is an argument.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod args;

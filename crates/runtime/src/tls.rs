@@ -78,7 +78,7 @@ fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// Accepts connections, for [`axum::serve`]. Those whose handshake fails are not seen there.
+/// Accepts connections, for [`axum::serve()`]. Those whose handshake fails are not seen there.
 #[derive(Debug)]
 pub struct TlsListener {
     address: SocketAddr,
