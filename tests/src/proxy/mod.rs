@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::body::{Body, full, watched};
 pub use self::fault::{At, Fault, Moment, Refusal, Rule};
-pub use self::request::Asked;
+pub use self::request::{Asked, OF_A_CLUSTER};
 
 /// A request waits so long at most while the test does something: less than the manager waits for an answer.
 const MEANWHILE: Duration = Duration::from_secs(3);

@@ -3,12 +3,15 @@
 use http::{Method, Uri};
 use serde_json::Value;
 
+/// What a list of the objects of one cluster says.
+pub const OF_A_CLUSTER: &str = "of a cluster";
+
 /// A request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Verb and resource, such as `PATCH storageevents/status`, `LIST pods` or `WATCH pods`.
     pub kind: String,
-    /// What a write says, without what differs from run to run; empty for reads.
+    /// What a write says, without what differs from run to run; of a read, whether it is of the objects of one cluster.
     pub says: String,
     /// The resource in the plural.
     pub resource: String,
@@ -31,18 +34,19 @@ impl Asked {
         let resource = (*rest.first()?).to_owned();
         let name = rest.get(1).copied().unwrap_or_default();
         let subresource = rest.get(2).map(|s| format!("/{s}")).unwrap_or_default();
-        let watches = uri
-            .query()
-            .unwrap_or_default()
+        let query = uri.query().unwrap_or_default();
+        let watches = query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1");
+        // The last look at the ledger before a record, which a watch that lists anew is not.
+        let of_a_cluster = query
             .split('&')
-            .any(|pair| pair == "watch=true" || pair == "watch=1");
+            .any(|pair| pair.starts_with("labelSelector=cnpg.supporttools.io%2Fcluster%3D"));
         let verb = match *method {
             Method::GET if watches => "WATCH",
             Method::GET if name.is_empty() => "LIST",
             _ => method.as_str(),
         };
         let says = if *method == Method::GET {
-            String::new()
+            if of_a_cluster { OF_A_CLUSTER } else { "" }.to_owned()
         } else {
             says(&resource, name, &subresource, &serde_json::from_slice(body).unwrap_or_default())
         };

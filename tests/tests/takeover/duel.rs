@@ -9,7 +9,7 @@ use csm_testkit::controlplane::AuditMark;
 use csm_testkit::process::ProcessId;
 use csm_testkit::scenario::SimCluster;
 use csm_tests::manager::{Manager, kubeconfig};
-use csm_tests::proxy::{At, Fault, Proxy, Rule};
+use csm_tests::proxy::{At, Fault, OF_A_CLUSTER, Proxy, Rule};
 use csm_tests::{Stage, phase, until, writers};
 use csm_units::Bytes;
 use jiff::SignedDuration;
@@ -59,7 +59,11 @@ impl Side {
 
     /// At the n-th request of this kind from now, the test has its turn: see [`Proxy::meanwhile`].
     pub fn at(&self, kind: &str, nth: u32, fault: Fault) {
-        let at = At::Kind(kind.to_owned());
+        let at = if kind.ends_with(OF_A_CLUSTER) {
+            At::Signature(kind.to_owned())
+        } else {
+            At::Kind(kind.to_owned())
+        };
         self.proxy.arm([Rule { at, nth, fault }]);
     }
 

@@ -29,7 +29,7 @@ async fn stands_still(stops_at: &str, goes_on_at: &str) -> anyhow::Result<()> {
 async fn a_leader_that_stood_still_writes_no_more() -> anyhow::Result<()> {
     let cases = [
         // Between its look at the ledger and the record.
-        ("LIST storageevents", "POST storageevents"),
+        ("LIST storageevents of a cluster", "POST storageevents"),
         ("POST storageevents", "PATCH storageevents/status"),
         ("PATCH storageevents/status", "PATCH persistentvolumeclaims"),
         ("PATCH persistentvolumeclaims", "PATCH persistentvolumeclaims"),
