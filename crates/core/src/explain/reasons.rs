@@ -124,7 +124,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::RetryLater => (
             Kind::Holds,
-            "See the newest StorageEvent: it says what refused the growth, such as a quota. It is tried again after 1, 5, and then every 15 minutes.",
+            "See the newest StorageEvent: it says what refused the growth, such as a quota. It is tried again after 1, 5, and then every 15 minutes, and at once when the settings, the storage class or the room in the quotas change.",
         ),
         Reason::CircuitOpen => (
             Kind::Holds,
