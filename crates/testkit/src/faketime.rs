@@ -80,8 +80,22 @@ fn library() -> Result<PathBuf> {
     }
     fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
     let work = tempfile::tempdir_in(&home).context("a folder to unpack in")?;
-    run(Command::new("apt-get").args(["-q", "download", PACKAGE]).current_dir(work.path()))
-        .with_context(|| format!("download Debian's {PACKAGE}; where its list is missing: apt-get update"))?;
+    // With lists of its own: a fresh machine has none, and they need no root here.
+    let (lists, cache) = (work.path().join("lists"), work.path().join("cache"));
+    for folder in [lists.join("partial"), cache.join("archives/partial")] {
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    for arguments in [["update"].as_slice(), &["download", PACKAGE]] {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-q", "-o", "Debug::NoLocking=1"])
+            .arg("-o")
+            .arg(format!("Dir::State::Lists={}", lists.display()))
+            .arg("-o")
+            .arg(format!("Dir::Cache={}", cache.display()))
+            .args(arguments)
+            .current_dir(work.path());
+        run(&mut apt).with_context(|| format!("download Debian's {PACKAGE}"))?;
+    }
     let mut entries = fs::read_dir(work.path()).context("list the download")?.flatten();
     let package = entries
         .find(|entry| entry.path().extension().is_some_and(|e| e == "deb"))
