@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use csm_api::{Phase, Reason};
 use csm_testkit::nodesim::{NodeFault, VolumeFault};
+use csm_tests::manager::Manager;
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
 use serde_json::json;
@@ -48,7 +49,9 @@ async fn a_bad_kubelet_is_told_once_and_costs_only_its_own_volumes() -> anyhow::
     }
     stage.sim.add_node("good").await?;
     let orders = stage.orders(|c| c.data("10Gi").nodes(["good"])).await?;
-    let mut manager = stage.manager().await?;
+    // All of them grow within minutes at the end, which would be a fleet that runs away.
+    let arguments = ["--fleet-runaway-minimum", "100"];
+    let mut manager = Manager::start(&stage.sim, &[&stage.namespace], &arguments).await?;
 
     let told = |i: usize, kind: &str| {
         let (node, kind) = (format!("node=bad-{i} "), format!("kind=\"{kind}\""));
