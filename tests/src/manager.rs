@@ -126,6 +126,16 @@ impl Manager {
         self.process.kill().map(|_| ())
     }
 
+    /// Waits until it handles signals, or has ended: before that, SIGTERM ends it as it ends any process.
+    pub async fn handles_signals(&mut self) -> anyhow::Result<()> {
+        let Self { process, log, .. } = self;
+        until("the manager handles signals", || {
+            let begun = std::fs::read_to_string(&*log).unwrap_or_default().contains(" starting ") || !process.is_alive();
+            std::future::ready(Ok(begun.then_some(())))
+        })
+        .await
+    }
+
     /// SIGTERM; it must end by itself within `grace`.
     pub fn stop(&mut self, grace: Duration) -> anyhow::Result<std::process::ExitStatus> {
         self.process.stop(grace)

@@ -53,13 +53,14 @@ impl Keeper {
     }
 
     /// Stops it as a Deployment's roll-out would, and starts another.
-    pub fn hand_over(&mut self, proxy: &Proxy) -> Result<()> {
-        self.stop()?;
+    pub async fn hand_over(&mut self, proxy: &Proxy) -> Result<()> {
+        self.stop().await?;
         self.again(proxy)
     }
 
     /// Stops it for good.
-    pub fn stop(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
+        self.manager.handles_signals().await?;
         if self.manager.is_alive() {
             // It needs the proxy for its last words, and so this thread.
             let status = tokio::task::block_in_place(|| self.manager.stop(GRACE))?;

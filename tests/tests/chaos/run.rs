@@ -8,6 +8,7 @@ use csm_api::{Phase, Role, State};
 use csm_testkit::controlplane::AuditMark;
 use csm_testkit::resizer::{Code, ResizeFault};
 use csm_testkit::scenario::{SimCluster, SimVolume};
+use csm_testkit::wait::Patience;
 use csm_tests::journal::Journal;
 use csm_tests::proxy::{Proxy, Seen};
 use csm_tests::{Stage, phase};
@@ -126,18 +127,18 @@ impl Run {
             bail!("not within {} s: all is as it should be", CALM.as_secs());
         }
         if self.scenario.hand_over {
-            self.keeper.hand_over(&self.proxy)?;
+            self.keeper.hand_over(&self.proxy).await?;
             self.next_finds_nothing_to_do().await?;
         }
-        self.keeper.stop()?;
+        self.keeper.stop().await?;
         verify::verify(self).await
     }
 
     /// Looks on until all has ended, or `patience` does. Returns whether it has.
     async fn watch(&mut self, what: &str, patience: Duration, storm: bool) -> Result<bool> {
-        let start = Instant::now();
+        let patience = Patience::new(LOOK, patience);
         let (mut written, mut asked) = (usize::MAX, Instant::now());
-        while start.elapsed() < patience {
+        loop {
             self.keeper.keep(&self.proxy).context(what.to_owned())?;
             if let Some(waiting) = self.proxy.waits() {
                 self.person_acts().await?;
@@ -153,9 +154,10 @@ impl Run {
                     return Ok(true);
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            if patience.pause(()).await.is_err() {
+                return Ok(false);
+            }
         }
-        Ok(false)
     }
 
     /// All volumes that are to be full are so from now.
@@ -299,9 +301,9 @@ impl Run {
 
     /// Waits until the manager that took over has decided on every volume, from figures of its own.
     async fn next_finds_nothing_to_do(&mut self) -> Result<()> {
-        let start = Instant::now();
+        let patience = Patience::new(LOOK, CALM);
         let namespace = format!("namespace=\"{}\"", self.stage.namespace);
-        while start.elapsed() < CALM {
+        loop {
             self.keeper.keep(&self.proxy)?;
             let mut all = true;
             for role in self.roles() {
@@ -312,7 +314,9 @@ impl Run {
             if all {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            if patience.pause(()).await.is_err() {
+                break;
+            }
         }
         let said = self.keeper.metrics().await?;
         let decisions: Vec<&str> = said.lines().filter(|line| line.contains("_decision{")).collect();
