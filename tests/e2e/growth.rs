@@ -16,7 +16,7 @@ use crate::filling::Breach;
 use crate::stage::GROWTH;
 use crate::timeline::{Member, Timeline};
 use crate::volume::Volume;
-use csm_testkit::wait::within;
+use csm_testkit::wait::{looks, within};
 use csm_tests::journal::Seen;
 
 /// How often `df` is asked of a pod whose PVC was patched.
@@ -167,7 +167,9 @@ impl GrowthWatch {
 }
 
 async fn watch(cluster: Arc<Cluster>, volume: Volume, from: Bytes, grown: Arc<Mutex<BTreeMap<String, Timestamp>>>) {
+    let mut looks = looks(LOOK);
     loop {
+        looks.tick().await;
         let journal = cluster.stage.journal.all();
         for instance in cluster.names() {
             let claim = volume.claim(&instance);
@@ -181,6 +183,5 @@ async fn watch(cluster: Arc<Cluster>, volume: Volume, from: Bytes, grown: Arc<Mu
                 grown.lock().unwrap_or_else(PoisonError::into_inner).insert(claim, Timestamp::now());
             }
         }
-        tokio::time::sleep(LOOK).await;
     }
 }

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::invariants::is;
 use crate::metrics::Metrics;
-use csm_testkit::wait::within;
+use csm_testkit::wait::{looks, within};
 
 /// From so many restarts on the kubelet waits for longer than a test can.
 const OFTEN: i32 = 2;
@@ -253,14 +253,15 @@ pub fn process_of(pod_uid: &str) -> Result<Pid> {
 async fn follow(client: Client, begin: Timestamp, lines: Lines, file: File) {
     let file = Arc::new(Mutex::new(file));
     let (mut followed, mut tasks) = (BTreeSet::new(), JoinSet::new());
+    let mut looks = looks(AGAIN);
     loop {
+        looks.tick().await;
         for pod in pods(&client).await.unwrap_or_default() {
             let name = pod.name_any();
             if followed.insert(name.clone()) {
                 tasks.spawn(follow_pod(client.clone(), name, begin, lines.clone(), file.clone()));
             }
         }
-        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -268,6 +269,7 @@ async fn follow(client: Client, begin: Timestamp, lines: Lines, file: File) {
 async fn follow_pod(client: Client, pod: String, begin: Timestamp, lines: Lines, file: Arc<Mutex<File>>) {
     let api: Api<Pod> = Api::namespaced(client, NAMESPACE);
     let mut last = begin;
+    let mut looks = looks(AGAIN);
     while api.get_opt(&pod).await.is_ok_and(|pod| pod.is_some()) {
         let parameters = LogParams {
             follow: true,
@@ -275,7 +277,7 @@ async fn follow_pod(client: Client, pod: String, begin: Timestamp, lines: Lines,
             since_time: Some(last),
             ..LogParams::default()
         };
-        tokio::time::sleep(AGAIN).await;
+        looks.tick().await;
         // A container that is being made has no log yet.
         let Ok(stream) = api.log_stream(&pod, &parameters).await else {
             continue;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// How often a condition is looked at on a cluster: few cores are shared with everything that is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -37,6 +37,15 @@ impl Patience {
         tokio::time::sleep(self.every).await;
         Ok(())
     }
+}
+
+/// For loops that look on for as long as they live: the first look at once, each later one `every` after the one before began,
+/// or as soon as that one has ended.
+#[must_use]
+pub fn looks(every: Duration) -> Interval {
+    let mut looks = tokio::time::interval(every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
 }
 
 /// Tries every so often until it succeeds, at most `patience`.

@@ -8,6 +8,7 @@ use csm_api::{Growth, Phase, State};
 use csm_testkit::controlplane::AuditMark;
 use csm_testkit::process::ProcessId;
 use csm_testkit::scenario::SimCluster;
+use csm_testkit::wait::within;
 use csm_tests::manager::{Manager, kubeconfig};
 use csm_tests::proxy::{At, Fault, OF_A_CLUSTER, Proxy, Rule};
 use csm_tests::{Stage, phase, until, writers};
@@ -23,6 +24,8 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(6);
 pub const GRACE: SignedDuration = SignedDuration::from_secs(5);
 /// Instances of the Cluster, one patched after the other.
 const INSTANCES: usize = 3;
+/// How soon one that lost its lease must have ended.
+const GIVES_UP: Duration = Duration::from_mins(1);
 
 /// One of the two.
 pub struct Side {
@@ -78,16 +81,8 @@ impl Side {
     /// Waits until it has ended by itself: one that lost its lease starts anew, with clean caches.
     pub async fn has_given_up(&mut self) -> Result<()> {
         let manager = &mut self.manager;
-        let start = std::time::Instant::now();
-        while manager.is_alive() {
-            ensure!(
-                start.elapsed() < Duration::from_mins(1),
-                "it lost its lease and goes on\n{}",
-                manager.tail()
-            );
-            // Looks again: there is nothing that tells of the end of a process.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let ended = within(GIVES_UP, "it has ended", async || Ok((!manager.is_alive()).then_some(()))).await;
+        ensure!(ended.is_ok(), "it lost its lease and goes on\n{}", manager.tail());
         ensure!(
             manager.log().contains("lost the lease"),
             "it ended for another reason\n{}",

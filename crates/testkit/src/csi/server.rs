@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use anyhow::Context as _;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http;
@@ -108,15 +109,18 @@ async fn answer(driver: Arc<Driver>, request: http::Request<Body>) -> http::Resp
         "/csi.v1.Node/NodeUnpublishVolume" => unary!(node_unpublish),
         "/csi.v1.Node/NodeGetVolumeStats" => unary!(node_stats),
         "/csi.v1.Node/NodeExpandVolume" if driver.node_has(NODE_EXPAND) => unary!(node_expand),
-        // What gRPC, and the CSI specification with it, wants said of a method that a plugin does not have; callers ask
-        // for capabilities first.
-        path => Status::unimplemented(format!("{path} is not part of this driver")).into_http(),
+        path => not_offered(path).into_http(),
     }
+}
+
+/// The answer to a method whose capability a plugin does not claim: code 12, "the RPC is not implemented by the Plugin" (CSI
+/// specification 1.12, "Error Scheme"). Callers ask for capabilities first, so that only a broken one sees it.
+fn not_offered(path: &str) -> Status {
+    Status::new(Code::Unimplemented, format!("{path} is not part of this driver"))
 }
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
     use tonic::client;
     use tonic::codegen::http::uri::PathAndQuery;
 

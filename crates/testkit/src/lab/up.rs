@@ -14,6 +14,7 @@ use super::protocol::{Phase, Request, State, Status, ask, now_ms};
 use super::{clean, diagnose, host, images};
 use crate::csi::{Kind, control};
 use crate::tools;
+use crate::wait::looks;
 
 /// The supervisor has this long to open its socket.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(20);
@@ -296,7 +297,9 @@ async fn follow(layout: &Layout, progress: &mut Progress) -> Result<Status> {
     let begin = Instant::now();
     let mut printed = Vec::new();
     let mut seen = false;
+    let mut looks = looks(POLL);
     loop {
+        looks.tick().await;
         match ask::<Status>(layout, &Request::Status).await? {
             Some(status) => {
                 seen = true;
@@ -329,6 +332,5 @@ async fn follow(layout: &Layout, progress: &mut Progress) -> Result<Status> {
             }
             None => {}
         }
-        tokio::time::sleep(POLL).await;
     }
 }

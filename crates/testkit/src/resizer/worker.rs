@@ -16,7 +16,7 @@ use super::claim::{Claim, bytes, resource_status};
 use super::{Code, Inner, ResizeFault, Wanted};
 use crate::nodesim::{PodKey, VolumeKey};
 
-/// Pause after an answer of the API server that is neither success nor a conflict.
+/// Pause after an answer of the API server that is neither success nor a conflict, as controllers make one.
 const API_RETRY: Duration = Duration::from_millis(100);
 /// The text of `FileSystemResizePending`.
 const PENDING_MESSAGE: &str = "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
