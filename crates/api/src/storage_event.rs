@@ -97,7 +97,7 @@ pub struct ClusterReference {
 }
 
 /// Names a logical volume of a Cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeReference {
     /// Its role.

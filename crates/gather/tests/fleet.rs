@@ -6,7 +6,7 @@ use std::sync::Arc;
 use csm_api::{ClusterStoragePolicy, Growth, Settings, StorageEvent};
 use csm_core::breaker::{Breaker, Opened, RunawayRules};
 use csm_core::world::ClusterKey;
-use csm_gather::index::{FleetNow, FleetRules, Index, Waiter, Wake};
+use csm_gather::index::{FleetNow, FleetRules, Index, Retention, Waiter, Wake};
 use csm_gather::views::ClusterView;
 use csm_gather::world::circuit;
 use jiff::{SignedDuration, Timestamp};
@@ -193,7 +193,16 @@ fn too_many_that_grow_within_an_hour_stop_all() {
     assert_eq!(now(&mut index, "c").breaker.opened, None);
     let names = index.names(csm_gather::index::Kind::StorageEvent);
     assert_eq!(names.iter().filter(|(namespace, _)| &**namespace == "manager").count(), 1);
-    assert_eq!(index.events_ended_before(at(21)).len(), 2, "the growth that ended, and the record");
+    let retention = Retention {
+        keep: SignedDuration::from_hours(24),
+        counted: SignedDuration::ZERO,
+    };
+    let a_day_later = at(21 + 24 * 60);
+    assert_eq!(
+        index.events_to_drop(retention, a_day_later).len(),
+        2,
+        "the growth that ended, and the record"
+    );
     index.remove_event("manager", "fleet-circuit-breaker-1");
     assert!(now(&mut index, "c").breaker.opened.is_some());
 }

@@ -475,12 +475,8 @@ impl Controller {
 
     /// Drops StorageEvents that were kept long enough.
     async fn retention(&self) -> Result<Option<Duration>, Failure> {
-        let keep = self.shared.settings.keep_storage_events;
-        let now = Timestamp::now();
-        let Ok(before) = now.checked_sub(keep) else {
-            return Ok(Some(RETENTION_EVERY));
-        };
-        let ended = self.shared.index().events_ended_before(before);
+        let retention = self.shared.settings.retention;
+        let ended = self.shared.index().events_to_drop(retention, Timestamp::now());
         for event in ended {
             self.writer.drop_event(&event).await?;
         }

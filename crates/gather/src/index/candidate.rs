@@ -10,7 +10,6 @@ use csm_core::world::{ClusterKey, VolumeKey};
 use csm_units::Bytes;
 
 use super::{Index, Slot};
-use crate::compact::Packed;
 use crate::views::Labels;
 use crate::world::{VolumeSettings, class_of};
 
@@ -220,9 +219,7 @@ impl Index {
             let matching = resolve::matching(&identity, others.iter().copied().chain([policy]));
             let rivals = matching.iter().filter(|p| p.rank() == policy.rank() && p.origin != policy.origin);
             let rivals = rivals.map(|p| p.origin.clone()).collect();
-            let storage = slot.storage.as_ref().and_then(Packed::open);
-            let own = storage.as_ref().filter(|storage| !storage.spec.settings.is_empty());
-            let resolution = match own {
+            let resolution = match slot.own_settings() {
                 _ if slot.storage_problem.is_some() => Arc::new(Resolution::NoPolicy),
                 Some(storage) => {
                     let origin = Origin::postgres_storage(&key.namespace, &key.name);

@@ -212,6 +212,8 @@ pub(super) struct Ended {
     ending: Option<(Timestamp, Ending)>,
     /// When it began, where its volume grew by it.
     grew: Option<Timestamp>,
+    /// No patch of a PVC was accepted.
+    idle: bool,
     /// When the resize of each PVC ended.
     resizes: Box<[(Uid, Timestamp)]>,
 }
@@ -230,6 +232,7 @@ impl Record {
             at: event.status.as_ref().and_then(|s| s.completion_time.as_ref()).map(|t| t.0),
             ending: Ending::of(&event),
             grew: grew(&event),
+            idle: !has_patched(&event),
             resizes: resizes(&event).map(|(uid, at)| (Uid::new(uid), at)).collect(),
             packed: Packed::new(event),
         }))
@@ -282,6 +285,14 @@ impl Record {
         }
     }
 
+    /// Whether it records a growth that has ended and changed no PVC.
+    pub fn was_idle(&self) -> bool {
+        match self {
+            Self::Ended(ended) => ended.idle,
+            Self::Open(_) | Self::Other(_) | Self::HalfRead(_) => false,
+        }
+    }
+
     /// When its resize of this PVC ended.
     pub fn resized_at(&self, uid: &Uid) -> Option<Timestamp> {
         match self {
@@ -327,9 +338,13 @@ impl Record {
 
 /// When a growth began of which at least one patch was accepted; a catch-up is none.
 fn grew(event: &Growth) -> Option<Timestamp> {
+    (has_patched(event) && event.spec.urgency() != Urgency::CatchUp).then(|| started_at(event))
+}
+
+/// Whether the API server accepted at least one of its patches.
+fn has_patched(event: &Growth) -> bool {
     let mut pvcs = event.status.iter().flat_map(|status| &status.pvc_statuses);
-    let accepted = pvcs.any(|pvc| pvc.patched_at.is_some());
-    (accepted && event.spec.urgency() != Urgency::CatchUp).then(|| started_at(event))
+    pvcs.any(|pvc| pvc.patched_at.is_some())
 }
 
 /// The PVCs that an operation has resized, by UID, and when that ended.

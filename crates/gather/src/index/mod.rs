@@ -11,6 +11,7 @@ mod kept;
 mod names;
 mod policies;
 mod quotas;
+mod retention;
 mod samples;
 mod storages;
 mod unreadable;
@@ -35,6 +36,7 @@ pub use self::candidate::{Candidate, Verdict};
 pub(crate) use self::fleet::closed_by_hand;
 pub use self::fleet::{FleetNow, FleetRules, Waiter};
 pub use self::names::{Kind, ObjectName};
+pub use self::retention::Retention;
 pub use self::samples::Figures;
 pub use self::unreadable::HalfRead;
 
@@ -82,6 +84,8 @@ struct Slot {
     cluster: Option<Arc<ClusterView>>,
     /// Looked at when the Cluster is, and otherwise only in the way.
     storage: Option<Packed<PostgresStorage>>,
+    /// Whether that has settings. Most have none, and need not be looked at for them.
+    has_settings: bool,
     /// What cannot be read of its spec; then that is empty.
     storage_problem: Option<Box<Problem>>,
     pvcs: SmallMap<Arc<str>, Claim>,
@@ -116,6 +120,11 @@ impl Slot {
 
     fn is_empty(&self) -> bool {
         self.cluster.is_none() && self.storage.is_none() && self.pvcs.is_empty() && self.pods.is_empty() && self.events.is_empty()
+    }
+
+    /// The PostgresStorage, where it has settings.
+    fn own_settings(&self) -> Option<Arc<PostgresStorage>> {
+        self.storage.as_ref().filter(|_| self.has_settings)?.open()
     }
 
     /// Whether an operation is under way.
@@ -442,17 +451,6 @@ impl Index {
     pub fn pod_uid(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
         let key = self.owner(namespace, name, |slot| slot.pods.contains_key(name))?;
         Some(self.slots.get(&key)?.pods.get(name)?.uid.text())
-    }
-
-    /// StorageEvents that ended before a moment.
-    #[must_use]
-    pub fn events_ended_before(&self, before: Timestamp) -> Vec<ObjectMeta> {
-        let records = self.slots.values().flat_map(|slot| slot.events.values());
-        let ended = records.filter(|record| record.ended_at().is_some_and(|at| at < before));
-        ended
-            .filter_map(Record::metadata)
-            .chain(self.fleet.records_before(before))
-            .collect()
     }
 
     /// One Cluster as it is now; none where there is no such Cluster (any more).

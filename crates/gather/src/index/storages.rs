@@ -34,6 +34,7 @@ impl Index {
                 return Wake::new();
             }
         }
+        slot.has_settings = !storage.spec.settings.is_empty();
         slot.storage = Some(Packed::new(storage));
         slot.storage_problem = problem.map(Box::new);
         slot.resolution = None;
@@ -45,6 +46,7 @@ impl Index {
         let key = cluster_key(namespace, name);
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.storage = None;
+            slot.has_settings = false;
             slot.storage_problem = None;
             slot.resolution = None;
         }

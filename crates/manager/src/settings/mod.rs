@@ -24,7 +24,7 @@ use file::{DefaultsFile, FleetFile, StorageClassFile};
 pub use webhook::{CertificateSettings, Lifetimes, OwnAuthority, WebhookSettings};
 
 use crate::kubelet::KubeletSettings;
-use csm_gather::index::FleetRules;
+use csm_gather::index::{FleetRules, Retention};
 use csm_gather::world::VolumeSettings;
 
 /// The settings, checked.
@@ -41,7 +41,7 @@ pub struct Settings {
     /// What concerns all Clusters together.
     pub fleet: FleetRules,
     /// How long StorageEvents are kept after they ended.
-    pub keep_storage_events: SignedDuration,
+    pub retention: Retention,
     /// For which Clusters a PostgresStorage is created.
     pub create_postgres_storage: CreatePostgresStorage,
     /// Whether `cnpg_disk_*` is exported.
@@ -206,6 +206,11 @@ impl Settings {
                 class_limits.insert(name.clone(), limit);
             }
         }
+        let counted = provider_limits.values().chain(class_limits.values()).map(|limit| limit.period);
+        let retention = Retention {
+            keep: keep_storage_events,
+            counted: counted.max().unwrap_or_default(),
+        };
         let defaults = checked_defaults(defaults)?;
         let fleet = fleet_of(args, &fleet, &storage_classes)?;
         Ok(Self {
@@ -228,7 +233,7 @@ impl Settings {
                     .collect(),
             },
             fleet,
-            keep_storage_events,
+            retention,
             create_postgres_storage: args.create_postgres_storage.or(create_postgres_storage).unwrap_or_default(),
             disk_metrics: args.disk_metrics.or(disk_metrics).unwrap_or(true),
             nudge: args.nudge.or(nudge).unwrap_or(true),
