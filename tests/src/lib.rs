@@ -5,6 +5,7 @@ pub mod cli;
 pub mod contract;
 pub mod journal;
 pub mod manager;
+pub mod person;
 pub mod proxy;
 pub mod refusals;
 pub mod verdicts;

@@ -4,26 +4,19 @@ use anyhow::Context as _;
 use csm_api::State;
 use csm_testkit::scenario::{Sim, SimOptions};
 use csm_tests::cli::Cli;
-use csm_tests::{Stage, until, up_to};
+use csm_tests::{Stage, person, until, up_to};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 /// What a person needs who may only read one namespace.
-const READER: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: reader, namespace: NAMESPACE}
-rules:
-  - {apiGroups: [''], resources: [persistentvolumeclaims, pods], verbs: [get, list]}
-  - {apiGroups: [postgresql.cnpg.io], resources: [clusters], verbs: [get, list]}
-  - {apiGroups: [cnpg.supporttools.io], resources: [postgresstorages, storageevents, storagepolicies], verbs: [get, list]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: reader, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
-subjects: [{kind: ServiceAccount, name: reader, namespace: NAMESPACE}]
-";
+fn reading() -> Value {
+    let ours = ["postgresstorages", "storageevents", "storagepolicies"];
+    json!([
+        {"apiGroups": [""], "resources": ["persistentvolumeclaims", "pods"], "verbs": ["get", "list"]},
+        {"apiGroups": ["postgresql.cnpg.io"], "resources": ["clusters"], "verbs": ["get", "list"]},
+        {"apiGroups": ["cnpg.supporttools.io"], "resources": ours, "verbs": ["get", "list"]},
+    ])
+}
 
 #[tokio::test]
 async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Result<()> {
@@ -33,8 +26,7 @@ async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Resul
     stage
         .data_status("orders", "the volume is balanced", |d| d.state == State::Balanced)
         .await?;
-    let rbac = READER.replace("NAMESPACE", namespace);
-    let reader = Cli::new(&sim.kubeconfig_with_rbac(namespace, "reader", &rbac).await?, namespace);
+    let reader = Cli::new(&person::kubeconfig(&stage, "reader", &reading(), &[]).await?, namespace);
 
     let (fleet, notes) = reader.ends(0, &["status", "--check"])?;
     assert!(fleet.contains("CLUSTER   STATE") && fleet.contains("orders    Balanced"), "{fleet}");

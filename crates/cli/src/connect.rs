@@ -1,10 +1,24 @@
 //! The connection to the API server.
 
+use std::time::Duration;
+
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use kube::{Client, Config};
 
 use crate::args::Common;
 use crate::error::Error;
+
+/// How long one call may take. A person waits.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a call brought nothing.
+pub enum Failure {
+    /// The API server knows who we are, and says no.
+    Refused(Box<Status>),
+    /// It was not reached, or does not know us.
+    Error(Error),
+}
 
 /// A client, and what it speaks to.
 #[derive(Clone)]
@@ -15,6 +29,43 @@ pub struct Connection {
     pub server: String,
     /// The namespace that commands are about.
     pub namespace: String,
+}
+
+impl Connection {
+    /// The answer to one call, which must come within the timeout; `what` is the kind that it is about.
+    ///
+    /// # Errors
+    /// What its failure means, as far as that is the same for every call.
+    pub fn answer<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> impl Future<Output = Result<T, Failure>> {
+        // On the heap: the futures of kube are large, and this one is part of others.
+        let call = Box::pin(call);
+        async move {
+            let server = || self.server.clone();
+            let Ok(answer) = tokio::time::timeout(TIMEOUT, call).await else {
+                return Err(Failure::Error(Error::Slow {
+                    server: server(),
+                    what,
+                    seconds: TIMEOUT.as_secs(),
+                }));
+            };
+            answer.map_err(|error| match error {
+                kube::Error::Api(status) if status.code == 401 => Failure::Error(Error::Unauthorized { server: server() }),
+                kube::Error::Api(status) => Failure::Refused(status),
+                kube::Error::HyperError(_) | kube::Error::Service(_) => Failure::Error(Error::Unreachable {
+                    server: server(),
+                    source: Box::new(error),
+                }),
+                error => Failure::Error(Error::Other {
+                    what,
+                    source: Box::new(error),
+                }),
+            })
+        }
+    }
 }
 
 /// Connects as the arguments and the environment say.

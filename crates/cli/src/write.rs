@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use csm_api::StorageEvent;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -12,14 +11,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::args::DryRun;
-use crate::connect::Connection;
+use crate::connect::{self, Connection};
 use crate::error::Error;
 use crate::levers::Change;
 
 /// Who writes, in `managedFields`.
 const FIELD_MANAGER: &str = "kubectl-cnpg-storage";
-/// How long one call may take. A person waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Others (CloudNativePG, the manager) write to a Cluster now and then, and not so often in a row.
 const TRIES: usize = 5;
 
@@ -126,19 +123,10 @@ async fn call<T>(
     place: &Place,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Failure> {
-    let server = || connection.server.clone();
-    let Ok(answer) = tokio::time::timeout(TIMEOUT, call).await else {
-        return Err(Failure::Error(Error::Slow {
-            server: server(),
-            what: place.what,
-            seconds: TIMEOUT.as_secs(),
-        }));
-    };
-    answer.map_err(|error| match error {
-        kube::Error::Api(status) => match status.code {
+    connection.answer(place.what, call).await.map_err(|failure| match failure {
+        connect::Failure::Refused(status) => match status.code {
             404 => Failure::Missing,
             409 => Failure::Conflict,
-            401 => Failure::Error(Error::Unauthorized { server: server() }),
             403 if is_permission(&status.message) => Failure::Error(Error::MayNot {
                 verb,
                 what: place.what,
@@ -151,14 +139,7 @@ async fn call<T>(
                 said: status.message.clone(),
             }),
         },
-        kube::Error::HyperError(_) | kube::Error::Service(_) => Failure::Error(Error::Unreachable {
-            server: server(),
-            source: Box::new(error),
-        }),
-        error => Failure::Error(Error::Other {
-            what: place.what,
-            source: Box::new(error),
-        }),
+        connect::Failure::Error(error) => Failure::Error(error),
     })
 }
 

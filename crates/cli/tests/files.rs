@@ -7,22 +7,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use common::{Folder, run};
+use common::{Folder, run, scenario};
 
-const SCENARIO: &str = r#"kind: Scenario
-now: "2026-03-01T12:00:00Z"
-clusters:
-  - name: orders
-    namespace: shop
-    volumes:
-      data: {size: 10Gi, members: {orders-1: {used: 8800Mi, available: 1440Mi}, orders-2: {used: 8600Mi, available: 1640Mi, observedAt: null}}}
-      wal: {size: 4Gi, members: {orders-1: {used: 1Gi, available: 3Gi}, orders-2: {used: 1Gi, available: 3Gi}}}
-  - name: returns
-    namespace: shop
-    annotations: {storage.cnpg.supporttools.io/paused: "true"}
-    volumes:
-      data: {size: 20Gi, members: {returns-1: {used: 18Gi, available: 2Gi}}}
-"#;
+const SCENARIO: &str = scenario!(
+    "orders-1: {used: 8800Mi, available: 1440Mi}, orders-2: {used: 8600Mi, available: 1640Mi, observedAt: null}",
+    r#"    namespace: shop
+    annotations: {storage.cnpg.supporttools.io/paused: "true"}"#
+);
 
 const POLICY: &str = r"apiVersion: cnpg.supporttools.io/v1alpha1
 kind: StoragePolicy

@@ -3,10 +3,13 @@
 //! For each volume: what fires (`TRIGGERS`, the first one counts), to which size, and what holds it
 //! (`GATES`, the first one counts). Each rule has a file of its own; their order stands here and nowhere else.
 
+mod moments;
+mod outcome;
+
 use std::sync::Arc;
 
 use csm_api::{Reason, State, Urgency, Verdict};
-use csm_units::{Bytes, Percent};
+use csm_units::Percent;
 use jiff::{SignedDuration, Timestamp};
 
 pub use crate::decision::{
@@ -14,13 +17,14 @@ pub use crate::decision::{
     Wanted, Warning,
 };
 use crate::facts;
-use crate::freshness::after;
 use crate::gates::{self, Gate, Held};
 use crate::ledger::{InFlight, earliest};
-use crate::size;
 use crate::triggers::{self, Trigger};
-use crate::view::{Kind, MemberView, Members, View, Want};
+use crate::view::{MemberView, Members, View, Want};
 use crate::world::{Pause, VolumeKey, World};
+use moments::{look_again_at, next_action_at};
+pub(crate) use outcome::is_little;
+use outcome::{Outcome, outcome};
 
 /// What fires, in this order.
 pub(crate) const TRIGGERS: &[Trigger] = &[
@@ -112,165 +116,6 @@ pub(crate) fn fired(view: &View) -> Option<Want> {
     TRIGGERS.iter().find_map(|trigger| trigger(view))
 }
 
-/// What came of one volume: what is done, and what is not.
-struct Outcome {
-    verdict: Verdict,
-    /// What is done.
-    done: Option<Want>,
-    /// What is wanted and held, and by which gate.
-    held: Option<(Want, Reason)>,
-    reason: Reason,
-    /// The gates that a runway passed.
-    passed: Vec<Reason>,
-    /// What waits for its time: what is held, or the growth that a runway stands in for.
-    waits: Option<Want>,
-    cause: Cause,
-}
-
-impl Outcome {
-    fn balanced() -> Self {
-        Self {
-            verdict: Verdict::Balanced,
-            done: None,
-            held: None,
-            reason: Reason::BelowThresholds,
-            passed: Vec::new(),
-            waits: None,
-            cause: Cause::None,
-        }
-    }
-
-    fn go(want: Want) -> Self {
-        let verdict = match (want.kind, want.urgency) {
-            (Kind::CatchUp, _) => Verdict::CatchUp,
-            (_, Urgency::Rescue) => Verdict::Rescue,
-            _ => Verdict::Grow,
-        };
-        Self {
-            verdict,
-            done: Some(want),
-            held: None,
-            reason: want.reason,
-            passed: Vec::new(),
-            waits: None,
-            cause: Cause::None,
-        }
-    }
-
-    fn hold(want: Option<Want>, held: Held) -> Self {
-        Self {
-            verdict: Verdict::Hold,
-            done: None,
-            held: want.map(|want| (want, held.reason)),
-            reason: held.reason,
-            passed: Vec::new(),
-            waits: want,
-            cause: held.cause,
-        }
-    }
-
-    /// The reason of a Hold, or the gate that holds the growth beside which a catch-up goes.
-    fn held_by(&self) -> Option<Reason> {
-        if self.verdict == Verdict::Hold {
-            Some(self.reason)
-        } else {
-            self.held.map(|(_, gate)| gate)
-        }
-    }
-
-    /// What was decided, or what is held.
-    fn want(&self) -> Option<Want> {
-        self.done.or(self.held.map(|(want, _)| want))
-    }
-}
-
-fn outcome(view: &View, want: Option<Want>) -> Outcome {
-    match (want, gates::first(view, want.as_ref())) {
-        (None, None) => Outcome::balanced(),
-        (Some(want), None) => Outcome::go(want),
-        (None, Some((_, held))) => Outcome::hold(None, held),
-        (Some(want), Some((gate, held))) => match runway(view, &want, gate, &held) {
-            Some(outcome) => outcome,
-            None if gate.lets_catch_up && !want.is_catch_up() => beside(view, want, held),
-            None => Outcome::hold(Some(want), held),
-        },
-    }
-}
-
-/// A free space below which a volume is about to fill, whatever its size.
-const LITTLE: Bytes = Bytes::mib(32);
-/// Five percent of a large volume is plenty: this much is not about to fill.
-const PLENTY: Bytes = Bytes::gib(10);
-/// A volume that is full within this time is about to fill.
-const SOON: SignedDuration = SignedDuration::from_secs(600);
-
-/// Whether so much is little for a volume of this size.
-pub(crate) fn is_little(available: Bytes, size: Bytes) -> bool {
-    let below_five_percent = available.wide().saturating_mul(100) < size.wide().saturating_mul(5);
-    available < LITTLE || (below_five_percent && available < PLENTY)
-}
-
-/// Whether any member will be full soon.
-fn is_about_to_fill(view: &View) -> bool {
-    let short = view
-        .observed()
-        .any(|(member, figures)| is_little(figures.available, member.member.size));
-    short || view.time_to_full().is_some_and(|time| time < SOON)
-}
-
-/// "Runway": a planned growth is held by nothing but gates that pace it, and the volume is about to fill meanwhile.
-fn runway(view: &View, held_growth: &Want, first: &Gate, held: &Held) -> Option<Outcome> {
-    let wanted = held_growth.is_planned() && view.settings?.emergency_runway.value;
-    if !wanted || !(first.lets_runway)(held.reason) || !is_about_to_fill(view) {
-        return None;
-    }
-    let mut passed = Vec::new();
-    for gate in GATES.iter().filter(|gate| gate.name != Reason::DryRun) {
-        if let Some(held) = gate.ask(view, Some(held_growth)) {
-            if !(gate.lets_runway)(held.reason) {
-                return None;
-            }
-            passed.push(held.reason);
-        }
-    }
-    let runway = size::runway(view, held_growth);
-    match gates::first(view, Some(&runway)) {
-        None => Some(Outcome {
-            held: Some((*held_growth, held.reason)),
-            passed,
-            waits: Some(*held_growth),
-            cause: held.cause.clone(),
-            ..Outcome::go(runway)
-        }),
-        // The dry run is asked last, also of a runway that would happen without it.
-        Some((_, dry)) if dry.reason == Reason::DryRun => Some(Outcome {
-            passed,
-            waits: Some(*held_growth),
-            ..Outcome::hold(Some(runway), dry)
-        }),
-        Some(_) => None,
-    }
-}
-
-/// "CatchUp beside a hold": a growth is held, and a member lags that no gate holds.
-fn beside(view: &View, growth: Want, held: Held) -> Outcome {
-    if view.lagging().next().is_none() {
-        return Outcome::hold(Some(growth), held);
-    }
-    let catch_up = size::catch_up(view, Reason::MemberBelowEffectiveSize, Urgency::CatchUp);
-    match gates::first(view, Some(&catch_up)) {
-        None => Outcome {
-            held: Some((growth, held.reason)),
-            waits: Some(growth),
-            cause: held.cause,
-            ..Outcome::go(catch_up)
-        },
-        // The dry run is asked last, also of the catch-up that would happen without it.
-        Some((_, dry)) if dry.reason == Reason::DryRun => Outcome::hold(Some(catch_up), dry),
-        Some(_) => Outcome::hold(Some(growth), held),
-    }
-}
-
 /// The decision for a volume, and the next moment at which it can change by time alone. Its list of members is made in the
 /// memory of `spare`.
 fn decide(view: &View, spare: Vec<MemberPlan>) -> (Decision, Option<Timestamp>) {
@@ -324,60 +169,6 @@ fn settle(view: &View, fired: Option<Want>, outcome: Outcome, spare: Vec<MemberP
         facts: facts::of(view, fired.as_ref(), want.as_ref(), held.as_ref(), outcome.cause),
     };
     (decision, next)
-}
-
-/// When the gates that hold `want` at `from`, and that time alone opens, do so, each by itself.
-fn opens(view: &View, want: &Want, from: Timestamp) -> impl Iterator<Item = Timestamp> {
-    let gates = GATES.iter().filter_map(|gate| gate.opens_at);
-    gates.filter_map(move |opens_at| opens_at(view, want, from))
-}
-
-/// The earliest moment at which no gate that time alone opens holds what is wanted; none where none does now, or one
-/// never opens.
-fn next_action_at(view: &View, want: &Want) -> Option<Timestamp> {
-    // Windows alone close again: all others are open from some moment on, and then the next window counts.
-    let mut at = opens(view, want, view.now()).max()?;
-    for _ in GATES {
-        if at == Timestamp::MAX {
-            return None;
-        }
-        match opens(view, want, at).max() {
-            Some(later) => at = later,
-            None => return Some(at),
-        }
-    }
-    None
-}
-
-/// The next moment, after now, at which the answer can change by time alone.
-fn look_again_at(view: &View, fired: Option<&Want>, outcome: &Outcome, in_flight: Option<&InFlight>) -> Option<Timestamp> {
-    let pause = &view.world.cluster.pause;
-    let stuck = in_flight.and_then(|f| gates::resize_in_flight::stuck_at(view, f));
-    // What keeps a catch-up can be older than the newest resize of the volume.
-    let stuck_members = match outcome.cause {
-        Cause::Resize { since, .. } => since.map(|since| after(since, view.world.limits.stuck_after)),
-        _ => None,
-    };
-    let volume = [pause.until(), stuck, stuck_members, view.ledger.changes_at];
-    let figures = view.members.iter().filter_map(|m| view.freshness.changes_at(m.member));
-    // Of what fired, also where something else is what is decided or held; and what the next window provides for.
-    let opens = fired.into_iter().flat_map(|want| opens(view, want, view.now()));
-    let left_out = fired.into_iter().flat_map(|_| gates::provider_limit::openings(view));
-    let breakers = gates::circuit::changes_at(view);
-    let window = fired.and(view.rules).and_then(|rules| rules.window.as_ref());
-    let window = window.into_iter().flat_map(|rules| {
-        let now = view.now();
-        [rules.window.open(now), rules.window.next_firing(now)]
-    });
-    let moments = volume
-        .into_iter()
-        .chain(window)
-        .flatten()
-        .chain(figures)
-        .chain(opens)
-        .chain(left_out)
-        .chain(breakers);
-    moments.filter(|at| *at > view.now() && *at < Timestamp::MAX).min()
 }
 
 /// All PVCs in the order in which they are patched: those whose disk is full, then the replicas by name, then the
@@ -446,7 +237,7 @@ fn state(view: &View, outcome: &Outcome, in_flight: Option<&InFlight>) -> State 
         State::Paused
     } else if in_flight.is_some() && !stuck {
         State::Resizing
-    } else if is_emergency(outcome) {
+    } else if outcome.is_emergency() {
         State::Emergency
     } else if held_by == Some(Reason::DryRun) {
         State::DryRun
@@ -463,11 +254,4 @@ fn state(view: &View, outcome: &Outcome, in_flight: Option<&InFlight>) -> State 
     } else {
         State::NeedsGrow
     }
-}
-
-/// Whether what is decided, or held, is more than planned growth.
-fn is_emergency(outcome: &Outcome) -> bool {
-    let urgent = |want: Want| matches!(want.urgency, Urgency::Rescue | Urgency::Emergency | Urgency::Runway);
-    let held = outcome.held.map(|(want, _)| want);
-    outcome.done.into_iter().chain(held).any(urgent)
 }

@@ -1,42 +1,32 @@
 //! The loop: gather → plan → check → apply → report, one CNPG Cluster at a time.
 
+mod begin;
+mod follow;
 mod spec_sizes;
+mod tell;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_api::{Growth, Phase, Urgency, Verdict};
-use csm_core::breaker::{Breaker, Ending};
-use csm_core::operation;
-use csm_core::plan::{Decision, Plan};
-use csm_core::rescue::Times;
-use csm_core::resolve::Resolution;
-use csm_core::world::{ClusterKey, World};
-use csm_core::{admit, alerts, check, explain};
+use csm_core::world::ClusterKey;
+use csm_core::{alerts, check};
+use csm_gather::world::world;
 use csm_runtime::Failure;
 use csm_runtime::FailureClass;
 use csm_runtime::backoff::Backoffs;
-use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Advanced, Begun, Note, Writer};
+use crate::apply::{Advanced, Writer};
 use crate::breaker;
 use crate::report::{self, ClusterReport};
-use crate::rescue::{self, Rescues, evidence_at};
-use crate::settings::CreatePostgresStorage;
+use crate::rescue::Rescues;
 use crate::shared::{Key, Shared};
-use csm_gather::index::{Snapshot, is_done};
-use csm_gather::retry;
-use csm_gather::views::volume_of;
-use csm_gather::world::{failures_before, world};
 
 /// Clusters that are looked at at a time: most of a look is waiting for the API server.
 const WORKERS: usize = 8;
-/// Live figures in a status are written at most so often.
-const STATUS_FIGURES: Duration = Duration::from_mins(1);
 /// A growth under way is looked at at least so often: watches and samples wake it sooner.
 const FOLLOW: Duration = Duration::from_secs(10);
 /// Every Cluster is looked at so often, whatever happens: a safety net for what no watch tells.
@@ -191,257 +181,6 @@ impl Controller {
         // A moment later, so that what ends at that moment has ended.
         let look = look.saturating_add(Duration::from_millis(50));
         Ok(Some(if following { look.min(FOLLOW) } else { look }))
-    }
-
-    /// Goes on with the operations under way. Returns whether anything was written, and whether any is left.
-    async fn follow(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> (Result<Advanced, Failure>, bool) {
-        let of_cluster = |event: &&Arc<Growth>| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && !is_done(event);
-        let mut result = Ok(Advanced::Waiting);
-        let mut following = false;
-        for event in snapshot.events.iter().filter(of_cluster) {
-            following = true;
-            if snapshot
-                .events
-                .iter()
-                .filter(of_cluster)
-                .any(|other| operation::is_behind(event, other))
-            {
-                continue;
-            }
-            let failures_before = failures_before(snapshot, &volume_of(event));
-            let stale_after = SignedDuration::try_from(self.shared.settings.stale_after()).unwrap_or(SignedDuration::from_mins(5));
-            let basis = retry::basis(snapshot, &volume_of(event));
-            let overtaken = operation::is_overtaken(event, snapshot.events.iter().map(Arc::as_ref));
-            let mut progress = if overtaken {
-                tracing::info!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, operation = event.name_any(), "recorded late, and done by another operation already");
-                operation::overtaken(now)
-            } else {
-                admit::next(world, event, failures_before, &basis, stale_after, now)
-            };
-            if !self.shared.settings.nudge {
-                progress.nudge.clear();
-            }
-            let ended = (!overtaken && progress.ended().is_some()).then(|| Growth {
-                status: Some(progress.status.clone()),
-                ..Growth::clone(event)
-            });
-            match self.writer.advance(&self.shared, &snapshot.key, event, progress).await {
-                Ok(advanced) => {
-                    if let Some(ended) = ended {
-                        self.ended(snapshot, world, &ended, now).await;
-                    }
-                    // One step at a time: the next operation is looked at with what this one changed.
-                    if advanced == Advanced::Again {
-                        return (Ok(Advanced::Again), true);
-                    }
-                }
-                Err(failure) => result = Err(failure),
-            }
-        }
-        (result, following)
-    }
-
-    /// Tells of an operation that has ended.
-    async fn ended(&self, snapshot: &Snapshot, world: &World, event: &Growth, now: Timestamp) {
-        let Some(status) = &event.status else { return };
-        let success = status.phase == Some(Phase::Completed);
-        if matches!(Ending::of(event), Some((_, Ending::Failed))) {
-            self.shared.metrics.breaker_failure(&snapshot.key);
-        }
-        let grown = |s: &csm_api::PvcStatus| s.new_size.map_or(0, |size| size.saturating_sub(s.original_size).get());
-        let bytes = status.pvc_statuses.iter().map(grown).fold(0, u64::saturating_add);
-        let took = status
-            .start_time
-            .as_ref()
-            .zip(status.completion_time.as_ref())
-            .map(|(start, end)| end.0.duration_since(start.0));
-        if !event.was_turned_down() {
-            self.shared.metrics.expanded(
-                &snapshot.key,
-                volume_of(event),
-                success,
-                bytes,
-                took.and_then(|t| Duration::try_from(t).ok()),
-            );
-        }
-        if event.spec.urgency() == Urgency::Rescue {
-            let times = if success {
-                Times::of(event, rescue::recorded_evidence(event))
-            } else {
-                Times::default()
-            };
-            self.shared.metrics.rescued(&snapshot.key, success, times);
-        }
-        let message = status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
-        let (namespace, cluster) = (&snapshot.key.namespace, &snapshot.key.name);
-        let (volume, operation) = (volume_of(event), event.name_any());
-        if success {
-            tracing::info!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expanded and verified");
-        } else {
-            tracing::warn!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expansion failed");
-        }
-        if let Some(note) = report::notes::of_operation(event, world) {
-            self.note(snapshot, &note, now).await;
-        }
-    }
-
-    /// What comes out after an operation has ended: whether filesystems really grew, and when instances are ready again.
-    async fn settle(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
-        for settled in rescue::settled(snapshot, world, now) {
-            let event = self.writer.complete(&self.shared, &settled.event, settled.status.clone()).await?;
-            if let Some(times) = settled.recovered {
-                self.shared.metrics.recovered(&snapshot.key, times);
-            }
-            if let Some(note) = rescue::tell(&event, &settled, snapshot) {
-                self.note(snapshot, &note, now).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins the growths of a plan: records each; the next look patches. Returns whether to look again at once.
-    async fn begin(&self, snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> Result<bool, Failure> {
-        let Resolution::Settings(settings) = &*world.resolution else {
-            return Ok(false);
-        };
-        let mut begun = false;
-        let one_tries = breaker::lets_one_try(world, now);
-        let first = breaker::most_urgent(world, plan, now).filter(|_| one_tries);
-        let goes = |d: &&Decision| d.acts() && (d.verdict == Verdict::Rescue || first.is_none_or(|first| first.volume == d.volume));
-        for decision in plan.decisions.iter().filter(goes) {
-            let parallelism = i32::from(settings.expansion.parallelism.value);
-            let Some(spec) = operation::record(world, decision, parallelism, explain::sentence(decision)) else {
-                continue;
-            };
-            if let Err(stands) = operation::permission(world, &spec, now) {
-                let key = &world.cluster.key;
-                tracing::error!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %stands, "BUG: a growth was decided that would be stopped at once; it is not begun");
-                self.shared.metrics.error(key, "invariant");
-                continue;
-            }
-            let known = |name: &str| snapshot.knows(name);
-            // Eight look at a time: what was free when this was decided may be taken.
-            let alone = world.global_breaker.state(now) == Breaker::HalfOpen && decision.verdict != Verdict::Rescue;
-            let classes = breaker::classes_of(world, &decision.volume);
-            if !self.shared.index().reserve(&snapshot.key, &snapshot.fleet, classes, alone) {
-                return Ok(true);
-            }
-            let recorded = self.writer.begin(&snapshot.key, spec, evidence_at(decision), &known, now).await;
-            let wake = {
-                let mut index = self.shared.index();
-                if let Ok(Begun::Recorded(event)) = &recorded {
-                    index.put_event(event.as_ref().clone());
-                }
-                index.release(&snapshot.key)
-            };
-            self.shared.wake(wake);
-            match recorded? {
-                Begun::Recorded(event) => {
-                    Self::log(decision, world, event.name_any());
-                    if let Some(note) = report::notes::of_beginning(decision) {
-                        self.note(snapshot, &note, now).await;
-                    }
-                }
-                Begun::Outdated(events) => {
-                    let mut index = self.shared.index();
-                    for event in events {
-                        index.put_event(event);
-                    }
-                    return Ok(true);
-                }
-            }
-            begun = true;
-        }
-        Ok(begun)
-    }
-
-    fn log(decision: &Decision, world: &World, operation: String) {
-        let key = &world.cluster.key;
-        tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, from = %decision.from, to = decision.to.map(|t| t.to_string()), operation, "{}", explain::sentence(decision));
-    }
-
-    /// Events, status and annotations. None of them holds a growth up: the first failure is returned at the end.
-    async fn report(&self, snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> Result<(), Failure> {
-        let status = self.report_status(snapshot, world, plan, now).await;
-        let annotated = match report::annotations::due(snapshot, plan, now) {
-            Some(annotations) => match self.writer.annotate(&snapshot.key, &snapshot.cluster.uid, &annotations).await {
-                Ok(cluster) => {
-                    let view = csm_gather::views::ClusterView::of(&cluster);
-                    self.shared.index().put_cluster(&snapshot.key, Some(view));
-                    Ok(())
-                }
-                Err(failure) => Err(failure),
-            },
-            None => Ok(()),
-        };
-        status.and(annotated)
-    }
-
-    async fn report_status(&self, snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> Result<(), Failure> {
-        let key = &snapshot.key;
-        let mut snapshot = snapshot.clone();
-        if snapshot.storage.is_none() {
-            let wanted = match self.shared.settings.create_postgres_storage {
-                CreatePostgresStorage::Never => false,
-                CreatePostgresStorage::All => true,
-                CreatePostgresStorage::Managed => !matches!(&*snapshot.resolution, Resolution::NoPolicy),
-            };
-            if !wanted || snapshot.cluster.deleting {
-                return Ok(());
-            }
-            let created = self.writer.create_storage(key, &snapshot.cluster.uid).await?;
-            snapshot.storage = Some(Arc::new(created.clone()));
-            self.shared.index().put_storage(created);
-        }
-        let Some(storage) = snapshot.storage.clone() else { return Ok(()) };
-        let old = storage.status.clone().unwrap_or_default();
-        let new = report::status::status(&snapshot, world, plan, now);
-        let news = report::status::news(&old, &new);
-        if !news {
-            let last = self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
-            if !report::status::moved(&old, &new) {
-                return Ok(());
-            }
-            let wait = last.map_or(Duration::ZERO, |at| STATUS_FIGURES.saturating_sub(at.elapsed()));
-            if !wait.is_zero() {
-                self.shared.queue.add_after(Key::Cluster(key.clone()), wait);
-                return Ok(());
-            }
-        }
-        // Written first: an Event that is made after it is made once, even where this process is killed in between.
-        match self.writer.storage_status(key, storage.metadata.uid.as_deref(), &new).await {
-            Ok(written) => {
-                self.shared.index().put_storage(written);
-            }
-            // Its spec cannot be read; its status is written, and comes back with the watch.
-            Err(failure) if failure.is_unreadable_answer() => {}
-            Err(failure) => return Err(failure),
-        }
-        self.written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), Instant::now());
-        for decision in &plan.decisions {
-            let told = old
-                .storage_sizing
-                .as_ref()
-                .and_then(|s| report::status::sizing_of(s, &decision.volume))
-                .map(|s| &s.last_decision);
-            if told.is_none_or(|t| t.verdict != decision.verdict || t.reason != decision.reason || t.urgency != decision.urgency) {
-                tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, state = %decision.state, "{}", explain::sentence(decision));
-            }
-            if let Some(note) = report::notes::of_decision(decision, told) {
-                self.note(&snapshot, &note, now).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// An Event that cannot be recorded is not worth a second try: status and StorageEvents say the same.
-    pub(crate) async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
-        if let Err(failure) = self.writer.note(&snapshot.key, &snapshot.cluster.uid, note, now).await {
-            tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = note.reason, error = failure.message(), "could not record an Event");
-        }
     }
 
     /// The status of all policies.

@@ -8,6 +8,7 @@
 //! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
 //! - [`lab`] is a real cluster on this machine.
 
+mod audit;
 pub mod controlplane;
 pub mod csi;
 pub mod faketime;

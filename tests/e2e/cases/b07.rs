@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use csm_api::{Reason, State, Trigger, VolumeSizing};
+use csm_api::{Growth, Reason, State, Trigger, VolumeSizing};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use crate::filling::Breach;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
 use crate::stage::Stage;
+use crate::timeline::Timeline;
 use crate::volume::Volume;
 use crate::window::Window;
 
@@ -39,9 +40,9 @@ fn policy_to(window: &Window, actions: u32, limit: Bytes) -> Value {
     })
 }
 
-/// Sets the window, and waits until the status tells when it opens.
-async fn set(stage: &Stage, cluster: &Cluster, window: &Window, actions: u32) -> Result<()> {
-    stage.policy("default", policy(window, actions)).await?;
+/// Sets a policy with this window, and waits until the status tells when it opens.
+async fn set(stage: &Stage, cluster: &Cluster, window: &Window, policy: Value) -> Result<()> {
+    stage.policy("default", policy).await?;
     let what = format!("nextMaintenanceWindow is {}", window.opens);
     stage
         .sizing(cluster, Volume::Data, &what, |data| {
@@ -49,6 +50,20 @@ async fn set(stage: &Stage, cluster: &Cluster, window: &Window, actions: u32) ->
         })
         .await
         .map(drop)
+}
+
+/// It grew at the critical threshold, and that was decided before the window opens.
+fn an_emergency_while_closed(event: &Growth, timeline: &Timeline, closed: &Window) -> Result<()> {
+    ensure!(
+        (event.spec.trigger, event.spec.reason) == (Trigger::Emergency, Reason::CriticalThreshold),
+        "{:?}",
+        event.spec
+    );
+    ensure!(
+        timeline.decided.is_some_and(|at| at < closed.opens),
+        "the window was to be closed: {timeline:?}"
+    );
+    Ok(())
 }
 
 /// Waits until the status tells of so many actions, and of what they leave.
@@ -90,7 +105,7 @@ pub async fn window_emergency_budget(stage: Arc<Stage>) -> Result<()> {
 
     // About to open: still pending, then grown, inside.
     let soon = Window::opens_in(SignedDuration::from_secs(75))?;
-    set(&stage, &orders, &soon, 4).await?;
+    set(&stage, &orders, &soon, policy(&soon, 4)).await?;
     let (event, timeline) = watch.finish_after(&breach, Some(CLOSED)).await?;
     ensure!(
         (event.spec.trigger, event.spec.reason) == (Trigger::Scheduled, Reason::TargetBuffer),
@@ -111,20 +126,12 @@ pub async fn window_emergency_budget(stage: Arc<Stage>) -> Result<()> {
 
     // Closed again: an emergency does not wait.
     let closed = Window::far()?;
-    set(&stage, &orders, &closed, 4).await?;
+    set(&stage, &orders, &closed, policy(&closed, 4)).await?;
     let to = event.spec.expansion.requested_size.saturating_add(Bytes::gib(1));
     let watch = GrowthWatch::start(&orders, to).await?;
     let breach = orders.fill(85).await?;
     let (event, timeline) = watch.finish(&breach).await?;
-    ensure!(
-        (event.spec.trigger, event.spec.reason) == (Trigger::Emergency, Reason::CriticalThreshold),
-        "{:?}",
-        event.spec
-    );
-    ensure!(
-        timeline.decided.is_some_and(|at| at < closed.opens),
-        "the window was to be closed: {timeline:?}"
-    );
+    an_emergency_while_closed(&event, &timeline, &closed)?;
     let told = budget(&stage, &orders, 2, 1, 1).await?;
     ensure!(
         told.last_action.is_some_and(|action| action.kind == "EmergencyGrow"),
@@ -132,7 +139,7 @@ pub async fn window_emergency_budget(stage: Arc<Stage>) -> Result<()> {
     );
 
     // The last one of three is not for planned growth.
-    set(&stage, &orders, &closed, 3).await?;
+    set(&stage, &orders, &closed, policy(&closed, 3)).await?;
     budget(&stage, &orders, 2, 0, 1).await?;
     let breach = orders.fill(70).await?;
     stage.held(&orders, "BudgetReservedForEmergency", &breach).await?;
@@ -152,28 +159,14 @@ pub async fn window_emergency_budget(stage: Arc<Stage>) -> Result<()> {
 pub async fn critical_outside_the_window(course: &mut Course) -> Result<()> {
     let (stage, orders) = (course.stage.clone(), course.orders.clone());
     let closed = Window::far()?;
-    stage.policy("default", policy_to(&closed, 4, CEILING)).await?;
-    let what = format!("nextMaintenanceWindow is {}", closed.opens);
-    stage
-        .sizing(&orders, Volume::Data, &what, |data| {
-            data.next_maintenance_window.as_ref().is_some_and(|at| at.0 == closed.opens)
-        })
-        .await?;
+    set(&stage, &orders, &closed, policy_to(&closed, 4, CEILING)).await?;
     // At most 4 GiB: a GiB is more than a quarter of it.
     let to = course.size.saturating_add(Bytes::gib(1));
     let watch = GrowthWatch::start(&orders, to).await?;
     let breach = Breach::now(Volume::Data);
     orders.ballast(&orders.primary().await?, Some(86)).await?;
     let (event, timeline) = watch.finish(&breach).await?;
-    ensure!(
-        (event.spec.trigger, event.spec.reason) == (Trigger::Emergency, Reason::CriticalThreshold),
-        "{:?}",
-        event.spec
-    );
-    ensure!(
-        timeline.decided.is_some_and(|at| at < closed.opens),
-        "the window was to be closed: {timeline:?}"
-    );
+    an_emergency_while_closed(&event, &timeline, &closed)?;
     course.size = to;
     course.growths += 1;
     Ok(())

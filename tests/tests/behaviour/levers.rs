@@ -3,39 +3,19 @@
 use anyhow::Context as _;
 use csm_api::{Growth, Phase, PvcPhase, State, StorageEvent, Trigger, annotation};
 use csm_tests::cli::Cli;
-use csm_tests::{Stage, phase, root, until};
+use csm_tests::{Stage, person, phase, root, until};
 use csm_units::Bytes;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 /// What a person has who may edit a namespace: what CloudNativePG and Kubernetes give, and ours of deploy/user-roles.yaml. No
 /// permission on PVCs but to read them.
-const EDITOR: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: editor, namespace: NAMESPACE}
-rules:
-  - {apiGroups: [''], resources: [persistentvolumeclaims, pods], verbs: [get, list]}
-  - {apiGroups: [postgresql.cnpg.io], resources: [clusters], verbs: [get, list, patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: editor, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: editor}
-subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: editor-view, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cnpg-storage-manager-view}
-subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: editor-edit, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cnpg-storage-manager-edit}
-subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
-";
+fn editing() -> Value {
+    json!([
+        {"apiGroups": [""], "resources": ["persistentvolumeclaims", "pods"], "verbs": ["get", "list"]},
+        {"apiGroups": ["postgresql.cnpg.io"], "resources": ["clusters"], "verbs": ["get", "list", "patch"]},
+    ])
+}
 
 /// The shipped roles and the shipped admission policy, and a person with the first.
 async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
@@ -43,8 +23,8 @@ async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
     for file in ["deploy/user-roles.yaml", "deploy/admission.yaml"] {
         plane.apply_yaml(&std::fs::read_to_string(root().join(file))?).await?;
     }
-    let rbac = EDITOR.replace("NAMESPACE", &stage.namespace);
-    let kubeconfig = stage.sim.kubeconfig_with_rbac(&stage.namespace, "editor", &rbac).await?;
+    let shipped = ["cnpg-storage-manager-view", "cnpg-storage-manager-edit"];
+    let kubeconfig = person::kubeconfig(stage, "editor", &editing(), &shipped).await?;
     let cli = Cli::new(&kubeconfig, &stage.namespace);
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kube::config::Kubeconfig::read_from(&kubeconfig)?, &options).await?;
@@ -60,8 +40,7 @@ async fn annotations(stage: &Stage) -> anyhow::Result<std::collections::BTreeMap
 async fn expand_grows_past_the_cooldown_and_survives_a_kill() -> anyhow::Result<()> {
     let stage = Stage::new("expand").await?;
     let (editor, _) = editor(&stage).await?;
-    let cluster = stage.sim.cluster(&stage.namespace, "orders").instances(2).data("10Gi").wal("4Gi");
-    let orders = cluster.create().await?;
+    let orders = stage.orders(|c| c.instances(2).data("10Gi").wal("4Gi")).await?;
     stage
         .policy("default", json!({"expansion": {"maxSize": "40Gi", "cooldownMinutes": 600}}))
         .await?;
@@ -145,8 +124,7 @@ async fn expand_grows_past_the_cooldown_and_survives_a_kill() -> anyhow::Result<
 async fn records_that_are_not_so_do_nothing() -> anyhow::Result<()> {
     let stage = Stage::new("forged").await?;
     let (editor, client) = editor(&stage).await?;
-    let cluster = stage.sim.cluster(&stage.namespace, "orders").instances(1).data("10Gi");
-    let orders = cluster.create().await?;
+    let orders = stage.orders(|c| c.instances(1).data("10Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "40Gi"}})).await?;
     let _manager = stage.manager().await?;
     stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await?;
@@ -215,13 +193,7 @@ async fn records_that_are_not_so_do_nothing() -> anyhow::Result<()> {
 async fn a_pause_holds_and_ends_by_itself() -> anyhow::Result<()> {
     let stage = Stage::new("pause").await?;
     let (editor, _) = editor(&stage).await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(1)
-        .data("10Gi")
-        .create()
-        .await?;
+    let orders = stage.orders(|c| c.instances(1).data("10Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "40Gi"}})).await?;
     let _manager = stage.manager().await?;
     stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await?;

@@ -50,13 +50,7 @@ async fn nudged(stage: &Stage, pod: &str) -> anyhow::Result<Option<String>> {
 async fn a_full_volume_is_rescued_once_and_the_way_back_is_measured() -> anyhow::Result<()> {
     let stage = Stage::new("rescue").await?;
     let mark = stage.sim.plane().audit_mark().await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(2)
-        .data("10Gi")
-        .create()
-        .await?;
+    let orders = stage.orders(|c| c.instances(2).data("10Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let manager = stage.manager().await?;
     stage
@@ -125,14 +119,7 @@ async fn a_full_volume_is_rescued_once_and_the_way_back_is_measured() -> anyhow:
 #[tokio::test]
 async fn a_manager_that_starts_afterwards_rescues_a_replica_without_any_history() -> anyhow::Result<()> {
     let stage = Stage::new("rescue-late").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(3)
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
+    let orders = stage.orders(|c| c.instances(3).data("10Gi").wal("4Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     fills(&orders, "orders-3").await?;
     let _manager = stage.manager().await?;
@@ -158,7 +145,7 @@ async fn held(stage: &Stage, reason: Reason) -> anyhow::Result<VolumeSizing> {
 async fn at_its_limit_it_says_what_a_person_must_do() -> anyhow::Result<()> {
     let stage = Stage::new("rescue-limit").await?;
     let mark = stage.sim.plane().audit_mark().await?;
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    let orders = stage.orders(|c| c.data("10Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "10Gi"}})).await?;
     let manager = stage.manager().await?;
     fills(&orders, "orders-1").await?;
@@ -186,7 +173,7 @@ async fn at_its_limit_it_says_what_a_person_must_do() -> anyhow::Result<()> {
 #[tokio::test]
 async fn after_three_rescues_in_a_day_a_person_is_asked() -> anyhow::Result<()> {
     let stage = Stage::new("rescue-three").await?;
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    let orders = stage.orders(|c| c.data("10Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "1000Gi"}})).await?;
     let _manager = stage.manager().await?;
     for rescues in 1..=3 {
@@ -225,7 +212,7 @@ async fn slow_kubelets(prefix: &str) -> anyhow::Result<(Stage, SimCluster)> {
         node_sync: Duration::from_hours(1),
         ..Speed::default()
     });
-    let orders = stage.sim.cluster(&stage.namespace, "orders").data("10Gi").create().await?;
+    let orders = stage.orders(|c| c.data("10Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     fills(&orders, "orders-1").await?;
     Ok((stage, orders))
@@ -284,13 +271,7 @@ async fn a_nudge_that_is_not_permitted_is_told_once_and_holds_nothing_up() -> an
 #[tokio::test]
 async fn a_data_volume_beside_wal_is_suspected_and_what_is_not_known_is_said() -> anyhow::Result<()> {
     let stage = Stage::new("suspect").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .data("10Gi")
-        .wal("4Gi")
-        .create()
-        .await?;
+    let orders = stage.orders(|c| c.data("10Gi").wal("4Gi")).await?;
     stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
     let manager = Manager::start(&stage.sim, &[&stage.namespace], &["--pod-logs", "true"]).await?;
     orders.set_container("orders-1", &ENDED).await?;

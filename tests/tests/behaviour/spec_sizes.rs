@@ -16,12 +16,15 @@ async fn the_field_in_use_follows_for_every_volume() -> anyhow::Result<()> {
     let template = json!({"storage": {"size": "", "pvcTemplate": {
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}},
     }}});
-    let cluster = stage.sim.cluster(&stage.namespace, "orders").instances(2).data("10Gi").wal("4Gi");
-    let orders = cluster
-        .tablespace("cold", "3Gi")
-        .tablespace("hot", "5Gi")
-        .spec(template)
-        .create()
+    let orders = stage
+        .orders(|c| {
+            c.instances(2)
+                .data("10Gi")
+                .wal("4Gi")
+                .tablespace("cold", "3Gi")
+                .tablespace("hot", "5Gi")
+                .spec(template)
+        })
         .await?;
     let expansion = |apply_to: &str| json!({"expansion": {"maxSize": "60Gi", "applyTo": apply_to}});
     stage.policy("default", expansion("PersistentVolumeClaims")).await?;
@@ -82,13 +85,7 @@ async fn the_field_in_use_follows_for_every_volume() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_refusal_is_told_and_not_tried_again_at_once() -> anyhow::Result<()> {
     let stage = Stage::new("specno").await?;
-    let orders = stage
-        .sim
-        .cluster(&stage.namespace, "orders")
-        .instances(1)
-        .data("10Gi")
-        .create()
-        .await?;
+    let orders = stage.orders(|c| c.instances(1).data("10Gi")).await?;
     let says_no = json!([
         {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": stage.namespace},
          "spec": {

@@ -68,7 +68,7 @@ impl Simulated {
             }
             clusters.push((part, cluster));
         }
-        let policies = manifest::documents(SIMULATED.policies)?;
+        let policies = manifest::documents(&SIMULATED.policies())?;
         manifest::apply(&sim.client(), policies, NAMESPACE)
             .await
             .context("apply the policies")?;

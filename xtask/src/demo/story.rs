@@ -15,10 +15,14 @@ pub struct Play {
     pub about: &'static str,
     /// Who appears.
     pub cast: &'static [Part],
-    /// The policies, as a person would write them, for the namespace of the clusters.
-    pub policies: &'static str,
     /// `thresholds.expansion` of the policies.
     pub threshold: Percent,
+    /// `minIncrementGi` of the policies.
+    pub increment: u32,
+    /// `maxSize` of the policy for all, in GiB.
+    pub most: u32,
+    /// `maxSize` of the policy for `reports`, in GiB.
+    pub most_of_reports: u32,
     /// How long the clusters may take to be at rest under the manager's eyes.
     pub rest: SignedDuration,
     /// How long the growth may take, with the filling before it.
@@ -32,29 +36,40 @@ pub struct Play {
 pub const SIMULATED: Play = Play {
     about: "real: API server, CRDs, manager · simulated: kubelets, disks, PostgreSQL",
     cast: &CAST,
-    policies: POLICIES,
     threshold: Percent::of(85),
+    increment: 5,
+    most: 100,
+    most_of_reports: 20,
     rest: SignedDuration::from_secs(60),
     growth: SignedDuration::from_secs(120),
     look: Duration::from_millis(200),
 };
 
-/// The second policy is more specific than the first, and says nothing but the ceiling: the rest is inherited.
-const POLICIES: &str = "
+impl Play {
+    /// The policies, as a person would write them, for the namespace of the clusters. The second is more specific than the
+    /// first, and says nothing but the ceiling: the rest is inherited.
+    pub fn policies(&self) -> String {
+        let (threshold, increment) = (self.threshold.get(), self.increment);
+        let (most, most_of_reports) = (self.most, self.most_of_reports);
+        format!(
+            "
 apiVersion: cnpg.supporttools.io/v1alpha1
 kind: StoragePolicy
-metadata: {name: default}
+metadata: {{name: default}}
 spec:
-  thresholds: {expansion: 85}
-  expansion: {percentage: 50, minIncrementGi: 5, maxSize: 100Gi, cooldownMinutes: 30}
+  thresholds: {{expansion: {threshold}}}
+  expansion: {{percentage: 50, minIncrementGi: {increment}, maxSize: {most}Gi, cooldownMinutes: 30}}
 ---
 apiVersion: cnpg.supporttools.io/v1alpha1
 kind: StoragePolicy
-metadata: {name: reports}
+metadata: {{name: reports}}
 spec:
-  selector: {matchLabels: {cnpg.io/cluster: reports}}
-  expansion: {maxSize: 20Gi}
-";
+  selector: {{matchLabels: {{cnpg.io/cluster: reports}}}}
+  expansion: {{maxSize: {most_of_reports}Gi}}
+"
+        )
+    }
+}
 
 /// What is shown after the growth, so that a plot has something on its right.
 const AFTERWARDS: SignedDuration = SignedDuration::from_secs(4);

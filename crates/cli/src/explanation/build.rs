@@ -204,8 +204,7 @@ fn budget(budget: &Budget, settings: Option<(&Resolved, &VolumeRules)>) -> Budge
             Sizing::Resize(resize) => resize.max_actions.value,
             Sizing::Target(_) => rules.emergency.as_ref()?.max_actions.value,
         };
-        let bound = resolved.bounds.max_actions.as_ref().map(|bound| bound.value);
-        [(own > 0).then_some(own), bound].into_iter().flatten().min()
+        resolved.bounds.actions_a_day(own)
     });
     let Budget {
         actions_last_24h,

@@ -1,17 +1,14 @@
 //! One list, page by page, each with a timeout; and what its failure means.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
 use super::Gap;
-use crate::connect::Connection;
+use crate::connect::{self, Connection};
 use crate::error::Error;
 
-/// How long one page may take. A person waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Objects a page: what client-go uses, small enough to come within the timeout.
 const PAGE: u32 = 500;
 
@@ -42,32 +39,22 @@ where
     }
 }
 
-/// One call, with its timeout.
+/// One call, and what its failure means for what is read.
 pub(super) async fn answer<T>(
     connection: &Connection,
     what: &'static str,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Failure> {
-    let server = || connection.server.clone();
-    let Ok(answer) = tokio::time::timeout(TIMEOUT, call).await else {
-        return Err(Failure::Error(Error::Slow {
-            server: server(),
-            what,
-            seconds: TIMEOUT.as_secs(),
-        }));
-    };
-    answer.map_err(|error| match error {
-        kube::Error::Api(status) if status.code == 404 => Failure::Missing,
-        kube::Error::Api(status) if status.code == 403 => Failure::Forbidden,
-        kube::Error::Api(status) if status.code == 401 => Failure::Error(Error::Unauthorized { server: server() }),
-        kube::Error::HyperError(_) | kube::Error::Service(_) => Failure::Error(Error::Unreachable {
-            server: server(),
-            source: Box::new(error),
-        }),
-        error => Failure::Error(Error::Other {
-            what,
-            source: Box::new(error),
-        }),
+    connection.answer(what, call).await.map_err(|failure| match failure {
+        connect::Failure::Refused(status) => match status.code {
+            404 => Failure::Missing,
+            403 => Failure::Forbidden,
+            _ => Failure::Error(Error::Other {
+                what,
+                source: Box::new(kube::Error::Api(status)),
+            }),
+        },
+        connect::Failure::Error(error) => Failure::Error(error),
     })
 }
 

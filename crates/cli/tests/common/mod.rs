@@ -6,6 +6,35 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+/// A scenario at noon: `orders` in the namespace `shop` with these members of its data volume, and `returns`, whose
+/// metadata these lines are.
+#[allow(unused_macros)] // not all tests need one
+macro_rules! scenario {
+    ($members:literal, $returns:literal) => {
+        concat!(
+            r#"kind: Scenario
+now: "2026-03-01T12:00:00Z"
+clusters:
+  - name: orders
+    namespace: shop
+    volumes:
+      data: {size: 10Gi, members: {"#,
+            $members,
+            r#"}}
+      wal: {size: 4Gi, members: {orders-1: {used: 1Gi, available: 3Gi}, orders-2: {used: 1Gi, available: 3Gi}}}
+  - name: returns
+"#,
+            $returns,
+            r#"
+    volumes:
+      data: {size: 20Gi, members: {returns-1: {used: 18Gi, available: 2Gi}}}
+"#
+        )
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use scenario;
+
 /// Status, standard output and standard error.
 pub type Ended = (Option<i32>, String, String);
 

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use common::Folder;
+use common::{Folder, scenario};
 
 const POLICY: &str = "apiVersion: cnpg.supporttools.io/v1alpha1
 kind: StoragePolicy
@@ -20,19 +20,10 @@ spec:
   expansion: {percentage: 50, minIncrementGi: 5, maxSize: 100Gi, cooldownMinutes: 30}
 ";
 
-const SCENARIO: &str = r#"kind: Scenario
-now: "2026-03-01T12:00:00Z"
-clusters:
-  - name: orders
-    namespace: shop
-    volumes:
-      data: {size: 10Gi, members: {orders-1: {used: 7Gi, available: 3Gi}, orders-2: {used: 6Gi, available: 4Gi}}}
-      wal: {size: 4Gi, members: {orders-1: {used: 1Gi, available: 3Gi}, orders-2: {used: 1Gi, available: 3Gi}}}
-  - name: returns
-    namespace: elsewhere
-    volumes:
-      data: {size: 20Gi, members: {returns-1: {used: 18Gi, available: 2Gi}}}
-"#;
+const SCENARIO: &str = scenario!(
+    "orders-1: {used: 7Gi, available: 3Gi}, orders-2: {used: 6Gi, available: 4Gi}",
+    "    namespace: elsewhere"
+);
 
 /// JSON without what would fill pages.
 fn without_courses(text: &str) -> String {

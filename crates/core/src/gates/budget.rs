@@ -31,10 +31,9 @@ struct Allowance {
     counts: fn(&Operation) -> bool,
 }
 
-/// The most actions a day: what a policy says, 0 being no limit, within the bound of ClusterStoragePolicies.
+/// The most actions a day, where the policy's own number or a bound sets one.
 fn capped(view: &View, max: u32) -> Option<u32> {
-    let bound = view.settings.and_then(|s| s.bounds.max_actions.as_ref()).map(|f| f.value);
-    [(max > 0).then_some(max), bound].into_iter().flatten().min()
+    view.settings?.bounds.actions_a_day(max)
 }
 
 fn any(operation: &Operation) -> bool {

@@ -1,21 +1,21 @@
 //! From policies to settings: which policies match a Cluster, and which object each field comes from.
 
 mod rules;
+mod settings;
 mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::{ApplyTo, BreakerScope, QuantityText, Role, Settings};
+use csm_api::{ApplyTo, BreakerScope, QuantityText, Settings};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
-use crate::breaker::BreakerRules;
 pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, Selection, matching};
 pub use crate::selector::Selector;
 use crate::validate::{self, Bounded, Problem};
-use crate::world::VolumeKey;
 pub use rules::{EmergencyRules, ResizeRules, Sizing, Step, TargetRules, VolumeRules, WalSafetyRules, WindowRules};
+pub use settings::{Field, Resolved, ResolvedBounds, ResolvedBreaker, ResolvedExpansion, ResolvedThresholds, Volumes};
 pub(crate) use volume::Block;
 
 /// What the policies of a Cluster come to.
@@ -39,231 +39,6 @@ pub struct Conflict {
     pub rank: Rank,
     /// The policies: at least two, by name.
     pub policies: Vec<Origin>,
-}
-
-/// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field<T> {
-    /// The value.
-    pub value: T,
-    /// Where it comes from.
-    pub origin: Origin,
-}
-
-/// The settings of a Cluster: every field has a value that validates, and an origin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
-    /// The objects that match the Cluster, most specific first.
-    pub policies: Vec<Origin>,
-    /// `dryRun`.
-    pub dry_run: Field<bool>,
-    /// `thresholds`.
-    pub thresholds: ResolvedThresholds,
-    /// `expansion`.
-    pub expansion: ResolvedExpansion,
-    /// `circuitBreaker`.
-    pub circuit_breaker: ResolvedBreaker,
-    /// `emergencyRunway`.
-    pub emergency_runway: Field<bool>,
-    /// What no policy can exceed.
-    pub bounds: ResolvedBounds,
-    /// The volumes.
-    pub volumes: Volumes,
-}
-
-/// The tightest of the bounds of all ClusterStoragePolicies that match.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResolvedBounds {
-    /// `bounds.maxSize`.
-    pub max_size: Option<Field<Bytes>>,
-    /// `bounds.maxActionsPerDay`.
-    pub max_actions: Option<Field<u32>>,
-}
-
-/// How each volume is sized, or what is wrong with its settings: a wrong block holds its own volume only.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Volumes {
-    data: Result<VolumeRules, Vec<Problem>>,
-    wal: Result<VolumeRules, Vec<Problem>>,
-    /// Those that some object names.
-    tablespaces: BTreeMap<Arc<str>, Result<VolumeRules, Vec<Problem>>>,
-    other_tablespaces: Result<VolumeRules, Vec<Problem>>,
-}
-
-impl Volumes {
-    /// The rules of a volume.
-    ///
-    /// # Errors
-    /// What is wrong with its settings.
-    pub fn of(&self, key: &VolumeKey) -> Result<&VolumeRules, &[Problem]> {
-        let rules = match (key.role, &key.tablespace) {
-            (Role::Data, _) => &self.data,
-            (Role::Wal, _) => &self.wal,
-            (Role::Tablespace, name) => {
-                let named = name.as_ref().and_then(|name| self.tablespaces.get(name));
-                named.unwrap_or(&self.other_tablespaces)
-            }
-        };
-        rules.as_ref().map_err(Vec::as_slice)
-    }
-}
-
-/// `thresholds`: warning < critical < expansion <= emergency.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResolvedThresholds {
-    /// `warning`.
-    pub warning: Field<Percent>,
-    /// `critical`.
-    pub critical: Field<Percent>,
-    /// `expansion`.
-    pub expansion: Field<Percent>,
-    /// `emergency`.
-    pub emergency: Field<Percent>,
-}
-
-/// `expansion`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResolvedExpansion {
-    /// `enabled`.
-    pub enabled: Field<bool>,
-    /// `percentage`, of the effective size.
-    pub percentage: Field<Percent>,
-    /// `minIncrementGi`.
-    pub min_increment: Field<Bytes>,
-    /// `maxSize`, where one is set.
-    pub max_size: Option<Field<Bytes>>,
-    /// `cooldownMinutes`.
-    pub cooldown: Field<SignedDuration>,
-    /// `parallelism`, 1 to 20.
-    pub parallelism: Field<u16>,
-    /// `applyTo`.
-    pub apply_to: Field<ApplyTo>,
-}
-
-/// `circuitBreaker`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResolvedBreaker {
-    /// `maxFailures`, 1 to 100.
-    pub max_failures: Field<u32>,
-    /// `resetMinutes`.
-    pub reset_after: Field<SignedDuration>,
-    /// `scope`.
-    pub scope: Field<BreakerScope>,
-}
-
-impl ResolvedBreaker {
-    /// Its values.
-    #[must_use]
-    pub fn rules(&self) -> BreakerRules {
-        BreakerRules {
-            max_failures: self.max_failures.value,
-            reset_after: self.reset_after.value,
-        }
-    }
-}
-
-impl Resolved {
-    /// Each effective field of a volume: its name, its value as a policy would say it, and where it comes from.
-    #[must_use]
-    pub fn fields_of(&self, key: &VolumeKey) -> Vec<(String, String, Origin)> {
-        let shared = self
-            .fields()
-            .into_iter()
-            .map(|(name, value, origin)| (name.to_owned(), value, origin));
-        let path = Block::new(key).path();
-        let own = self.volumes.of(key).map(|rules| rules.fields(&path)).unwrap_or_default();
-        shared.chain(own).collect()
-    }
-
-    /// Each effective field that all volumes of the Cluster share.
-    #[must_use]
-    pub fn fields(&self) -> Vec<(&'static str, String, Origin)> {
-        let Self {
-            policies: _,
-            dry_run,
-            thresholds,
-            expansion,
-            circuit_breaker,
-            emergency_runway,
-            bounds,
-            volumes: _,
-        } = self;
-        let ResolvedBreaker {
-            max_failures,
-            reset_after,
-            scope,
-        } = circuit_breaker;
-        let ResolvedBounds {
-            max_size: size_bound,
-            max_actions: actions_bound,
-        } = bounds;
-        let ResolvedThresholds {
-            warning,
-            critical,
-            expansion: threshold,
-            emergency,
-        } = thresholds;
-        let ResolvedExpansion {
-            enabled,
-            percentage,
-            min_increment,
-            max_size,
-            cooldown,
-            parallelism,
-            apply_to,
-        } = expansion;
-        let whole = |name, field: &Field<Percent>| (name, field.value.get().to_string(), field.origin.clone());
-        let mut fields = vec![
-            ("dryRun", dry_run.value.to_string(), dry_run.origin.clone()),
-            whole(validate::WARNING.field, warning),
-            whole(validate::CRITICAL.field, critical),
-            whole(validate::EXPANSION.field, threshold),
-            whole(validate::EMERGENCY.field, emergency),
-            ("expansion.enabled", enabled.value.to_string(), enabled.origin.clone()),
-            whole(validate::PERCENTAGE.field, percentage),
-            (
-                validate::MIN_INCREMENT.field,
-                min_increment.value.mul_div(1, Bytes::GIB.get()).get().to_string(),
-                min_increment.origin.clone(),
-            ),
-            match max_size {
-                Some(size) => (validate::MAX_SIZE, size.value.to_string(), size.origin.clone()),
-                None => (validate::MAX_SIZE, "none".to_owned(), Origin::built_in()),
-            },
-            (
-                validate::COOLDOWN.field,
-                cooldown.value.as_mins().to_string(),
-                cooldown.origin.clone(),
-            ),
-            (
-                validate::PARALLELISM.field,
-                parallelism.value.to_string(),
-                parallelism.origin.clone(),
-            ),
-            ("expansion.applyTo", apply_to.value.to_string(), apply_to.origin.clone()),
-            (
-                validate::MAX_FAILURES.field,
-                max_failures.value.to_string(),
-                max_failures.origin.clone(),
-            ),
-            (
-                validate::RESET_MINUTES.field,
-                reset_after.value.as_mins().to_string(),
-                reset_after.origin.clone(),
-            ),
-            (validate::BREAKER_SCOPE, scope.value.to_string(), scope.origin.clone()),
-            (
-                "emergencyRunway",
-                emergency_runway.value.to_string(),
-                emergency_runway.origin.clone(),
-            ),
-        ];
-        let size = size_bound.as_ref();
-        fields.extend(size.map(|f| (validate::BOUND_SIZE, f.value.to_string(), f.origin.clone())));
-        let actions = actions_bound.as_ref();
-        fields.extend(actions.map(|f| (validate::BOUND_ACTIONS.field, f.value.to_string(), f.origin.clone())));
-        fields
-    }
 }
 
 /// Resolves the settings of a Cluster, field by field.
@@ -358,75 +133,77 @@ impl Layers<'_> {
 
     fn resolved(&self, policies: &[&Policy]) -> Result<Resolved, Vec<Problem>> {
         let mut problems = Vec::new();
-        let same = |v| v;
-        let flag = |(value, origin)| Field { value, origin };
-        let dry_run = flag(self.field(|s| s.dry_run, false, |v| v));
-        let enabled = flag(self.field(|s| s.expansion.as_ref()?.enabled, true, |v| v));
+        let dry_run = Field::of(self.field(|s| s.dry_run, false, |v| v));
+        let thresholds = self.thresholds(&mut problems);
+        let expansion = self.expansion(&mut problems);
+        let circuit_breaker = self.breaker(&mut problems);
+        let emergency_runway = Field::of(self.field(|s| s.emergency_runway, true, |v| v));
+        let bounds = bounds(policies, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Resolved {
+            policies: self.objects.iter().map(|(origin, _)| (*origin).clone()).collect(),
+            dry_run,
+            thresholds,
+            expansion,
+            circuit_breaker,
+            emergency_runway,
+            volumes: self.volumes(&bounds),
+            bounds,
+        })
+    }
 
-        let expansion = self.field(|s| s.thresholds.as_ref()?.expansion, 85, same);
+    fn volumes(&self, bounds: &ResolvedBounds) -> Volumes {
+        let bound = bounds.max_actions.as_ref().map(|f| f.value);
+        let volume = |block| volume::resolve(self, block, bound);
+        let tablespaces = self.tablespaces().map(|name| (Arc::from(name), volume(Block::Tablespace(name))));
+        Volumes {
+            data: volume(Block::Data),
+            wal: volume(Block::Wal),
+            tablespaces: tablespaces.collect(),
+            other_tablespaces: volume(Block::Tablespace(volume::ANY_TABLESPACE)),
+        }
+    }
+
+    fn thresholds(&self, problems: &mut Vec<Problem>) -> ResolvedThresholds {
+        let expansion = self.field(|s| s.thresholds.as_ref()?.expansion, 85, |v| v);
         // A default stays within its own bounds: where the set value is out of its own, that alone is said.
         let threshold = expansion.0;
         let emergency = self.field(|s| s.thresholds.as_ref()?.emergency, 90, |v| v.max(threshold.min(99)));
         let critical = self.field(|s| s.thresholds.as_ref()?.critical, 80, |v| below(v, threshold));
         let warning = self.field(|s| s.thresholds.as_ref()?.warning, 70, |v| below(v, critical.0));
-        let thresholds = thresholds([warning, critical, expansion, emergency], &mut problems);
+        rising([warning, critical, expansion, emergency], problems)
+    }
 
-        let percentage = self.field(|s| s.expansion.as_ref()?.percentage, 50, same);
-        let increment = self.field(|s| s.expansion.as_ref()?.min_increment_gi, 5, same);
-        let cooldown = self.field(|s| s.expansion.as_ref()?.cooldown_minutes, 30, same);
-        let parallelism = self.field(|s| s.expansion.as_ref()?.parallelism, 1, same);
+    fn expansion(&self, problems: &mut Vec<Problem>) -> ResolvedExpansion {
+        let enabled = self.field(|s| s.expansion.as_ref()?.enabled, true, |v| v);
+        let percentage = self.field(|s| s.expansion.as_ref()?.percentage, 50, |v| v);
+        let increment = self.field(|s| s.expansion.as_ref()?.min_increment_gi, 5, |v| v);
+        let cooldown = self.field(|s| s.expansion.as_ref()?.cooldown_minutes, 30, |v| v);
+        let parallelism = self.field(|s| s.expansion.as_ref()?.parallelism, 1, |v| v);
         let max_size = self.field(|s| s.expansion.as_ref()?.max_size.clone().map(Some), None, |v| v);
-        let max_size = size(max_size, &mut problems);
-        let (apply_to, apply_to_from) = self.field(|s| s.expansion.as_ref()?.apply_to, ApplyTo::PersistentVolumeClaims, |v| v);
-        let percentage = bounded(&validate::PERCENTAGE, percentage, &mut problems);
-        let increment = bounded(&validate::MIN_INCREMENT, increment, &mut problems);
-        let cooldown = bounded(&validate::COOLDOWN, cooldown, &mut problems);
-        let parallelism = bounded(&validate::PARALLELISM, parallelism, &mut problems);
-
-        let circuit_breaker = self.breaker(&mut problems);
-        let emergency_runway = flag(self.field(|s| s.emergency_runway, true, |v| v));
-        let bounds = bounds(policies, &mut problems);
-
-        if !problems.is_empty() {
-            return Err(problems);
+        let apply_to = self.field(|s| s.expansion.as_ref()?.apply_to, ApplyTo::PersistentVolumeClaims, |v| v);
+        // Problems are told in this order.
+        let max_size = size(max_size, problems);
+        let percentage = bounded(&validate::PERCENTAGE, percentage, problems);
+        let increment = bounded(&validate::MIN_INCREMENT, increment, problems);
+        let cooldown = bounded(&validate::COOLDOWN, cooldown, problems);
+        let parallelism = bounded(&validate::PARALLELISM, parallelism, problems);
+        ResolvedExpansion {
+            enabled: Field::of(enabled),
+            percentage: percentage.map(percent),
+            min_increment: increment.map(|n| Bytes::gib(u64::from(n))),
+            max_size,
+            cooldown: cooldown.map(minutes),
+            parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+            apply_to: Field::of(apply_to),
         }
-        let bound = bounds.max_actions.as_ref().map(|f| f.value);
-        let volume = |block| volume::resolve(self, block, bound);
-        let tablespaces = self.tablespaces().map(|name| (Arc::from(name), volume(Block::Tablespace(name))));
-        let volumes = Volumes {
-            data: volume(Block::Data),
-            wal: volume(Block::Wal),
-            tablespaces: tablespaces.collect(),
-            other_tablespaces: volume(Block::Tablespace(volume::ANY_TABLESPACE)),
-        };
-        let minutes = |n: u32| SignedDuration::from_mins(i64::from(n));
-        Ok(Resolved {
-            policies: self.objects.iter().map(|(origin, _)| (*origin).clone()).collect(),
-            dry_run,
-            thresholds,
-            expansion: ResolvedExpansion {
-                enabled,
-                percentage: percentage.map(percent),
-                min_increment: increment.map(|n| Bytes::gib(u64::from(n))),
-                max_size,
-                cooldown: cooldown.map(minutes),
-                parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
-                apply_to: Field {
-                    value: apply_to,
-                    origin: apply_to_from,
-                },
-            },
-            circuit_breaker,
-            emergency_runway,
-            bounds,
-            volumes,
-        })
     }
 
     fn breaker(&self, problems: &mut Vec<Problem>) -> ResolvedBreaker {
-        let same = |v| v;
-        let max_failures = self.field(|s| s.circuit_breaker.as_ref()?.max_failures, 3, same);
-        let reset_minutes = self.field(|s| s.circuit_breaker.as_ref()?.reset_minutes, 60, same);
+        let max_failures = self.field(|s| s.circuit_breaker.as_ref()?.max_failures, 3, |v| v);
+        let reset_minutes = self.field(|s| s.circuit_breaker.as_ref()?.reset_minutes, 60, |v| v);
         let (scope, origin) = self.field(|s| s.circuit_breaker.as_ref()?.scope, BreakerScope::PerCluster, |v| v);
         if matches!(origin.kind, OriginKind::StoragePolicy | OriginKind::PostgresStorage) {
             problems.extend(validate::check_scope(scope).map(|p| p.from([&origin])));
@@ -434,7 +211,7 @@ impl Layers<'_> {
         let reset_minutes = bounded(&validate::RESET_MINUTES, reset_minutes, problems);
         ResolvedBreaker {
             max_failures: bounded(&validate::MAX_FAILURES, max_failures, problems),
-            reset_after: reset_minutes.map(|n| SignedDuration::from_mins(i64::from(n))),
+            reset_after: reset_minutes.map(minutes),
             scope: Field { value: scope, origin },
         }
     }
@@ -476,13 +253,8 @@ fn below(default: i32, higher: i32) -> i32 {
     default.min(higher.saturating_sub(1)).max(1)
 }
 
-impl<T> Field<T> {
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Field<U> {
-        Field {
-            value: f(self.value),
-            origin: self.origin,
-        }
-    }
+fn minutes(number: u32) -> SignedDuration {
+    SignedDuration::from_mins(i64::from(number))
 }
 
 fn percent(value: u32) -> Percent {
@@ -505,7 +277,8 @@ fn size((text, origin): (Option<QuantityText>, Origin), problems: &mut Vec<Probl
     Some(Field { value, origin })
 }
 
-fn thresholds([warning, critical, expansion, emergency]: [Raw; 4], problems: &mut Vec<Problem>) -> ResolvedThresholds {
+/// The thresholds, each within its bounds and above the one before it.
+fn rising([warning, critical, expansion, emergency]: [Raw; 4], problems: &mut Vec<Problem>) -> ResolvedThresholds {
     let before = problems.len();
     let fields = ResolvedThresholds {
         warning: bounded(&validate::WARNING, warning.clone(), problems).map(percent),

@@ -108,13 +108,17 @@ pub(crate) struct Bounded {
     example: &'static str,
 }
 
-const fn percent(field: &'static str, range: RangeInclusive<i32>, example: &'static str) -> Bounded {
+const fn number(field: &'static str, range: RangeInclusive<i32>, unit: &'static str, example: &'static str) -> Bounded {
     Bounded {
         field,
         range,
-        unit: " percent",
+        unit,
         example,
     }
+}
+
+const fn percent(field: &'static str, range: RangeInclusive<i32>, example: &'static str) -> Bounded {
+    number(field, range, " percent", example)
 }
 
 pub(crate) const WARNING: Bounded = percent("thresholds.warning", 1..=99, "70");
@@ -122,36 +126,11 @@ pub(crate) const CRITICAL: Bounded = percent("thresholds.critical", 1..=99, "80"
 pub(crate) const EXPANSION: Bounded = percent("thresholds.expansion", 3..=99, "85");
 pub(crate) const EMERGENCY: Bounded = percent("thresholds.emergency", 1..=99, "90");
 pub(crate) const PERCENTAGE: Bounded = percent("expansion.percentage", 1..=1000, "50");
-pub(crate) const MIN_INCREMENT: Bounded = Bounded {
-    field: "expansion.minIncrementGi",
-    range: 1..=65536,
-    unit: " (GiB)",
-    example: "5",
-};
-pub(crate) const COOLDOWN: Bounded = Bounded {
-    field: "expansion.cooldownMinutes",
-    range: 0..=10080,
-    unit: " (a week)",
-    example: "30",
-};
-pub(crate) const PARALLELISM: Bounded = Bounded {
-    field: "expansion.parallelism",
-    range: 1..=20,
-    unit: "",
-    example: "1",
-};
-pub(crate) const MAX_FAILURES: Bounded = Bounded {
-    field: "circuitBreaker.maxFailures",
-    range: 1..=100,
-    unit: "",
-    example: "3",
-};
-pub(crate) const RESET_MINUTES: Bounded = Bounded {
-    field: "circuitBreaker.resetMinutes",
-    range: 1..=10080,
-    unit: " (a week)",
-    example: "60",
-};
+pub(crate) const MIN_INCREMENT: Bounded = number("expansion.minIncrementGi", 1..=65536, " (GiB)", "5");
+pub(crate) const COOLDOWN: Bounded = number("expansion.cooldownMinutes", 0..=10080, " (a week)", "30");
+pub(crate) const PARALLELISM: Bounded = number("expansion.parallelism", 1..=20, "", "1");
+pub(crate) const MAX_FAILURES: Bounded = number("circuitBreaker.maxFailures", 1..=100, "", "3");
+pub(crate) const RESET_MINUTES: Bounded = number("circuitBreaker.resetMinutes", 1..=10080, " (a week)", "60");
 /// `circuitBreaker.scope`.
 pub(crate) const BREAKER_SCOPE: &str = "circuitBreaker.scope";
 /// The field of the largest size.
@@ -159,21 +138,11 @@ pub(crate) const MAX_SIZE: &str = "expansion.maxSize";
 
 /// A whole number that is only bounded below, by 0: no check.
 const fn at_least(field: &'static str, example: &'static str) -> Bounded {
-    Bounded {
-        field,
-        range: 0..=i32::MAX,
-        unit: " (0: no check)",
-        example,
-    }
+    number(field, 0..=i32::MAX, " (0: no check)", example)
 }
 
 /// `bounds.maxActionsPerDay`.
-pub(crate) const BOUND_ACTIONS: Bounded = Bounded {
-    field: "bounds.maxActionsPerDay",
-    range: 1..=50,
-    unit: "",
-    example: "6",
-};
+pub(crate) const BOUND_ACTIONS: Bounded = number("bounds.maxActionsPerDay", 1..=50, "", "6");
 /// `bounds.maxSize`.
 pub(crate) const BOUND_SIZE: &str = "bounds.maxSize";
 

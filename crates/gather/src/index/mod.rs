@@ -13,22 +13,21 @@ mod policies;
 mod quotas;
 mod retention;
 mod samples;
+mod slot;
+mod snapshot;
 mod storages;
 mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use csm_api::{Growth, PostgresStorage, Settings, StorageEvent};
-use csm_core::crossing;
+use csm_api::{Growth, Settings, StorageEvent};
 use csm_core::disk_full::Log;
 use csm_core::resolve::{Policy, Resolution};
-use csm_core::validate::Problem;
 use csm_core::world::{ClusterKey, Observation};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 pub use self::birth::Raise;
@@ -38,11 +37,12 @@ pub use self::fleet::{FleetNow, FleetRules, Waiter};
 pub use self::names::{Kind, ObjectName};
 pub use self::retention::Retention;
 pub use self::samples::Figures;
+pub use self::snapshot::{PvcNow, Snapshot};
 pub use self::unreadable::HalfRead;
 
-use self::history::Span;
 use self::kept::{Claim, Instance, Record};
-use crate::compact::{Packed, SmallMap, Strings};
+use self::slot::Slot;
+use crate::compact::Strings;
 use crate::quota::QuotaView;
 use crate::views::{ClassView, ClusterView, Labels, NodeView, PodView, PvcView, ResourceVersion, cluster_key};
 
@@ -76,114 +76,6 @@ pub struct Sample {
     pub observation: Observation,
     /// Another PVC of different size on its node reports the same figures.
     pub twin: bool,
-}
-
-/// All that concerns one Cluster.
-#[derive(Debug, Default)]
-struct Slot {
-    cluster: Option<Arc<ClusterView>>,
-    /// Looked at when the Cluster is, and otherwise only in the way.
-    storage: Option<Packed<PostgresStorage>>,
-    /// Whether that has settings. Most have none, and need not be looked at for them.
-    has_settings: bool,
-    /// What cannot be read of its spec; then that is empty.
-    storage_problem: Option<Box<Problem>>,
-    pvcs: SmallMap<Arc<str>, Claim>,
-    pods: SmallMap<Arc<str>, Instance>,
-    events: SmallMap<Arc<str>, Record>,
-    resolution: Option<Arc<Resolution>>,
-}
-
-impl Slot {
-    /// How much of a PVC's history a forecast may want: a day, where planned growth waits for maintenance windows. Where
-    /// the settings are not known, or wrong, it stays as it is: what is dropped takes a day to come back.
-    fn span(&self, claim: &Claim) -> Span {
-        let rules = match self.resolution.as_deref() {
-            Some(Resolution::Settings(settings)) => settings.volumes.of(&claim.volume),
-            Some(Resolution::NoPolicy) => return Span::Hour,
-            Some(Resolution::Conflict(_) | Resolution::Invalid(_)) | None => return Span::AsBefore,
-        };
-        match rules {
-            Ok(rules) if rules.window.is_some() => Span::Day,
-            Ok(_) => Span::Hour,
-            Err(_) => Span::AsBefore,
-        }
-    }
-
-    /// Whether newer figures of a PVC can change a decision.
-    fn crosses(&self, claim: &Claim, older: &Observation, newer: &Observation) -> bool {
-        match self.resolution.as_deref() {
-            Some(Resolution::Settings(settings)) => crossing::crosses(settings, &claim.volume, claim.capacity, older, newer),
-            Some(Resolution::NoPolicy | Resolution::Conflict(_) | Resolution::Invalid(_)) | None => false,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.cluster.is_none() && self.storage.is_none() && self.pvcs.is_empty() && self.pods.is_empty() && self.events.is_empty()
-    }
-
-    /// The PostgresStorage, where it has settings.
-    fn own_settings(&self) -> Option<Arc<PostgresStorage>> {
-        self.storage.as_ref().filter(|_| self.has_settings)?.open()
-    }
-
-    /// Whether an operation is under way.
-    fn followed(&self) -> bool {
-        self.events.values().any(Record::is_open)
-    }
-
-    /// When the last resize of a PVC ended: as our record says, or as its capacity was seen to rise.
-    fn last_resize_at(&self, claim: &Claim) -> Option<Timestamp> {
-        let recorded = self.events.values().filter_map(|record| record.resized_at(&claim.uid));
-        recorded.chain(claim.resized).max()
-    }
-}
-
-/// One Cluster at one moment, for [`crate::world`].
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    pub key: ClusterKey,
-    pub cluster: Arc<ClusterView>,
-    pub storage: Option<Arc<PostgresStorage>>,
-    pub pvcs: Vec<PvcNow>,
-    pub pods: BTreeMap<Arc<str>, PodView>,
-    /// What the logs of containers say that ended, by pod, where they were asked for.
-    pub logs: BTreeMap<Arc<str>, Log>,
-    /// Its growths, of this Cluster and of earlier ones of its name.
-    pub events: Vec<Arc<Growth>>,
-    /// StorageEvents of other types.
-    pub records: Vec<Arc<StorageEvent>>,
-    /// StorageEvents that cannot be read as a whole.
-    pub half_read: Vec<Arc<HalfRead>>,
-    pub resolution: Arc<Resolution>,
-    pub classes: HashMap<Arc<str>, ClassView>,
-    /// Quotas of its namespace that limit storage.
-    pub quotas: Vec<QuotaView>,
-    /// What it has to do with all others.
-    pub fleet: FleetNow,
-}
-
-impl Snapshot {
-    /// Whether a StorageEvent of this name is part of it.
-    #[must_use]
-    pub fn knows(&self, name: &str) -> bool {
-        let mut growths = self.events.iter().map(|event| &event.metadata);
-        let mut others = self.records.iter().map(|event| &event.metadata);
-        let is = |metadata: &ObjectMeta| metadata.name.as_deref() == Some(name);
-        growths.any(is) || others.any(is)
-    }
-}
-
-/// A PVC at one moment.
-#[derive(Clone, Debug)]
-pub struct PvcNow {
-    pub name: Arc<str>,
-    pub view: PvcView,
-    pub sample: Option<Sample>,
-    /// The samples of its last hour; of its last day where its growth waits for windows.
-    pub history: Arc<[csm_core::world::Sample]>,
-    /// When its last resize ended: as our record says, or as its capacity was seen to rise.
-    pub last_resize_at: Option<Timestamp>,
 }
 
 /// The index.
@@ -451,44 +343,6 @@ impl Index {
     pub fn pod_uid(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
         let key = self.owner(namespace, name, |slot| slot.pods.contains_key(name))?;
         Some(self.slots.get(&key)?.pods.get(name)?.uid.text())
-    }
-
-    /// One Cluster as it is now; none where there is no such Cluster (any more).
-    pub fn snapshot(&mut self, key: &ClusterKey) -> Option<Snapshot> {
-        let resolution = self.resolution(key)?;
-        let slot = self.slots.get(key)?;
-        let cluster = slot.cluster.clone()?;
-        let (key, _) = self.slots.get_key_value(key)?;
-        let used = slot.pvcs.values().filter_map(|pvc| pvc.class.as_ref());
-        let classes = used
-            .filter_map(|name| Some((name.clone(), self.classes.get(name)?.clone())))
-            .collect();
-        let pvcs = slot.pvcs.iter().map(|(name, claim)| PvcNow {
-            name: name.clone(),
-            view: claim.view(&key.name),
-            sample: claim.sample,
-            history: claim.history.samples(),
-            last_resize_at: slot.last_resize_at(claim),
-        });
-        Some(Snapshot {
-            key: key.clone(),
-            cluster,
-            storage: slot.storage.as_ref().and_then(Packed::open),
-            pvcs: pvcs.collect(),
-            pods: slot.pods.iter().map(|(name, pod)| (name.clone(), pod.view(&key.name))).collect(),
-            logs: slot
-                .pods
-                .iter()
-                .filter_map(|(name, pod)| Some((name.clone(), pod.log()?.clone())))
-                .collect(),
-            events: slot.events.values().filter_map(Record::event).collect(),
-            records: slot.events.values().filter_map(Record::other).collect(),
-            half_read: slot.events.values().filter_map(Record::half_read).collect(),
-            resolution,
-            classes,
-            quotas: self.quotas_of(&key.namespace),
-            fleet: FleetNow::default(),
-        })
     }
 
     /// Every Cluster that exists.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_core::spec_size;
 use csm_core::world::{ClusterKey, VolumeKey, World};
+use csm_core::{operation, spec_size};
 use csm_gather::index::Snapshot;
 use csm_gather::views::ClusterView;
 use csm_runtime::Failure;
@@ -15,9 +15,6 @@ use tokio::time::Instant;
 
 use super::Controller;
 use crate::apply::{Note, Severity, SpecRaised};
-
-/// How long after a refusal it is tried again: as growths are (planner.md, gate 12a).
-const RETRY_AFTER: [Duration; 3] = [Duration::from_mins(1), Duration::from_mins(5), Duration::from_mins(15)];
 
 /// What the API server refused, by Cluster and volume. Lost with the process: then it is tried, and told, once more.
 #[derive(Default)]
@@ -44,11 +41,8 @@ impl Refusals {
         let before = refusals.get(&at).filter(|refusal| refusal.to == to);
         let news = before.is_none_or(|refusal| refusal.message != message);
         let times = before.map_or(0, |refusal| refusal.times);
-        let wait = RETRY_AFTER
-            .get(times)
-            .or(RETRY_AFTER.last())
-            .copied()
-            .unwrap_or(Duration::from_mins(15));
+        // As growths are.
+        let wait = operation::retry_after(times).unsigned_abs();
         let refusal = Refusal {
             to,
             message: message.to_owned(),

@@ -1,8 +1,6 @@
 //! The API server's audit log: who asked for what, and what came of it.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use kube::Client;
-use serde::Deserialize;
 use serde_json::Value;
 
+pub use crate::audit::Stage;
+use crate::audit::{Event, Reader};
 use crate::tools::write_atomically;
 use crate::wait::Patience;
 
@@ -46,17 +45,6 @@ const BARRIER: &str = "/version?audit-barrier=";
 /// A place in the audit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditMark(u64);
-
-/// How far the API server was with a request when it wrote the entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Stage {
-    /// The answer has begun and goes on: a watch.
-    ResponseStarted,
-    /// The answer was sent.
-    ResponseComplete,
-    /// The API server itself failed.
-    Panic,
-}
 
 /// One request. Texts are empty where the request has no such thing.
 #[derive(Clone, Debug)]
@@ -95,51 +83,6 @@ pub struct AuditEntry {
     pub written: Timestamp,
 }
 
-/// An event of audit.k8s.io/v1, as far as we read it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event {
-    #[serde(rename = "auditID")]
-    audit_id: String,
-    stage: Stage,
-    #[serde(rename = "requestURI")]
-    request_uri: String,
-    verb: String,
-    user: User,
-    #[serde(default)]
-    user_agent: String,
-    #[serde(default)]
-    object_ref: ObjectRef,
-    response_status: Option<ResponseStatus>,
-    request_object: Option<Value>,
-    request_received_timestamp: Timestamp,
-    stage_timestamp: Timestamp,
-}
-
-#[derive(Deserialize)]
-struct User {
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    groups: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ObjectRef {
-    api_group: String,
-    resource: String,
-    subresource: String,
-    namespace: String,
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct ResponseStatus {
-    #[serde(default)]
-    code: u16,
-}
-
 impl From<Event> for AuditEntry {
     fn from(event: Event) -> Self {
         let Event {
@@ -147,16 +90,9 @@ impl From<Event> for AuditEntry {
             stage,
             request_uri,
             verb,
-            user: User { username, groups },
+            user,
             user_agent,
-            object_ref:
-                ObjectRef {
-                    api_group,
-                    resource,
-                    subresource,
-                    namespace,
-                    name,
-                },
+            object_ref: object,
             response_status,
             request_object,
             request_received_timestamp,
@@ -166,16 +102,16 @@ impl From<Event> for AuditEntry {
             id: audit_id,
             stage,
             verb,
-            user: username,
-            groups,
+            user: user.username,
+            groups: user.groups,
             user_agent,
             uri: request_uri,
-            group: api_group,
-            resource,
-            subresource,
-            namespace,
-            name,
-            code: response_status.map_or(0, |status| status.code),
+            group: object.api_group,
+            resource: object.resource,
+            subresource: object.subresource,
+            namespace: object.namespace,
+            name: object.name,
+            code: response_status.code,
             request: request_object,
             received: request_received_timestamp,
             written: stage_timestamp,
@@ -219,9 +155,13 @@ async fn read(client: &Client, dir: &Path, mark: AuditMark) -> Result<(Vec<Audit
     client.request_text(request).await.context("ask the API server for its version")?;
 
     let path = log_path(dir);
-    let mut reader = Reader::open(&path, mark)?;
+    let mut reader = Reader::open(&path, mark.0)?;
+    let mut seen = Seen::default();
     let patience = Patience::new(SETTLE_POLL, SETTLE_PATIENCE);
-    while !reader.read_until(&barrier).with_context(|| format!("read {}", path.display()))? {
+    while !seen
+        .read_until(&barrier, &mut reader)
+        .with_context(|| format!("read {}", path.display()))?
+    {
         let late = || {
             anyhow!(
                 "{} does not show a request that was answered {} s ago",
@@ -231,43 +171,21 @@ async fn read(client: &Client, dir: &Path, mark: AuditMark) -> Result<(Vec<Audit
         };
         patience.pause(()).await.map_err(|()| late())?;
     }
-    Ok((reader.entries, AuditMark(reader.position)))
+    Ok((seen.entries, AuditMark(reader.position())))
 }
 
-/// Reads a log that grows meanwhile.
-struct Reader {
-    file: BufReader<File>,
-    position: u64,
+/// What was read of a log.
+#[derive(Default)]
+struct Seen {
     entries: Vec<AuditEntry>,
     /// Watches whose beginning has been seen: their end is the same request.
     started: HashSet<String>,
 }
 
-impl Reader {
-    fn open(path: &Path, mark: AuditMark) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        Ok(Self {
-            file: BufReader::new(file),
-            position: mark.0,
-            entries: Vec::new(),
-            started: HashSet::new(),
-        })
-    }
-
+impl Seen {
     /// True once the entry of the request for `barrier` was passed; false at the end of what is there.
-    fn read_until(&mut self, barrier: &str) -> Result<bool> {
-        self.file.seek(SeekFrom::Start(self.position))?;
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let length = self.file.read_until(b'\n', &mut line)?;
-            if length == 0 || line.last() != Some(&b'\n') {
-                // Nothing more, or a line that is being written.
-                return Ok(false);
-            }
-            self.position += length as u64;
-            let event: Event = serde_json::from_slice(&line)
-                .with_context(|| format!("an entry at byte {}: {}", self.position, String::from_utf8_lossy(&line)))?;
+    fn read_until(&mut self, barrier: &str, reader: &mut Reader) -> Result<bool> {
+        while let Some(event) = reader.event()? {
             if event.request_uri == barrier {
                 return Ok(true);
             }
@@ -279,6 +197,7 @@ impl Reader {
                 self.entries.push(event.into());
             }
         }
+        Ok(false)
     }
 }
 
@@ -304,17 +223,14 @@ mod tests {
         .join("\n");
         let path = log_path(dir.path());
         std::fs::write(&path, format!("{text}\n{{\"kind\":")).unwrap();
-        let mut reader = Reader::open(&path, AuditMark::default()).unwrap();
-        assert!(!reader.read_until("/barrier").unwrap());
+        let mut reader = Reader::open(&path, 0).unwrap();
+        let mut seen = Seen::default();
+        assert!(!seen.read_until("/barrier", &mut reader).unwrap());
         std::fs::write(&path, format!("{text}\n{}\n", line("4", "ResponseComplete", "/barrier", "get"))).unwrap();
-        assert!(reader.read_until("/barrier").unwrap());
-        let seen: Vec<_> = reader
-            .entries
-            .iter()
-            .map(|entry| (entry.uri.as_str(), entry.verb.as_str()))
-            .collect();
-        assert_eq!(seen, [("/w", "watch"), ("/p", "patch")]);
-        let entry = reader.entries.last().unwrap();
+        assert!(seen.read_until("/barrier", &mut reader).unwrap());
+        let uris: Vec<_> = seen.entries.iter().map(|entry| (entry.uri.as_str(), entry.verb.as_str())).collect();
+        assert_eq!(uris, [("/w", "watch"), ("/p", "patch")]);
+        let entry = seen.entries.last().unwrap();
         assert_eq!((entry.resource.as_str(), entry.code, entry.namespace.as_str()), ("pods", 200, "n"));
     }
 }

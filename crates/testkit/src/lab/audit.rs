@@ -1,12 +1,11 @@
 //! The API server's audit log: who asked for what, and what came of it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use serde::Deserialize;
+
+use crate::audit::{Event, Reader};
 
 /// One finished request.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,100 +69,35 @@ impl AuditLog {
     /// The entries that were added after a mark was taken.
     pub fn since(&self, mark: u64) -> Result<Vec<Entry>> {
         let at = || format!("the audit log {}", self.path.display());
-        let mut file = File::open(&self.path).with_context(at)?;
-        file.seek(SeekFrom::Start(mark)).with_context(at)?;
-        let mut reader = BufReader::new(file);
-        let (mut entries, mut line) = (Vec::new(), Vec::new());
-        loop {
-            line.clear();
-            reader.read_until(b'\n', &mut line).with_context(at)?;
-            // The last line may still be being written; it is seen the next time.
-            if line.last() != Some(&b'\n') {
-                return Ok(entries);
-            }
-            let event: Event = serde_json::from_slice(&line).with_context(at)?;
+        let mut reader = Reader::open(&self.path, mark).with_context(at)?;
+        let mut entries = Vec::new();
+        while let Some(event) = reader.event().with_context(at)? {
             entries.push(event.into());
         }
+        Ok(entries)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event {
-    stage: String,
-    verb: String,
-    #[serde(rename = "requestURI")]
-    request_uri: String,
-    user: User,
-    #[serde(default)]
-    user_agent: String,
-    #[serde(default)]
-    object_ref: ObjectRef,
-    #[serde(default)]
-    response_status: ResponseStatus,
-    request_received_timestamp: Timestamp,
-    stage_timestamp: Timestamp,
-    request_object: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct User {
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    extra: Extra,
-}
-
-/// What the API server knows of a user besides.
-#[derive(Default, Deserialize)]
-struct Extra {
-    #[serde(default, rename = "authentication.kubernetes.io/pod-name")]
-    pods: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ObjectRef {
-    api_group: String,
-    resource: String,
-    subresource: String,
-    namespace: String,
-    name: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ResponseStatus {
-    code: u16,
-    message: String,
 }
 
 impl From<Event> for Entry {
     fn from(event: Event) -> Self {
-        let ObjectRef {
-            api_group,
-            resource,
-            subresource,
-            namespace,
-            name,
-        } = event.object_ref;
+        let object = event.object_ref;
         Self {
             verb: event.verb,
             user: event.user.username,
             pod: event.user.extra.pods.concat(),
             user_agent: event.user_agent,
-            api_group,
-            resource,
-            subresource,
-            namespace,
-            name,
+            api_group: object.api_group,
+            resource: object.resource,
+            subresource: object.subresource,
+            namespace: object.namespace,
+            name: object.name,
             uri: event.request_uri,
             code: event.response_status.code,
             message: event.response_status.message,
             received: event.request_received_timestamp,
             done: event.stage_timestamp,
             request: event.request_object,
-            stage: event.stage,
+            stage: event.stage.as_str().to_owned(),
         }
     }
 }
@@ -172,7 +106,7 @@ impl From<Event> for Entry {
 mod tests {
     use super::*;
 
-    const LINE: &str = r#"{"kind":"Event","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/persistentvolumeclaims/a?x=1","verb":"patch","user":{"username":"system:serviceaccount:csm:manager","groups":[],"extra":{"authentication.kubernetes.io/pod-name":["manager-1"]}},"userAgent":"csm/1","objectRef":{"resource":"persistentvolumeclaims","namespace":"shop","name":"a","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestObject":{"spec":{"resources":{"requests":{"storage":"2Gi"}}}},"requestReceivedTimestamp":"2026-01-02T03:04:05.000001Z","stageTimestamp":"2026-01-02T03:04:05.020000Z"}"#;
+    const LINE: &str = r#"{"kind":"Event","auditID":"1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/persistentvolumeclaims/a?x=1","verb":"patch","user":{"username":"system:serviceaccount:csm:manager","groups":[],"extra":{"authentication.kubernetes.io/pod-name":["manager-1"]}},"userAgent":"csm/1","objectRef":{"resource":"persistentvolumeclaims","namespace":"shop","name":"a","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestObject":{"spec":{"resources":{"requests":{"storage":"2Gi"}}}},"requestReceivedTimestamp":"2026-01-02T03:04:05.000001Z","stageTimestamp":"2026-01-02T03:04:05.020000Z"}"#;
 
     #[test]
     fn entries_after_a_mark_without_the_unfinished_one() {

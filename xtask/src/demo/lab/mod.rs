@@ -63,22 +63,10 @@ static PLAY: Play = Play {
             about: "calm; policy default",
         },
     ],
-    policies: "
-apiVersion: cnpg.supporttools.io/v1alpha1
-kind: StoragePolicy
-metadata: {name: default}
-spec:
-  thresholds: {expansion: 85}
-  expansion: {percentage: 50, minIncrementGi: 1, maxSize: 4Gi, cooldownMinutes: 30}
----
-apiVersion: cnpg.supporttools.io/v1alpha1
-kind: StoragePolicy
-metadata: {name: reports}
-spec:
-  selector: {matchLabels: {cnpg.io/cluster: reports}}
-  expansion: {maxSize: 1Gi}
-",
     threshold: Percent::of(85),
+    increment: 1,
+    most: 4,
+    most_of_reports: 1,
     rest: SignedDuration::from_secs(120),
     growth: SignedDuration::from_secs(240),
     look: Duration::from_secs(1),
@@ -167,7 +155,7 @@ impl OnLab {
         }
         say(terminal, "starting the manager as a Pod …");
         deploy::deploy(&self.lab, &self.client, binary).await?;
-        let policies = manifest::documents(PLAY.policies)?;
+        let policies = manifest::documents(&PLAY.policies())?;
         manifest::apply(&self.client, policies, &self.namespace)
             .await
             .context("apply the policies")
