@@ -4,8 +4,8 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 
 use crate::resolve::Sizing;
-use crate::view::{Members, View};
-use crate::world::{Class, Volume, World};
+use crate::view::{MemberView, Members, View};
+use crate::world::{Class, ResizeStage, Volume, World};
 
 /// What a new member is raised to, or none where it is to be what it asks for.
 ///
@@ -31,7 +31,12 @@ pub fn raised(world: &World, volume: &Volume, class: &Class, asked: Bytes, now: 
             let request = target.request.value;
             view.ceiling.map_or(request, |ceiling| request.min(ceiling.size))
         }
-        Sizing::Target(_) | Sizing::Thresholds | Sizing::Resize(_) => view.effective,
+        Sizing::Target(_) | Sizing::Thresholds | Sizing::Resize(_) => {
+            // Asking for more than the storage can give would leave the new one unbuilt.
+            let infeasible = |m: &MemberView| m.member.resize.as_ref().map(|r| r.stage) == Some(ResizeStage::ControllerInfeasible);
+            let had = |m: &MemberView| if infeasible(m) { m.member.size } else { m.bytes };
+            view.counted().map(had).max().unwrap_or_default()
+        }
     };
     (size > asked).then_some(size)
 }

@@ -10,7 +10,7 @@ use csm_core::world::VolumeKey;
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::index::{Snapshot, is_done};
+use crate::index::{PvcNow, Snapshot, is_done};
 use crate::views::volume_of;
 use crate::world::newest;
 
@@ -74,7 +74,8 @@ fn classes_of(snapshot: &Snapshot, volume: &VolumeKey) -> Vec<Arc<str>> {
 }
 
 /// The largest size that the storage has shown to allow for a volume: the smallest of what growths of the last days came to
-/// that it called infeasible, in the storage classes of today, unless a PVC got more since.
+/// that it called infeasible, in the storage classes of today, unless a PVC got more since, or has more: the storage of one
+/// replica may be full where that of the others is not.
 pub(crate) fn learned_ceiling(snapshot: &Snapshot, volume: &VolumeKey, now: Timestamp) -> Option<Bytes> {
     let ended: Vec<(&Growth, Timestamp)> = snapshot
         .events
@@ -83,6 +84,10 @@ pub(crate) fn learned_ceiling(snapshot: &Snapshot, volume: &VolumeKey, now: Time
         .filter_map(|event| Some((&**event, event.status.as_ref()?.completion_time.as_ref()?.0)))
         .filter(|(_, at)| now.duration_since(*at) < LEARNED_FOR)
         .collect();
+    let has_more = |class: Option<&str>, ceiling: Bytes| {
+        let of_class = |pvc: &&PvcNow| pvc.view.volume == *volume && class.is_none_or(|class| pvc.view.class.as_deref() == Some(class));
+        snapshot.pvcs.iter().filter(of_class).any(|pvc| pvc.view.capacity > ceiling)
+    };
     let mut learned: Option<Bytes> = None;
     for (event, at) in &ended {
         let classes = classes_of(snapshot, volume);
@@ -91,7 +96,7 @@ pub(crate) fn learned_ceiling(snapshot: &Snapshot, volume: &VolumeKey, now: Time
             let class = event.spec.expansion.affected_pvcs.iter().find(|affected| affected.uid == pvc.uid);
             let class = class.and_then(|affected| affected.storage_class.as_deref());
             let of_today = class.is_none_or(|class| classes.iter().any(|c| **c == *class));
-            if of_today && !ended.iter().any(|(later, then)| then > at && reached(later) > Some(ceiling)) {
+            if of_today && !has_more(class, ceiling) && !ended.iter().any(|(later, then)| then > at && reached(later) > Some(ceiling)) {
                 learned = Some(learned.map_or(ceiling, |known| known.min(ceiling)));
             }
         }

@@ -148,6 +148,22 @@ fn a_newborn_gets_what_the_others_have() {
 }
 
 #[test]
+fn a_newborn_does_not_ask_for_what_was_found_infeasible() {
+    let mut index = index(&json!({}), &["10Gi"]);
+    index.put_policy(&policy("default", json!({"expansion": {"maxSize": "50Gi"}})));
+    let mut infeasible = serde_json::to_value(pvc("orders-2", "PG_DATA", "fast", "20Gi")).expect("JSON");
+    infeasible["status"] = json!({"phase": "Bound", "capacity": {"storage": "12Gi"}, "allocatedResources": {"storage": "20Gi"},
+        "allocatedResourceStatuses": {"storage": "ControllerResizeInfeasible"}});
+    index.put_pvc(&read(infeasible), now());
+    let born = pvc("orders-9", "PG_DATA", "fast", "10Gi");
+    assert_eq!(
+        raise(&mut index, &born),
+        Some(Bytes::gib(12)),
+        "what the others have, not what they ask for"
+    );
+}
+
+#[test]
 fn request_stays_below_every_ceiling() {
     let mut index = index(&json!({}), &[]);
     index.put_policy(&policy(
