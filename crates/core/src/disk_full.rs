@@ -125,6 +125,8 @@ pub struct NoSpace {
     pub place: Place,
     /// What it says, shortened.
     pub text: Arc<str>,
+    /// When it was written, where the line says so.
+    pub at: Option<Timestamp>,
 }
 
 /// Where there is no space left.
@@ -253,7 +255,9 @@ pub fn assess(down: &Down<'_>, volumes: &[Suspect<'_>]) -> Vec<Option<Findings>>
             }
             let holds_wal = volume.volume.role == Role::Wal || (volume.volume.role == Role::Data && !wal_apart);
             let mut signs = Vec::new();
-            if holds_wal && down.container.ended.exit_code == NO_ROOM_FOR_WAL {
+            // Kubernetes tells of the last end for as long as the pod lives: one that runs, and has room, has left it behind.
+            let left_behind = down.container.running && has_room(down, volume);
+            if holds_wal && down.container.ended.exit_code == NO_ROOM_FOR_WAL && !left_behind {
                 signs.push(Sign::ExitCode);
             }
             // Who has room now was not brought down by the lack of it: a query may fill a disk, fail, and leave it empty.
@@ -355,6 +359,10 @@ fn rate(figures: &Observation, volume: &Suspect<'_>) -> Option<Rate> {
 /// What the log says of a volume.
 fn logged(down: &Down<'_>, volumes: &[Suspect<'_>], volume: &Suspect<'_>) -> Option<Sign> {
     let Log::NoSpace(said) = down.log else { return None };
+    // A container that ran on after its volume had grown still has the lines from before.
+    if volume.last_resize_at.zip(said.at).is_some_and(|(resized, said)| said <= resized) {
+        return None;
+    }
     let key = volume.volume;
     let wal_apart = volumes.iter().any(|v| v.volume.role == Role::Wal);
     let named = |name: &str| volumes.iter().any(|v| v.volume.tablespace.as_deref() == Some(name));
@@ -363,10 +371,10 @@ fn logged(down: &Down<'_>, volumes: &[Suspect<'_>], volume: &Suspect<'_>) -> Opt
         Place::Data | Place::Wal => key.role == Role::Data,
         Place::Tablespace(name) if named(name) => key.tablespace.as_ref() == Some(name),
         Place::Tablespace(_) | Place::SomeTablespace => key.role == Role::Tablespace,
-        // What writes WAL names its file.
+        // What writes WAL names its file. It may as well be a filesystem that is none of its volumes, such as /dev/shm.
         Place::Unknown => key.role != Role::Wal,
     };
-    let certain = volumes.iter().filter(|v| could_be(v.volume)).count() == 1;
+    let certain = said.place != Place::Unknown && volumes.iter().filter(|v| could_be(v.volume)).count() == 1;
     could_be(key).then(|| Sign::Log {
         said: said.clone(),
         certain,

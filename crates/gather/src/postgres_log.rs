@@ -9,11 +9,14 @@ use std::sync::Arc;
 use csm_cnpg::mount;
 use csm_core::disk_full::{Log, NoSpace, Place};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// `disk_full` (PostgreSQL, Appendix A: error codes).
 const DISK_FULL: &str = "53100";
 /// What the operating system says (ENOSPC). Go writes it in lower case.
 const NO_SPACE: &str = "no space left on device";
+/// What PostgreSQL calls memory in `/dev/shm` (`dsm_impl.c`).
+const SHARED_MEMORY: &str = "shared memory segment";
 /// A line is cited as far as this.
 const CITED: usize = 200;
 
@@ -33,6 +36,7 @@ const BELOW_PGDATA: [&str; 9] = [
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Line {
+    ts: Value,
     msg: String,
     error: String,
     err: String,
@@ -57,7 +61,13 @@ pub fn read(text: &str) -> Log {
 }
 
 fn no_space(line: &str) -> Option<NoSpace> {
-    let Line { msg, error, err, record } = serde_json::from_str(line).unwrap_or_else(|_| Line {
+    let Line {
+        ts,
+        msg,
+        error,
+        err,
+        record,
+    } = serde_json::from_str(line).unwrap_or_else(|_| Line {
         msg: line.to_owned(),
         ..Line::default()
     });
@@ -65,9 +75,14 @@ fn no_space(line: &str) -> Option<NoSpace> {
     let words = [record.message, record.detail, msg, error, err];
     let by_words = words.iter().find(|text| text.to_lowercase().contains(NO_SPACE));
     let text = by_words.or_else(|| words.iter().find(|text| by_code && !text.is_empty()))?;
+    // PostgreSQL keeps parallel workers' memory in /dev/shm, which is none of the volumes.
+    if text.contains(SHARED_MEMORY) {
+        return None;
+    }
     Some(NoSpace {
         place: place(text),
         text: cited(text),
+        at: ts.as_str().and_then(|at| at.parse().ok()),
     })
 }
 
@@ -178,7 +193,22 @@ mod tests {
         assert_eq!(place_of(&log), Some(Place::Data));
         assert_eq!(read(&record("57P01", "terminating connection")), Log::Silent);
         assert_eq!(read(""), Log::Silent);
+        let shared = "could not resize shared memory segment \"/PostgreSQL.123\" to 8388608 bytes: No space left on device";
+        assert_eq!(read(&record("53100", shared)), Log::Silent, "/dev/shm is none of the volumes");
         assert_eq!(read(&record("42601", "syntax error at \"53100\"")), Log::Silent);
+    }
+
+    #[test]
+    fn a_line_is_as_old_as_it_says() {
+        let at = |ts: Value| {
+            let line = serde_json::json!({"ts": ts, "msg": "base/1/2: No space left on device"});
+            match read(&line.to_string()) {
+                Log::NoSpace(said) => said.at.map(|at| at.to_string()),
+                _ => Some("silent".to_owned()),
+            }
+        };
+        assert_eq!(at("2026-03-01T11:59:30.5Z".into()).as_deref(), Some("2026-03-01T11:59:30.5Z"));
+        assert_eq!((at("noon".into()), at(Value::Null), at(1_772_366_370.into())), (None, None, None));
     }
 
     #[test]

@@ -201,6 +201,7 @@ fn a_log_is_wanted_once_for_an_end_where_nothing_else_decides() {
         ("db", "pg-1", "p1", "containerd://c7", true)
     );
     let said = Log::NoSpace(NoSpace {
+        at: None,
         place: Place::Data,
         text: Arc::from("No space left on device"),
     });

@@ -43,6 +43,7 @@ fn ends_again(exit_code: i32) -> Container {
 
 fn no_space(place: Place) -> Log {
     Log::NoSpace(NoSpace {
+        at: None,
         place,
         text: Arc::from("could not extend file: No space left on device"),
     })

@@ -53,6 +53,38 @@ fn a_container_that_was_started_after_the_resize_counts_at_once() {
 }
 
 #[test]
+fn an_end_that_a_running_container_has_left_behind_says_nothing() {
+    let mut container = ended(4);
+    let weeks_later = data().seen(700, 86_400 * 20);
+    container.running = true;
+    assert_eq!(verdicts(&container, false, &Log::NotAsked, &[weeks_later.clone()]), "-");
+    // Just started again, and full still.
+    assert_eq!(verdicts(&container, false, &Log::NotAsked, &[data().seen(0, -30)]), "full");
+    assert_eq!(verdicts(&container, false, &Log::NotAsked, &[data().seen(10, 86_400)]), "full");
+    container.running = false;
+    assert_eq!(verdicts(&container, false, &Log::NotAsked, &[weeks_later]), "full");
+}
+
+#[test]
+fn a_line_of_the_log_from_before_the_growth_says_nothing() {
+    let said = |seconds: Option<i64>| match no_space(Place::Data) {
+        Log::NoSpace(said) => Log::NoSpace(NoSpace {
+            at: seconds.map(at),
+            ..said
+        }),
+        other => other,
+    };
+    // Inserts failed, the volume grew, and the container ended for another reason.
+    for (seconds, expected) in [(Some(-300), "-"), (Some(-60), "full"), (None, "full")] {
+        assert_eq!(
+            verdicts(&ended(137), false, &said(seconds), &[data().resized(-200)]),
+            expected,
+            "{seconds:?}"
+        );
+    }
+}
+
+#[test]
 fn a_volume_without_a_size_cannot_be_grown() {
     let mut data = data();
     data.size = Bytes::ZERO;
@@ -67,7 +99,9 @@ fn a_volume_without_a_size_cannot_be_grown() {
 #[case::room_since(Log::NotAsked, data().seen(300, 20), "- -")]
 #[case::log(no_space(Place::Data), data(), "full -")]
 #[case::log_of_wal(no_space(Place::Wal), data(), "- full")]
-#[case::log_of_no_place(no_space(Place::Unknown), data(), "full -")]
+// It may be a filesystem that is none of its volumes.
+#[case::log_of_no_place(no_space(Place::Unknown), data(), "suspected -")]
+#[case::log_of_no_place_and_figures(no_space(Place::Unknown), data().seen(20, -40), "full -")]
 #[case::log_and_room_since(no_space(Place::Data), data().seen(300, 20), "- -")]
 #[case::log_and_no_room_since(no_space(Place::Data), data().seen(10, 20), "full -")]
 #[case::last_figures(Log::NotAsked, data().seen(20, -40), "suspected -")]
