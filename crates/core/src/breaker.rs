@@ -6,6 +6,8 @@
 use csm_api::{BreakerState, Growth, Phase};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::freshness::after;
+
 /// State of a circuit breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Breaker {
@@ -52,8 +54,8 @@ pub struct Circuit {
     pub failures: u32,
     /// Since when it is open, and why; none: closed.
     pub opened: Option<(Timestamp, Opened)>,
-    /// A growth is under way that began before, or tries.
-    pub under_way: bool,
+    /// While it is half open, one growth tries, and others wait for it until then at most.
+    pub tried_until: Option<Timestamp>,
     /// When it was closed last, by a success or a person, as far as the ledger tells.
     pub closed_at: Option<Timestamp>,
 }
@@ -84,13 +86,14 @@ impl Circuit {
         }
     }
 
-    /// Whether it holds a growth that may be held: it is open, or half open while one tries already.
+    /// Whether it holds a growth that may be held: it is open, or half open while one tries already. A growth from before is no
+    /// trial: it may hang in the storage for days. A trial that hangs is waited for no longer than [`TRIAL`].
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         match self.state(now) {
             Breaker::Closed => false,
             Breaker::Open => true,
-            Breaker::HalfOpen => self.under_way,
+            Breaker::HalfOpen => self.tried_until.is_some_and(|until| now < until),
         }
     }
 
@@ -148,17 +151,21 @@ impl Ending {
     }
 }
 
-/// What the endings of growths, and the closings between them, come to. `under_way`: a growth has not ended yet.
+/// A trial holds others up for so long: as long as a resize may take before it counts as stuck, by default.
+pub const TRIAL: SignedDuration = SignedDuration::from_mins(10);
+
+/// What the endings of growths, and the closings between them, come to. `under_way`: the starts of those that have not ended.
 ///
 /// A breaker opens with the end of the last of `max_failures` failures in a row, and anew with each further one.
 #[must_use]
-pub fn judge(endings: impl IntoIterator<Item = (Timestamp, Ending)>, under_way: bool, rules: BreakerRules) -> Circuit {
+pub fn judge(
+    endings: impl IntoIterator<Item = (Timestamp, Ending)>,
+    under_way: impl IntoIterator<Item = Timestamp>,
+    rules: BreakerRules,
+) -> Circuit {
     let mut endings: Vec<_> = endings.into_iter().collect();
     endings.sort_unstable();
-    let mut circuit = Circuit {
-        under_way,
-        ..Circuit::default()
-    };
+    let mut circuit = Circuit::default();
     for (at, ending) in endings {
         match ending {
             Ending::Neutral => {}
@@ -176,6 +183,9 @@ pub fn judge(endings: impl IntoIterator<Item = (Timestamp, Ending)>, under_way: 
             }
         }
     }
+    let is_trial = |start: &Timestamp| circuit.resets_at().is_some_and(|resets| *start >= resets);
+    let trial = under_way.into_iter().filter(is_trial).max();
+    circuit.tried_until = trial.map(|start| after(start, TRIAL));
     circuit
 }
 

@@ -33,35 +33,38 @@ fn endings(list: &[Ending]) -> Vec<(Timestamp, Ending)> {
 #[case::the_trial_was_stopped(&[Failed, Failed, Failed, Neutral], 3, Some(2))]
 #[case::the_trial_succeeded(&[Failed, Failed, Failed, Succeeded], 0, None)]
 fn failures_in_a_row(#[case] list: &[Ending], #[case] failures: u32, #[case] opened: Option<i64>) {
-    let circuit = judge(endings(list), false, RULES);
+    let circuit = judge(endings(list), [], RULES);
     let found = circuit.opened.map(|(at, _)| at);
     assert_eq!((circuit.failures, found), (failures, opened.map(minute)));
 }
 
 #[test]
 fn an_open_breaker_lets_one_try_after_its_time() {
-    let open = judge(endings(&[Failed, Failed, Failed]), false, RULES);
-    let trial = Circuit { under_way: true, ..open };
+    let open = judge(endings(&[Failed, Failed, Failed]), [], RULES);
+    let with = |starts: &[i64]| judge(endings(&[Failed, Failed, Failed]), starts.iter().map(|at| minute(*at)), RULES);
+    // One that hangs in its storage since before is no trial.
+    let (hangs, trial) = (with(&[1]), with(&[1, 62]));
     assert_eq!(open.resets_at(), Some(minute(62)));
     for (at, state, held, held_by_trial) in [
         (minute(2), Breaker::Open, true, true),
         (minute(61), Breaker::Open, true, true),
         (minute(62), Breaker::HalfOpen, false, true),
-        (minute(999), Breaker::HalfOpen, false, true),
+        (minute(71), Breaker::HalfOpen, false, true),
+        // A trial that hangs as well is given up.
+        (minute(72), Breaker::HalfOpen, false, false),
+        (minute(999), Breaker::HalfOpen, false, false),
     ] {
-        assert_eq!((open.state(at), open.holds(at), trial.holds(at)), (state, held, held_by_trial));
+        let found = (open.state(at), open.holds(at), hangs.holds(at), trial.holds(at));
+        assert_eq!(found, (state, held, held, held_by_trial));
     }
-    let closed = Circuit {
-        under_way: true,
-        ..Circuit::default()
-    };
+    let closed = judge([], [minute(0)], RULES);
     assert!(!closed.holds(minute(0)), "what is under way holds nothing while it is closed");
 }
 
 #[test]
 fn of_one_moment_a_person_has_the_last_word() {
     let at_once = [Closed, Succeeded, Failed, Failed, Failed].map(|ending| (minute(0), ending));
-    assert_eq!(judge(at_once, false, RULES).opened, None);
+    assert_eq!(judge(at_once, [], RULES).opened, None);
 }
 
 fn any_endings() -> impl Strategy<Value = Vec<(Timestamp, Ending)>> {
@@ -72,8 +75,9 @@ fn any_endings() -> impl Strategy<Value = Vec<(Timestamp, Ending)>> {
 proptest! {
     /// By the words of the specification once more: open where the failures since the last success, or closing, are as many.
     #[test]
-    fn open_after_so_many_failures_in_a_row_and_never_else(list in any_endings(), max in 1..6_u32, under_way: bool, now in 0..400_i64) {
+    fn open_after_so_many_failures_in_a_row_and_never_else(list in any_endings(), max in 1..6_u32, begun in prop::option::of(0..400_i64), now in 0..400_i64) {
         let rules = BreakerRules { max_failures: max, ..RULES };
+        let under_way = begun.map(minute);
         let circuit = judge(list.clone(), under_way, rules);
         let mut sorted = list.clone();
         sorted.sort();
@@ -99,9 +103,11 @@ proptest! {
     }
 
     #[test]
-    fn half_open_never_lets_two_go(list in any_endings(), now in 0..400_i64) {
-        let circuit = judge(list, true, RULES);
-        prop_assert_eq!(circuit.holds(minute(now)), circuit.opened.is_some());
+    fn half_open_never_lets_two_go(list in any_endings(), since in 0..10_i64) {
+        let resets_at = judge(list.clone(), [], RULES).resets_at().unwrap_or(minute(0));
+        let circuit = judge(list, [resets_at], RULES);
+        let now = resets_at + SignedDuration::from_mins(since);
+        prop_assert_eq!(circuit.holds(now), circuit.opened.is_some());
     }
 }
 
@@ -125,9 +131,9 @@ fn a_share_of_the_fleet(#[case] grown: u32, #[case] managed: u32, #[case] opens:
 
 #[test]
 fn every_change_is_recorded_once() {
-    let open = judge(endings(&[Failed, Failed, Failed]), false, RULES);
-    let again = judge(endings(&[Failed, Failed, Failed, Failed]), false, RULES);
-    let closed = judge(endings(&[Failed, Failed, Failed, Succeeded]), false, RULES);
+    let open = judge(endings(&[Failed, Failed, Failed]), [], RULES);
+    let again = judge(endings(&[Failed, Failed, Failed, Failed]), [], RULES);
+    let closed = judge(endings(&[Failed, Failed, Failed, Succeeded]), [], RULES);
     let (is_open, is_closed) = (BreakerState::Open, BreakerState::Closed);
     let told = [(minute(2), is_open)];
     let now = minute(9);

@@ -39,7 +39,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csm_api::Growth;
+use csm_api::{Growth, Trigger};
+use csm_core::admit;
 use csm_core::world::{ClusterKey, VolumeKey};
 use jiff::Timestamp;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -127,6 +128,19 @@ pub fn started_at(event: &Growth) -> Timestamp {
     status
         .or(event.metadata.creation_timestamp.as_ref())
         .map_or(Timestamp::UNIX_EPOCH, |t| t.0)
+}
+
+/// Whether a growth has begun: what a person asks for has not before it is admitted.
+pub fn has_begun(event: &Growth) -> bool {
+    event.spec.trigger != Trigger::Manual || admit::is_admitted(event)
+}
+
+/// When a growth last got on: it began, or a step of one of its PVCs was done.
+pub fn last_progress(event: &Growth) -> Timestamp {
+    let pvcs = event.status.iter().flat_map(|status| &status.pvc_statuses);
+    let steps = pvcs.flat_map(|pvc| [&pvc.patched_at, &pvc.controller_done_at, &pvc.filesystem_resized]);
+    let last = steps.flatten().map(|step| step.0).max();
+    last.map_or(started_at(event), |last| last.max(started_at(event)))
 }
 
 /// The key of a namespaced object's Cluster.

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::down;
 use crate::index::{PvcNow, Snapshot, closed_by_hand, is_done};
 use crate::retry;
-use crate::views::{ClassView, started_at, volume_of};
+use crate::views::{ClassView, has_begun, started_at, volume_of};
 
 /// What the manager's own settings say about volumes.
 #[derive(Clone, Debug)]
@@ -158,7 +158,8 @@ pub fn circuit(snapshot: &Snapshot) -> Circuit {
         .iter()
         .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
     let closings = ours.filter_map(|event| Some((closed_by_hand(event)?, Ending::Closed)));
-    breaker::judge(endings.chain(closings), growths().any(|growth| !is_done(growth)), breaker.rules())
+    let under_way = growths().filter(|growth| has_begun(growth)).map(|growth| started_at(growth));
+    breaker::judge(endings.chain(closings), under_way, breaker.rules())
 }
 
 /// A volume that no PVC is known of.

@@ -147,6 +147,35 @@ fn two_that_decide_at_one_moment_do_not_both_go() {
 }
 
 #[test]
+fn what_hangs_or_has_not_begun_takes_no_place() {
+    let rules = FleetRules {
+        stuck_after: Some(SignedDuration::from_mins(10)),
+        ..at_most(1)
+    };
+    let mut index = index(rules, &json!({"dryRun": false}), &["a", "b"]);
+    let under_way = |index: &mut Index, minute| index.snapshot_at(&key("b"), at(minute)).map(|s| s.fleet.all.in_progress);
+    index.put_event(growth("a", 1, 1, None));
+    assert_eq!((under_way(&mut index, 10), under_way(&mut index, 11)), (Some(1), Some(0)));
+    // A person's, which waits for it.
+    let mut asked = growth("a", 2, 20, None);
+    asked.spec.trigger = csm_api::Trigger::Manual;
+    asked.status = None;
+    index.put_event(asked);
+    assert_eq!(under_way(&mut index, 20), Some(0));
+}
+
+#[test]
+fn a_record_of_any_name_is_forgotten_when_it_goes() {
+    let mut index = index(at_most(1), &json!({"dryRun": false}), &["a"]);
+    let mut event = growth("a", 1, 1, None);
+    event.metadata.name = Some("make-room-now".to_owned());
+    index.put_event(event);
+    assert_eq!(now(&mut index, "a").all.in_progress, 1);
+    assert_eq!(index.remove_event("db", "make-room-now"), wakes(&["a"]));
+    assert_eq!(now(&mut index, "a").all.in_progress, 0);
+}
+
+#[test]
 fn a_storage_class_has_a_limit_of_its_own() {
     let rules = FleetRules {
         by_class: [(Arc::from("fast"), 1)].into(),
@@ -224,7 +253,14 @@ fn those_who_share_a_breaker_fail_together() {
     );
     assert!(!shared.holds(at(62)));
     index.put_event(growth("c", 1, 25, None));
+    assert!(!now(&mut index, "a").breaker.holds(at(62)), "one from before is no trial");
+    index.put_event(growth("b", 2, 62, None));
     assert!(now(&mut index, "a").breaker.holds(at(62)), "one tries, the others wait");
+    let seen = now(&mut index, "b");
+    index.remove_event("db", "b-expansion-2");
+    assert!(index.reserve(&key("b"), &seen, classes(&["fast"]), true));
+    assert!(now(&mut index, "a").breaker.holds(at(62)), "also while it is being recorded");
+    index.release(&key("b"));
     let snapshot = index.snapshot_at(&key("a"), at(30)).expect("a Cluster");
     assert_eq!(circuit(&snapshot).failures, 0, "none of its own");
     index.put_event(growth("c", 1, 26, SUCCEEDED));

@@ -67,6 +67,21 @@ fn of_very_many_those_go_that_changed_nothing() {
 }
 
 #[test]
+fn what_is_of_no_cluster_goes_after_a_day() {
+    let open = |name: &str, hours: i64| {
+        let at = now() - SignedDuration::from_hours(hours);
+        let mut event = growth("data", name, hours, false);
+        event.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        event.status = None;
+        event
+    };
+    assert_eq!(
+        dropped([open("old", 30), open("young", 20)], RETENTION),
+        BTreeSet::from(["old".to_owned()])
+    );
+}
+
+#[test]
 fn what_a_decision_may_rest_on_is_kept_longer() {
     let week = growth("data", "grown-this-week", 7 * 24, true);
     let before = growth("data", "grown-before", 9 * 24, true);

@@ -15,6 +15,7 @@ use kube::ResourceExt;
 
 use super::kept::Record;
 use super::{Index, ObjectName, Slot, Snapshot, Wake};
+use crate::views::{has_begun, last_progress, started_at};
 
 /// What the manager's own settings say of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct FleetRules {
     pub concurrent: Option<u32>,
     /// The same by storage class (`storageClasses.NAME.concurrentResizes`).
     pub by_class: BTreeMap<Arc<str>, u32>,
+    /// A growth without progress for so long is stuck (`stuckAfter`), and is not counted; none: it always is.
+    pub stuck_after: Option<SignedDuration>,
     /// When too much of the fleet grows at once; none: never.
     pub runaway: Option<RunawayRules>,
     /// The manager's own namespace, where the records of the breaker of all Clusters are.
@@ -69,6 +72,8 @@ const MANAGED_FOR: SignedDuration = SignedDuration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct FleetState {
     rules: FleetRules,
+    /// When a Cluster was last looked at.
+    now: Timestamp,
     /// Growths that have not ended.
     open: BTreeSet<(ClusterKey, Arc<str>)>,
     /// Growths that are just being recorded, by Cluster, with the storage classes that they concern.
@@ -215,11 +220,16 @@ impl Index {
     fn fleet_now(&mut self, key: &ClusterKey, now: Timestamp) -> FleetNow {
         let runaway = self.runaway(now);
         let shares = || self.slots.get(key).is_some_and(|slot| slot.sharing().is_some());
-        let breaker = if runaway.opened.is_none() && shares() {
+        let mut breaker = if runaway.opened.is_none() && shares() {
             self.shared_breaker(now)
         } else {
             runaway
         };
+        if !self.fleet.reserved.is_empty() {
+            // It is just being recorded, and may be the trial.
+            breaker.tried_until = Some(Timestamp::MAX);
+        }
+        self.fleet.now = now;
         let under_way = self.under_way();
         let ahead = self.ahead(key, &under_way);
         let rules = &self.fleet.rules;
@@ -242,7 +252,7 @@ impl Index {
         }
     }
 
-    /// Growths that have not ended, of Clusters that exist, and those that are just being recorded.
+    /// Growths that have begun, and get on, of Clusters that exist, and those that are just being recorded.
     fn under_way(&self) -> Counts {
         let mut counts = Counts::default();
         for (key, name) in &self.fleet.open {
@@ -250,11 +260,11 @@ impl Index {
             let Some(growth) = slot.events.get(name).and_then(Record::open) else {
                 continue;
             };
-            if slot
+            let is_ours = slot
                 .cluster
                 .as_ref()
-                .is_some_and(|cluster| *cluster.uid == *growth.spec.cluster_ref.uid)
-            {
+                .is_some_and(|cluster| *cluster.uid == *growth.spec.cluster_ref.uid);
+            if is_ours && has_begun(growth) && self.gets_on(growth) {
                 counts.add(&slot.classes_of(growth));
             }
         }
@@ -262,6 +272,12 @@ impl Index {
             counts.add(classes);
         }
         counts
+    }
+
+    /// Whether a growth has got on lately. One that hangs in its storage takes no place that others need.
+    fn gets_on(&self, growth: &Growth) -> bool {
+        let since = self.fleet.now.duration_since(last_progress(growth));
+        self.fleet.rules.stuck_after.is_none_or(|patience| since < patience)
     }
 
     /// Those who may go now, in their order: the most endangered first, as far as there is room.
@@ -391,8 +407,7 @@ impl Index {
 
     fn judge_shared(&self) -> Circuit {
         let mut rules: Option<BreakerRules> = None;
-        let mut endings = Vec::new();
-        let mut under_way = false;
+        let (mut endings, mut under_way) = (Vec::new(), Vec::new());
         for slot in self.slots.values() {
             let Some(settings) = slot.sharing() else { continue };
             let own = settings.circuit_breaker.rules();
@@ -400,7 +415,7 @@ impl Index {
             strictest.max_failures = strictest.max_failures.min(own.max_failures);
             strictest.reset_after = strictest.reset_after.max(own.reset_after);
             endings.extend(slot.events.values().filter_map(Record::ending));
-            under_way |= slot.followed();
+            under_way.extend(slot.open().filter(|growth| has_begun(growth)).map(|growth| started_at(growth)));
         }
         endings.extend(self.fleet.closed().map(|at| (at, Ending::Closed)));
         rules.map_or_else(Circuit::default, |rules| breaker::judge(endings, under_way, rules))

@@ -257,7 +257,14 @@ impl Index {
     /// A StorageEvent is gone.
     pub fn remove_event(&mut self, namespace: &str, name: &str) -> Wake {
         self.fleet.remove_record(namespace, name);
-        let Some(key) = self.owner(namespace, name, |slot| slot.events.contains_key(name)) else {
+        let has = |slot: &Slot| slot.events.contains_key(name);
+        // A person's record may have any name.
+        let of_any_name = || {
+            let mut slots = self.slots.iter();
+            let found = slots.find(|(key, slot)| *key.namespace == *namespace && has(slot));
+            found.map(|(key, _)| key.clone())
+        };
+        let Some(key) = self.owner(namespace, name, has).or_else(of_any_name) else {
             return Wake::new();
         };
         if let Some(slot) = self.slots.get_mut(&key) {

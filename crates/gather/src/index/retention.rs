@@ -41,6 +41,20 @@ impl Index {
 }
 
 impl Slot {
+    /// Growths of no Cluster that there is: nobody will ever end them. They stay for a day: Clusters are restored from
+    /// manifests, and watches lag.
+    fn orphans(&self, now: Timestamp) -> impl Iterator<Item = &Record> {
+        let uid = self.cluster.as_ref().map(|cluster| &*cluster.uid);
+        let is_orphan = move |record: &&Record| {
+            record.open().is_some_and(|event| {
+                let made = event.metadata.creation_timestamp.as_ref();
+                let is_old = made.is_some_and(|made| now.duration_since(made.0) > IDLE_FOR);
+                is_old && uid != Some(event.spec.cluster_ref.uid.as_str())
+            })
+        };
+        self.events.values().filter(is_orphan)
+    }
+
     fn to_drop(&self, old: Timestamp, retention: Retention, now: Timestamp) -> Vec<&Record> {
         let ended = self.events.values().filter_map(|record| Some((record.ended_at()?, record)));
         let (mut drop, mut kept): (Vec<_>, Vec<_>) = ended.partition(|(at, _)| *at < old);
@@ -58,6 +72,6 @@ impl Slot {
                 }
             }
         }
-        drop.into_iter().map(|(_, record)| record).collect()
+        drop.into_iter().map(|(_, record)| record).chain(self.orphans(now)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use csm_api::PostgresStorage;
+use csm_api::{Growth, PostgresStorage};
 use csm_core::crossing;
 use csm_core::resolve::Resolution;
 use csm_core::validate::Problem;
@@ -63,9 +63,19 @@ impl Slot {
         self.storage.as_ref().filter(|_| self.has_settings)?.open()
     }
 
+    /// Growths of this very Cluster that have not ended. A record may name another one, of the same name.
+    pub fn open(&self) -> impl Iterator<Item = &Arc<Growth>> {
+        let is_ours = |growth: &&Arc<Growth>| {
+            self.cluster
+                .as_ref()
+                .is_some_and(|cluster| *cluster.uid == *growth.spec.cluster_ref.uid)
+        };
+        self.events.values().filter_map(Record::open).filter(is_ours)
+    }
+
     /// Whether an operation is under way.
     pub fn followed(&self) -> bool {
-        self.events.values().any(Record::is_open)
+        self.open().next().is_some()
     }
 
     /// When the last resize of a PVC ended: as our record says, or as its capacity was seen to rise.

@@ -212,7 +212,7 @@ impl Settings {
             counted: counted.max().unwrap_or_default(),
         };
         let defaults = checked_defaults(defaults)?;
-        let fleet = fleet_of(args, &fleet, &storage_classes)?;
+        let fleet = fleet_of(args, &fleet, &storage_classes, limits.stuck_after)?;
         Ok(Self {
             metrics_interval,
             kubelet,
@@ -299,7 +299,12 @@ fn limit_of(setting: &str, max_actions: Option<u32>, period: Option<Span>, kept:
 }
 
 /// The limits of the fleet. Its records' namespace is known once there is a client.
-fn fleet_of(args: &RunArgs, file: &FleetFile, classes: &BTreeMap<String, StorageClassFile>) -> anyhow::Result<FleetRules> {
+fn fleet_of(
+    args: &RunArgs,
+    file: &FleetFile,
+    classes: &BTreeMap<String, StorageClassFile>,
+    stuck_after: SignedDuration,
+) -> anyhow::Result<FleetRules> {
     let FleetFile {
         concurrent_resizes,
         runaway_share,
@@ -323,6 +328,7 @@ fn fleet_of(args: &RunArgs, file: &FleetFile, classes: &BTreeMap<String, Storage
     Ok(FleetRules {
         concurrent: Some(concurrent),
         by_class,
+        stuck_after: Some(stuck_after),
         runaway: Some(RunawayRules { share, minimum }),
         namespace: "".into(),
     })
