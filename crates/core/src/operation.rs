@@ -22,7 +22,7 @@ use crate::world::{Volume, World};
 pub use finish::retry_after;
 pub use late::{NOTHING_TO_DO, is_behind, is_overtaken, overtaken};
 pub use permission::permission;
-pub(crate) use permission::saves;
+pub(crate) use permission::{rescues, saves};
 pub(crate) use pvc::grown_to;
 pub use record::record;
 pub(crate) use record::{affected, journal_of};
@@ -141,8 +141,10 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     let unfinished = resizing.saturating_add(count(&[PvcPhase::Verifying]));
     let failed = count(&[PvcPhase::Failed]);
     let pending = count(&[PvcPhase::Pending]);
+    // Until that has been verified, too: the size has been found infeasible.
+    let steps_back = status.pvc_statuses.iter().any(|s| s.recovery.is_some());
 
-    if pending > 0 && failed == 0 && stepping_back == 0 && context.permission.is_ok() {
+    if pending > 0 && failed == 0 && !steps_back && context.permission.is_ok() {
         let parallelism = usize::try_from(expansion.parallelism.max(1)).unwrap_or(1);
         let free = parallelism.saturating_sub(resizing.saturating_add(context.in_flight_elsewhere));
         let patch = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Pending).take(free);

@@ -1,12 +1,12 @@
 //! What is measured after a growth that was verified without figures, and after a rescue: all of it from the StorageEvent
 //! and the world as it is, so that a manager that was started in between goes on with it.
 
-use csm_api::{AffectedPvc, Condition, ConditionStatus, Growth, Phase, PvcStatus, StorageEventStatus, Urgency, VerifiedBy};
+use csm_api::{AffectedPvc, Condition, ConditionStatus, Growth, Phase, PvcStatus, StorageEventStatus, VerifiedBy};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::operation::grown_to;
+use crate::operation::{grown_to, rescues};
 use crate::world::Volume;
 
 /// The condition of a rescue whose instances are all ready again.
@@ -99,7 +99,7 @@ pub fn aftermath(
             not_grown.push(pvc.name.clone());
         }
     }
-    let rescue = event.spec.urgency() == Urgency::Rescue || event.spec.reason == csm_api::Reason::DiskFull;
+    let rescue = rescues(&event.spec);
     let told = status.conditions.iter().any(|c| c.type_ == INSTANCES_READY);
     let ready = rescue && !told && event.spec.expansion.affected_pvcs.iter().all(|pvc| is_ready(&pvc.instance));
     let mut recovered = None;

@@ -7,6 +7,7 @@ use csm_api::ApplyTo;
 use csm_units::Bytes;
 use jiff::Timestamp;
 
+use crate::decision::CeilingSource;
 use crate::resolve::Resolution;
 use crate::view::{MemberView, Members, View};
 use crate::world::{Volume, World};
@@ -27,7 +28,8 @@ pub fn settled(world: &World, volume: &Volume, now: Timestamp) -> Option<Bytes> 
 }
 
 /// The size that the spec is to be raised to, from what it says now; none where it is to stay. Never lower, never above the
-/// ceiling, and never while a person's intent stands against any action.
+/// ceiling, never while a person's intent stands against any action, and only where the ceiling is somebody's: the one of
+/// last resort is worked out from the spec.
 #[must_use]
 pub fn due(world: &World, volume: &Volume, spec: Bytes, now: Timestamp) -> Option<Bytes> {
     let Resolution::Settings(settings) = &*world.resolution else {
@@ -40,6 +42,10 @@ pub fn due(world: &World, volume: &Volume, spec: Bytes, now: Timestamp) -> Optio
     }
     let mut scratch = Members::new();
     let ceiling = View::new(world, volume, now, &mut scratch).ceiling;
+    // A ceiling that is a multiple of what the spec says would go up with each growth.
+    if ceiling.is_some_and(|ceiling| ceiling.source == CeilingSource::Fallback) {
+        return None;
+    }
     let size = settled(world, volume, now)?;
     (size > spec && ceiling.is_none_or(|ceiling| size <= ceiling.size)).then_some(size)
 }

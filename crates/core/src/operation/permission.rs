@@ -56,26 +56,33 @@ pub(super) fn volume_of<'a>(world: &'a World, growth: &GrowthSpec) -> Option<&'a
     volumes.find(|v| v.key.role == *role && v.key.tablespace.as_deref() == tablespace.as_deref())
 }
 
-/// Whether it is an emergency or a rescue. A catch-up that brings a full disk back is recorded as a catch-up.
-pub(crate) fn saves(growth: &GrowthSpec) -> bool {
-    // A person may write any reason.
+/// Whether it is to bring a full disk back. A catch-up that does so is recorded as a catch-up, and a person may write any
+/// reason.
+pub(crate) fn rescues(growth: &GrowthSpec) -> bool {
     let disk_full = growth.reason == Reason::DiskFull && growth.trigger != Trigger::Manual;
-    disk_full || matches!(growth.urgency(), Urgency::Emergency | Urgency::Rescue)
+    disk_full || growth.urgency() == Urgency::Rescue
+}
+
+/// Whether it is an emergency or a rescue.
+pub(crate) fn saves(growth: &GrowthSpec) -> bool {
+    rescues(growth) || growth.urgency() == Urgency::Emergency
 }
 
 fn lists(growth: &GrowthSpec, member: &Member) -> bool {
     growth.expansion.affected_pvcs.iter().any(|pvc| *pvc.uid == *member.uid)
 }
 
-/// PVCs of the Cluster's other volumes that count against `parallelism`. What is urgent waits for none of them, and nothing
-/// waits for a resize that does not get on.
+/// PVCs of the Cluster that are none of this operation's, and count against `parallelism`: those of its other volumes, and
+/// what another operation grows of this one, such as a replica that joined meanwhile. What is urgent waits for none of them,
+/// and nothing waits for a resize that does not get on.
 pub(super) fn in_flight_elsewhere(world: &World, growth: &GrowthSpec, now: Timestamp) -> usize {
     if saves(growth) || growth.urgency() == Urgency::Runway {
         return 0;
     }
     let own = volume_of(world, growth);
-    let others = world.volumes.iter().filter(|v| own.is_none_or(|own| own.key != v.key));
-    others.flat_map(|v| v.members.iter().filter(|m| gets_on(world, v, m, now))).count()
+    let is_own = |volume: &Volume, member: &Member| own.is_some_and(|own| own.key == volume.key) && lists(growth, member);
+    let all = world.volumes.iter().flat_map(|v| v.members.iter().map(move |m| (v, m)));
+    all.filter(|(v, m)| !is_own(v, m) && gets_on(world, v, m, now)).count()
 }
 
 /// Whether a PVC asks for more than it has, and may soon have it. One that is not bound has nothing yet.

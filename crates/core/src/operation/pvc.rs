@@ -84,7 +84,8 @@ pub(super) fn follow(
 /// for something else meanwhile, or does not want it to.
 fn is_to_step_back(status: &mut PvcStatus, member: &Member, context: &Context<'_>) {
     let words = status.error.take().unwrap_or_default();
-    let as_we_left_it = |r: &Recovery| member.request == r.infeasible && r.asked_at.is_none();
+    // Where it has the smaller size, somebody has asked for the larger one again since we asked for that.
+    let as_we_left_it = |r: &Recovery| member.request == r.infeasible && r.asked_at.is_none() && member.size < r.size;
     if !status.recovery.as_ref().is_some_and(as_we_left_it) {
         status.error = Some(format!("{words}; its request was changed to {} meanwhile", member.request));
         status.phase = PvcPhase::Failed;

@@ -59,6 +59,9 @@ fn it_asks_for_half_the_way_and_tells_what_it_got() {
 
     volume.members[1].size = Bytes::gib(12);
     volume.members[1].resize = None;
+    let progress = step(&mut event, context(&volume, 4));
+    assert_eq!(progress.status.pvc_statuses[0].phase, PvcPhase::Verifying);
+    assert_eq!(progress.patch.len(), 0, "the other PVC is not asked for what was found infeasible");
     volume.members[1].observation = Some(figures(Bytes::mib(11_900), 4));
     let progress = step(&mut event, context(&volume, 5));
     assert_eq!(progress.ended(), Some(Phase::Failed));

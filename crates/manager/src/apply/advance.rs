@@ -85,6 +85,11 @@ impl Writer {
         let written = match written {
             Ok(written) => written,
             Err(failure) => {
+                // A person may have deleted it, while it was not cached that they had.
+                if failure.class() == FailureClass::NotFound {
+                    let wake = shared.index().remove_event(&event.namespace().unwrap_or_default(), &name);
+                    shared.wake(wake);
+                }
                 // It may have been written all the same, or somebody else wrote it: go on from what is there.
                 if matches!(failure.class(), FailureClass::Conflict | FailureClass::Transient)
                     && let Ok(current) = csm_runtime::error::call(api.get(&name)).await

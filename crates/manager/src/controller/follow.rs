@@ -10,7 +10,7 @@ use csm_core::world::World;
 use csm_core::{admit, operation};
 use csm_gather::index::{Snapshot, is_done};
 use csm_gather::retry;
-use csm_gather::views::volume_of;
+use csm_gather::views::{has_begun, volume_of};
 use csm_gather::world::failures_before;
 use csm_runtime::Failure;
 use jiff::{SignedDuration, Timestamp};
@@ -24,7 +24,11 @@ use crate::rescue;
 impl Controller {
     /// Goes on with the operations under way. Returns whether anything was written, and whether any is left.
     pub(super) async fn follow(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> (Result<Advanced, Failure>, bool) {
-        let of_cluster = |event: &&Arc<Growth>| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && !is_done(event);
+        // What a person asked for of another Cluster of this name is refused.
+        let of_cluster = |event: &&Arc<Growth>| {
+            let is_ours = *event.spec.cluster_ref.uid == *snapshot.cluster.uid || !has_begun(event);
+            is_ours && !is_done(event)
+        };
         let mut result = Ok(Advanced::Waiting);
         let mut following = false;
         for event in snapshot.events.iter().filter(of_cluster) {
