@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use csm_api::{BreakerState, CircuitBreakerChange, Reason, StorageEvent, Verdict};
+use csm_api::{BreakerState, CircuitBreakerChange, EventReason, Reason, StorageEvent, Verdict};
 use csm_core::breaker::{self, Breaker, Circuit, Ending, Opened};
 use csm_core::plan::{self, Decision, Plan};
 use csm_core::world::{VolumeKey, World};
@@ -100,8 +100,8 @@ fn why(circuit: &Circuit, last_failure: Option<&str>) -> String {
 
 fn note_of(change: &BreakerChange) -> Note {
     let (severity, reason, how) = match change.state {
-        BreakerState::Open | BreakerState::HalfOpen => (Severity::Warning, "CircuitBreakerOpened", "open"),
-        BreakerState::Closed => (Severity::Normal, "CircuitBreakerClosed", "closed"),
+        BreakerState::Open | BreakerState::HalfOpen => (Severity::Warning, EventReason::CircuitBreakerOpened, "open"),
+        BreakerState::Closed => (Severity::Normal, EventReason::CircuitBreakerClosed, "closed"),
     };
     Note {
         severity,
@@ -169,7 +169,7 @@ impl Controller {
         } else {
             let note = Note {
                 severity: Severity::Normal,
-                reason: "CircuitBreakerClosed",
+                reason: EventReason::CircuitBreakerClosed,
                 message: "A person asked for the circuit breaker to be closed; it is, and no growth has failed since".to_owned(),
             };
             self.note(snapshot, &note, now).await;

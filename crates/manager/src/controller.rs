@@ -440,7 +440,7 @@ impl Controller {
     /// An Event that cannot be recorded is not worth a second try: status and StorageEvents say the same.
     pub(crate) async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
         if let Err(failure) = self.writer.note(&snapshot.key, &snapshot.cluster.uid, note, now).await {
-            tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = note.reason, error = failure.message(), "could not record an Event");
+            tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = %note.reason, error = failure.message(), "could not record an Event");
         }
     }
 

@@ -1,3 +1,4 @@
+use csm_api::EventReason;
 use csm_core::world::ClusterKey;
 use csm_runtime::Failure;
 use jiff::Timestamp;
@@ -22,8 +23,8 @@ pub enum Severity {
 pub struct Note {
     /// How grave it is.
     pub severity: Severity,
-    /// One of behaviour.md's reasons.
-    pub reason: &'static str,
+    /// What it is about, in a word.
+    pub reason: EventReason,
     /// A sentence for people, at most 1024 bytes.
     pub message: String,
 }
@@ -46,10 +47,10 @@ impl Writer {
                 namespace: Some(key.namespace.to_string()),
                 ..ObjectMeta::default()
             },
-            action: Some(note.reason.to_owned()),
+            action: Some(note.reason.to_string()),
             event_time: Some(MicroTime(now)),
             note: Some(message),
-            reason: Some(note.reason.to_owned()),
+            reason: Some(note.reason.to_string()),
             regarding: Some(ObjectReference {
                 api_version: Some("postgresql.cnpg.io/v1".to_owned()),
                 kind: Some("Cluster".to_owned()),

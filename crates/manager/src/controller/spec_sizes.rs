@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use csm_api::EventReason;
 use csm_core::spec_size;
 use csm_core::world::{ClusterKey, VolumeKey, World};
 use csm_gather::index::Snapshot;
@@ -93,7 +94,7 @@ impl Controller {
                         tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, "raised the Cluster's own size");
                         let note = Note {
                             severity: Severity::Normal,
-                            reason: "AutoResizeSuccess",
+                            reason: EventReason::AutoResizeSuccess,
                             message: format!(
                                 "Raised {path} of the Cluster from {from} to {to}, as its volume has grown (expansion.applyTo: ClusterSpec)"
                             ),
@@ -106,7 +107,7 @@ impl Controller {
                         tracing::warn!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, error = message, retry_in = ?wait, "the API server refused to raise the Cluster's own size");
                         let note = Note {
                             severity: Severity::Warning,
-                            reason: "AutoResizeBlocked",
+                            reason: EventReason::AutoResizeBlocked,
                             message: format!(
                                 "Could not raise {path} of the Cluster from {from} to {to} (expansion.applyTo: ClusterSpec), so new instances begin with {from} and are caught up; the volume itself has grown. The API server says: {message}"
                             ),

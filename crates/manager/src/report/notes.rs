@@ -1,6 +1,6 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
-use csm_api::{Growth, LastDecision, Phase, Reason, Role, State, Urgency, Verdict};
+use csm_api::{EventReason, Growth, LastDecision, Phase, Reason, Role, State, Urgency, Verdict};
 use csm_core::explain;
 use csm_core::plan::Decision;
 use csm_core::resolve::{Resolution, Sizing};
@@ -18,15 +18,15 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
         return None;
     }
     let reason = match decision.reason {
-        Reason::AtLimit => "AutoResizeAtLimit",
-        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency | Reason::ProviderLimit => "AutoResizeRateLimited",
-        Reason::ResizeStuck => "AutoResizeStuck",
-        Reason::PolicyConflict => "StoragePolicyConflict",
-        Reason::SharedFilesystem | Reason::StorageClassNotExpandable | Reason::BlockVolume => "StorageUnsupported",
+        Reason::AtLimit => EventReason::AutoResizeAtLimit,
+        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency | Reason::ProviderLimit => EventReason::AutoResizeRateLimited,
+        Reason::ResizeStuck => EventReason::AutoResizeStuck,
+        Reason::PolicyConflict => EventReason::StoragePolicyConflict,
+        Reason::SharedFilesystem | Reason::StorageClassNotExpandable | Reason::BlockVolume => EventReason::StorageUnsupported,
         // These say nothing that a person did not ask for, or that an Event of the operation does not say better.
         Reason::NoPolicy | Reason::ResizeInProgress | Reason::ClusterDeleting | Reason::Hibernated => return None,
         Reason::StaleObservation | Reason::NoObservation if decision.state == State::WaitingForDiskStatus => return None,
-        _ if decision.wanted.is_some() || decision.reason == Reason::PolicyInvalid => "AutoResizeBlocked",
+        _ if decision.wanted.is_some() || decision.reason == Reason::PolicyInvalid => EventReason::AutoResizeBlocked,
         _ => return None,
     };
     Some(Note {
@@ -45,9 +45,11 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
 #[must_use]
 pub fn of_beginning(decision: &Decision) -> Option<Note> {
     let reason = match decision.urgency? {
-        Urgency::Rescue => "StorageRescue",
-        Urgency::Emergency | Urgency::Runway => "StorageEmergency",
-        Urgency::Planned if decision.warnings.iter().any(|w| w.reason == Reason::WalHealthUnknown) => "AutoResizeWALHealthUnavailable",
+        Urgency::Rescue => EventReason::StorageRescue,
+        Urgency::Emergency | Urgency::Runway => EventReason::StorageEmergency,
+        Urgency::Planned if decision.warnings.iter().any(|w| w.reason == Reason::WalHealthUnknown) => {
+            EventReason::AutoResizeWALHealthUnavailable
+        }
         Urgency::Planned | Urgency::CatchUp => return None,
     };
     Some(Note {
@@ -68,7 +70,7 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
         let (volume, to, name) = (volume_of(event), expansion.requested_size, event.name_any());
         return Some(Note {
             severity: Severity::Warning,
-            reason: "AutoResizeBlocked",
+            reason: EventReason::AutoResizeBlocked,
             message: format!(
                 "The growth of {volume} to {to} that a person asked for ({name}) is {}",
                 condition.message
@@ -85,7 +87,7 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
     match status.phase? {
         Phase::Completed if is_alerting(event, world) => Some(Note {
             severity: Severity::Warning,
-            reason: "AutoResizeSuccess",
+            reason: EventReason::AutoResizeSuccess,
             message: format!(
                 "Expanded {growth}: {}. A volume that holds WAL grew: see what holds WAL back (a failing archiver, a replication slot that nobody reads, a standby that is behind)",
                 condition.message
@@ -93,15 +95,15 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
         }),
         Phase::Completed => Some(Note {
             severity: Severity::Normal,
-            reason: "AutoResizeSuccess",
+            reason: EventReason::AutoResizeSuccess,
             message: format!("Expanded {growth}: {}", condition.message),
         }),
         Phase::Failed => Some(Note {
             severity: Severity::Warning,
             reason: if condition.reason == "Infeasible" {
-                "AutoResizeInfeasible"
+                EventReason::AutoResizeInfeasible
             } else {
-                "AutoResizeFailed"
+                EventReason::AutoResizeFailed
             },
             message: format!("Could not expand {growth}: {}", condition.message),
         }),
@@ -175,7 +177,7 @@ mod tests {
         let policy = format!("{{storage: {block}, walStorage: {block}}}");
         let subject = subject(&policy, &format!("volumes: {{{volumes}}}"));
         let note = of_operation(&completed(role, trigger), &subject.world).unwrap();
-        assert_eq!((note.reason, note.severity), ("AutoResizeSuccess", severity));
+        assert_eq!((note.reason, note.severity), (EventReason::AutoResizeSuccess, severity));
         assert_eq!(
             note.message.contains("see what holds WAL back"),
             severity == Severity::Warning,
