@@ -33,5 +33,11 @@ vocabulary! {
         StoragePolicyConflict = "StoragePolicyConflict",
         /// The storage of a volume cannot be managed.
         StorageUnsupported = "StorageUnsupported",
+        /// Figures of a volume no longer come.
+        StorageMetricsLost = "StorageMetricsLost",
+        /// A person has paused the Cluster.
+        StoragePaused = "StoragePaused",
+        /// The pause of the Cluster has ended.
+        StorageResumed = "StorageResumed",
     }
 }

@@ -103,10 +103,14 @@ fn note_of(change: &BreakerChange) -> Note {
         BreakerState::Open | BreakerState::HalfOpen => (Severity::Warning, EventReason::CircuitBreakerOpened, "open"),
         BreakerState::Closed => (Severity::Normal, EventReason::CircuitBreakerClosed, "closed"),
     };
+    let of_all = match change.whose {
+        Whose::Cluster(..) => "",
+        Whose::Fleet(_) => " of all Clusters",
+    };
     Note {
         severity,
         reason,
-        message: format!("The circuit breaker is {how}: {}", change.message),
+        message: format!("The circuit breaker{of_all} is {how}: {}", change.message),
     }
 }
 
@@ -213,6 +217,13 @@ impl Controller {
         if let Some(change) = &due {
             if let Some(event) = self.writer.record_breaker(change).await? {
                 tracing::warn!(reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker of all Clusters: {}", change.message);
+                // On the record: an Event on each Cluster would be as many as there are.
+                if let Err(failure) = self.writer.note_on_record(&event, &note_of(change), now).await {
+                    tracing::warn!(
+                        error = failure.message(),
+                        "could not record the Event of the circuit breaker of all Clusters"
+                    );
+                }
                 self.shared.index().put_event(event);
             }
             self.wake_all();

@@ -1,6 +1,7 @@
 //! The loop: gather → plan → check → apply → report, one CNPG Cluster at a time.
 
 mod spec_sizes;
+mod violations;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +54,7 @@ pub struct Controller {
     written: Mutex<HashMap<ClusterKey, Instant>>,
     rescues: Rescues,
     refusals: spec_sizes::Refusals,
+    violations: violations::Violations,
 }
 
 impl Controller {
@@ -66,6 +68,7 @@ impl Controller {
             backoffs: Mutex::new(Backoffs::default()),
             written: Mutex::default(),
             refusals: spec_sizes::Refusals::default(),
+            violations: violations::Violations::default(),
         })
     }
 
@@ -136,6 +139,7 @@ impl Controller {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             self.refusals.forget(key);
+            self.violations.forget(key);
             return Ok(None);
         };
         let mut reset = Ok(());
@@ -161,7 +165,12 @@ impl Controller {
         self.shared.metrics.report(snapshot.key.clone(), report);
         let wake = self.shared.index().wait(key, breaker::waiter(&world, &plan, now));
         self.shared.wake(wake);
-        let begun = match check::check(&world, &plan, now) {
+        let checked = check::check(&world, &plan, now);
+        let violations = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
+        if let Some(note) = self.violations.news(key, violations) {
+            self.note(&snapshot, &note, now).await;
+        }
+        let begun = match checked {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
             Err(violations) => {
                 for violation in &violations {
@@ -289,6 +298,9 @@ impl Controller {
     async fn settle(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
         for settled in rescue::settled(snapshot, world, now) {
             let event = self.writer.complete(&self.shared, &settled.event, settled.status.clone()).await?;
+            if !settled.not_grown.is_empty() {
+                self.shared.metrics.error(&snapshot.key, "not-grown");
+            }
             if let Some(times) = settled.recovered {
                 self.shared.metrics.recovered(&snapshot.key, times);
             }
@@ -395,7 +407,7 @@ impl Controller {
         }
         let Some(storage) = snapshot.storage.clone() else { return Ok(()) };
         let old = storage.status.clone().unwrap_or_default();
-        let new = report::status::status(&snapshot, world, plan, now);
+        let new = report::status::status(&snapshot, world, plan, &self.refusals.of(key), now);
         let news = report::status::news(&old, &new);
         if !news {
             let last = self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
@@ -421,6 +433,9 @@ impl Controller {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.clone(), Instant::now());
+        for note in report::notes::of_status(&old, &new, &snapshot.cluster, now) {
+            self.note(&snapshot, &note, now).await;
+        }
         for decision in &plan.decisions {
             let told = old
                 .storage_sizing
@@ -441,6 +456,9 @@ impl Controller {
     pub(crate) async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
         if let Err(failure) = self.writer.note(&snapshot.key, &snapshot.cluster.uid, note, now).await {
             tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = %note.reason, error = failure.message(), "could not record an Event");
+            if failure.class() != FailureClass::NamespaceTerminating {
+                self.shared.metrics.error(&snapshot.key, failure.class().as_str());
+            }
         }
     }
 
