@@ -60,6 +60,8 @@ pub mod condition {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// PostgresStorage: every volume has fresh figures.
     pub const METRICS_FRESH: &str = "MetricsFresh";
+    /// PostgresStorage, with `applyTo: ClusterSpec`: the sizes in the Cluster's spec follow those of its volumes.
+    pub const SPEC_FOLLOWS: &str = "SpecFollows";
     /// Policies: the manager applies it.
     pub const ACTIVE: &str = "Active";
     /// Policies: its own settings validate.

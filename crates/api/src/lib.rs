@@ -6,6 +6,7 @@
 
 mod cluster_storage_policy;
 mod conditions;
+mod event_reason;
 mod growth;
 mod names;
 mod postgres_storage;
@@ -19,6 +20,7 @@ mod volume_settings;
 
 pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePolicySpec};
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
+pub use event_reason::EventReason;
 pub use growth::{Growth, GrowthSpec, NoGrowth};
 pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, VERSION, annotation, label};
 pub use postgres_storage::{

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BreakerState, Condition, Reason, Role, Settings, State, Urgency, Verdict};
+use crate::{BreakerScope, BreakerState, Condition, Reason, Role, Settings, State, Urgency, Verdict};
 
 /// The most specific settings of one CNPG Cluster, and what the manager knows of its volumes.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -77,7 +77,7 @@ pub struct PostgresStorageStatus {
     /// Planned growths that the volume with the fewest may still do in the rolling 24 hours; none: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actions_left: Option<i32>,
-    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `CircuitOpen`, `MetricsFresh`.
+    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `CircuitOpen`, `MetricsFresh`, `SpecFollows`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The objects that the settings came from, most specific first.
@@ -104,6 +104,9 @@ pub struct PostgresStorageStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitBreakerStatus {
+    /// Whose it is: of this Cluster, or of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<BreakerScope>,
     /// Its state.
     pub state: BreakerState,
     /// Growths that failed in a row.

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use csm_api::{PostgresStorageStatus, Reason, Settings};
+use csm_api::{BreakerScope, BreakerState, CircuitBreakerStatus, PostgresStorageStatus, Reason, Settings};
+use csm_core::breaker::{Circuit, Opened};
 use csm_core::plan::{CeilingSource, Decision, Plan, plan};
 use csm_core::resolve::{Origin, OriginKind, Resolution};
-use csm_core::world::{ClusterKey, Member, Observation, World};
+use csm_core::world::{ClusterKey, Fleet, Member, Observation, World};
 use csm_gather::index::{Index, PvcNow, Sample, Snapshot};
 use csm_gather::offline::Subject;
 use csm_gather::views::{ClassView, ClusterView, PodView, cluster_key, namespace_labels};
@@ -47,6 +48,9 @@ pub fn think(facts: &Facts, details: &Details, now: Timestamp) -> Option<Thought
     let mut world = world(&snapshot, &shipped(), now);
     let status = facts.storages.first().and_then(|s| s.status.as_ref());
     complete(&mut world, &figures, status, now);
+    if let Some(status) = status {
+        join_fleet(&mut world, status);
+    }
     let plan = plan(&world, now);
     Some(Thought {
         snapshot,
@@ -196,6 +200,46 @@ fn complete(world: &mut World, figures: &Figures, status: Option<&PostgresStorag
         .collect();
     for member in world.volumes.iter_mut().flat_map(|v| &mut v.members) {
         member.twin |= twins.contains(&member.uid);
+    }
+}
+
+/// What the Cluster has to do with all others: no one Cluster's objects show it, and its status says how far it holds it.
+fn join_fleet(world: &mut World, status: &PostgresStorageStatus) {
+    let sizings = world.volumes.iter().filter_map(|volume| sizing_of(status, &volume.key));
+    let sizings: Vec<_> = sizings.collect();
+    let held_by = |reason: Reason| sizings.iter().map(|s| &s.last_decision).find(|d| d.reason == reason);
+    let global = |breaker: &&CircuitBreakerStatus| breaker.scope == Some(BreakerScope::Global) && breaker.state != BreakerState::Closed;
+    if let Some(breaker) = status.circuit_breaker.as_ref().filter(global) {
+        let opened = match breaker.failures {
+            // How many grew is not told: it would change all the time.
+            0 => Opened::Runaway { grown: 0, managed: 0 },
+            _ => Opened::Failures {
+                resets_at: breaker.resets_at.as_ref().map(|at| at.0),
+            },
+        };
+        world.global_breaker = Circuit {
+            failures: u32::try_from(breaker.failures).unwrap_or(0),
+            opened: Some((breaker.opened_at.as_ref().map_or(Timestamp::MIN, |at| at.0), opened)),
+            tried_until: held_by(Reason::CircuitOpen).map(|_| Timestamp::MAX),
+            closed_at: None,
+        };
+    }
+    if let Some(held) = held_by(Reason::FleetLimit) {
+        let said = |name: &str| held.inputs.get(name).and_then(|text| text.parse().ok());
+        let fleet = Fleet {
+            in_progress: said("resizesInProgress").unwrap_or(0),
+            ahead: said("clustersAhead").unwrap_or(0),
+            limit: said("fleetLimit"),
+        };
+        match held.inputs.get("storageClass") {
+            None => world.fleet = fleet,
+            Some(class) => {
+                let members = world.volumes.iter_mut().flat_map(|v| &mut v.members);
+                for member in members.filter(|m| *m.class.name == **class) {
+                    member.class.fleet = fleet;
+                }
+            }
+        }
     }
 }
 

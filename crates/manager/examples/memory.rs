@@ -144,7 +144,7 @@ fn main() -> anyhow::Result<()> {
                 "creationTimestamp": "2026-03-01T10:00:00Z",
                 "ownerReferences": [{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "name": key.name, "uid": uid(1, i, 0)}]},
             "spec": {},
-            "status": status(&snapshot, &world, &plan, now),
+            "status": status(&snapshot, &world, &plan, &[], now),
         });
         let storage: PostgresStorage = read(storage)?;
         index.put_storage(storage);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use csm_api::{BreakerState, CircuitBreakerChange, Reason, StorageEvent, Verdict};
+use csm_api::{BreakerState, CircuitBreakerChange, EventReason, Reason, StorageEvent, Verdict};
 use csm_core::breaker::{self, Breaker, Circuit, Ending, Opened};
 use csm_core::plan::{self, Decision, Plan};
 use csm_core::world::{VolumeKey, World};
@@ -100,13 +100,17 @@ fn why(circuit: &Circuit, last_failure: Option<&str>) -> String {
 
 fn note_of(change: &BreakerChange) -> Note {
     let (severity, reason, how) = match change.state {
-        BreakerState::Open | BreakerState::HalfOpen => (Severity::Warning, "CircuitBreakerOpened", "open"),
-        BreakerState::Closed => (Severity::Normal, "CircuitBreakerClosed", "closed"),
+        BreakerState::Open | BreakerState::HalfOpen => (Severity::Warning, EventReason::CircuitBreakerOpened, "open"),
+        BreakerState::Closed => (Severity::Normal, EventReason::CircuitBreakerClosed, "closed"),
+    };
+    let of_all = match change.whose {
+        Whose::Cluster(..) => "",
+        Whose::Fleet(_) => " of all Clusters",
     };
     Note {
         severity,
         reason,
-        message: format!("The circuit breaker is {how}: {}", change.message),
+        message: format!("The circuit breaker{of_all} is {how}: {}", change.message),
     }
 }
 
@@ -169,7 +173,7 @@ impl Controller {
         } else {
             let note = Note {
                 severity: Severity::Normal,
-                reason: "CircuitBreakerClosed",
+                reason: EventReason::CircuitBreakerClosed,
                 message: "A person asked for the circuit breaker to be closed; it is, and no growth has failed since".to_owned(),
             };
             self.note(snapshot, &note, now).await;
@@ -213,6 +217,13 @@ impl Controller {
         if let Some(change) = &due {
             if let Some(event) = self.writer.record_breaker(change).await? {
                 tracing::warn!(reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker of all Clusters: {}", change.message);
+                // On the record: an Event on each Cluster would be as many as there are.
+                if let Err(failure) = self.writer.note_on_record(&event, &note_of(change), now).await {
+                    tracing::warn!(
+                        error = failure.message(),
+                        "could not record the Event of the circuit breaker of all Clusters"
+                    );
+                }
                 self.shared.index().put_event(event);
             }
             self.wake_all();

@@ -4,6 +4,7 @@ mod begin;
 mod follow;
 mod spec_sizes;
 mod tell;
+mod violations;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +44,7 @@ pub struct Controller {
     written: Mutex<HashMap<ClusterKey, Instant>>,
     rescues: Rescues,
     refusals: spec_sizes::Refusals,
+    violations: violations::Violations,
 }
 
 impl Controller {
@@ -56,6 +58,7 @@ impl Controller {
             backoffs: Mutex::new(Backoffs::default()),
             written: Mutex::default(),
             refusals: spec_sizes::Refusals::default(),
+            violations: violations::Violations::default(),
         })
     }
 
@@ -126,6 +129,7 @@ impl Controller {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             self.refusals.forget(key);
+            self.violations.forget(key);
             return Ok(None);
         };
         let mut reset = Ok(());
@@ -149,9 +153,12 @@ impl Controller {
         let alerts = alerts::due(&world, &plan, &self.shared.metrics.active_alerts(key), now);
         let report = ClusterReport::new(&world, &plan, alerts.into_iter().map(|alert| alert.id), now);
         self.shared.metrics.report(snapshot.key.clone(), report);
-        let wake = self.shared.index().wait(key, breaker::waiter(&world, &plan, now));
-        self.shared.wake(wake);
-        let begun = match check::check(&world, &plan, now) {
+        let checked = check::check(&world, &plan, now);
+        let violations = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
+        if let Some(note) = self.violations.news(key, violations) {
+            self.note(&snapshot, &note, now).await;
+        }
+        let begun = match checked {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
             Err(violations) => {
                 for violation in &violations {
@@ -161,6 +168,9 @@ impl Controller {
                 Ok(false)
             }
         };
+        // Its turn is given up once its growth is recorded: else the next one would go before it.
+        let wake = self.shared.index().wait(key, breaker::waiter(&world, &plan, now));
+        self.shared.wake(wake);
         if matches!(begun, Ok(true)) {
             return Ok(Some(Duration::ZERO));
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csm_api::{Growth, Reason, StorageEventStatus};
+use csm_api::{EventReason, Growth, Reason, StorageEventStatus};
 use csm_core::disk_full::Log;
 use csm_core::plan::{Decision, Evidence};
 use csm_core::rescue::{Times, aftermath};
@@ -149,7 +149,7 @@ pub fn tell(event: &Growth, settled: &Settled, snapshot: &Snapshot) -> Option<No
         tracing::error!(%namespace, %cluster, %volume, operation, pvcs, "the status of PVCs says that they have grown, and their filesystems have not");
         return Some(Note {
             severity: Severity::Warning,
-            reason: "AutoResizeFailed",
+            reason: EventReason::AutoResizeFailed,
             message: format!(
                 "The filesystems of {pvcs} have not grown to {}, though their status says so ({operation}): see the storage driver on their nodes",
                 event.spec.expansion.requested_size
@@ -176,7 +176,7 @@ pub fn tell(event: &Growth, settled: &Settled, snapshot: &Snapshot) -> Option<No
     tracing::info!(%namespace, %cluster, %volume, operation, reason = %Reason::DiskFull, took, "rescued: all instances are ready again");
     Some(Note {
         severity: Severity::Normal,
-        reason: "StorageRescue",
+        reason: EventReason::StorageRescue,
         message: format!("{volume} is rescued ({operation}), counted from the end of the container: {took}"),
     })
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Writer;
 use crate::controller::Controller;
 use crate::kubelet::Kubelets;
+use crate::report::metrics::Process;
 use crate::sampler::Sampler;
 use crate::settings::{LeaderElection, RunArgs, Settings};
 use crate::shared::Shared;
@@ -51,6 +52,7 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     shared
         .metrics
         .register(&mut registry, shared.index.clone(), shared.settings.disk_metrics);
+    registry.register_collector(Box::new(Process(readiness.clone())));
     let webhooks = webhook::start(&shared, &client, &lease_namespace, &readiness, &mut registry, &stop).await?;
     let listener = admin::bind(shared.settings.admin_address)
         .await

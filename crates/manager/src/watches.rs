@@ -160,6 +160,7 @@ impl Tasks<'_> {
             let known = || shared.index().names(kind);
             let keys = Keys { of, known };
             let mut unreadable = HashMap::new();
+            let mut counted = 0;
             let sink = |change: Change<ObjectName, Watched<K>>| {
                 let (wake, matches_changed) = {
                     let mut index = shared.index();
@@ -180,6 +181,10 @@ impl Tasks<'_> {
                     };
                     (wake, index.take_matches_changed())
                 };
+                if unreadable.len() != counted {
+                    counted = unreadable.len();
+                    shared.metrics.unreadable(&name, counted);
+                }
                 if kind == Kind::ClusterStoragePolicy {
                     shared.queue.add(Key::Fleet);
                 }

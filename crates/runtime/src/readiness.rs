@@ -1,4 +1,4 @@
-//! What the process waits for before it is ready.
+//! What the process waits for before it is ready, and what fails since.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     waiting: Arc<RwLock<BTreeMap<String, String>>>,
+    failing: Arc<RwLock<BTreeMap<String, String>>>,
 }
 
 impl Readiness {
@@ -26,6 +27,22 @@ impl Readiness {
     /// What is still waited for, with the reason; empty when ready.
     pub fn missing(&self) -> BTreeMap<String, String> {
         self.waiting.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// `name` fails, because of `why`. A process that was ready stays so: it goes on with what it knows.
+    pub fn fails(&self, name: &str, why: &str) {
+        let mut failing = self.failing.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failing.insert(name.to_owned(), why.to_owned());
+    }
+
+    /// `name` works again.
+    pub fn works(&self, name: &str) {
+        self.failing.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+    }
+
+    /// What fails now, with the reason.
+    pub fn failing(&self) -> BTreeMap<String, String> {
+        self.failing.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Whether nothing is waited for.

@@ -41,7 +41,8 @@ pub struct Keys<Of, Known> {
 
 /// Watches `api` until `stop`, and tells `sink` of every change in order.
 ///
-/// `name` is what readiness waits for: until the first list is complete, and with the reason while it fails.
+/// `name` is what readiness waits for: until the first list is complete, and with the reason while it fails. Later it is among
+/// what fails, for as long as it does.
 pub async fn run<K, T>(
     name: &str,
     api: Api<T>,
@@ -79,6 +80,7 @@ pub async fn run<K, T>(
             Some(Ok(event)) => {
                 if !reported.is_empty() {
                     tracing::info!(watch = name, "watch works again");
+                    readiness.works(name);
                     reported.clear();
                 }
                 pause = FIRST_PAUSE;
@@ -117,6 +119,7 @@ pub async fn run<K, T>(
                 }
                 if reported != text {
                     tracing::warn!(watch = name, error = text, "watch failed; trying again");
+                    readiness.fails(name, &text);
                     reported = text;
                 }
                 tokio::select! {

@@ -3,9 +3,11 @@
 use csm_api::{BreakerScope, BreakerState, CircuitBreakerStatus, ConditionStatus, Growth, Phase, Reason, StorageEvent, Trigger};
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::SimCluster;
+use csm_tests::cli::Cli;
 use csm_tests::manager::{Manager, NAMESPACE};
 use csm_tests::{Stage, phase, until};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -65,6 +67,26 @@ async fn records(stage: &Stage, namespace: &str) -> anyhow::Result<Vec<(BreakerS
         .into_iter()
         .map(|(change, trigger)| (change.scope, change.state, trigger == Trigger::Manual))
         .collect())
+}
+
+/// The Events on the records of the breaker of all Clusters, by time.
+async fn told_of_the_fleet(stage: &Stage) -> anyhow::Result<Vec<(String, String)>> {
+    let api: Api<Event> = Api::namespaced(stage.sim.client(), NAMESPACE);
+    let events = api.list(&ListParams::default()).await?.items;
+    let is_ours = |event: &Event| event.regarding.as_ref().and_then(|r| r.kind.as_deref()) == Some("StorageEvent");
+    let mut ours: Vec<_> = events.into_iter().filter(is_ours).collect();
+    ours.sort_by_key(|event| event.event_time.clone());
+    let told = ours
+        .into_iter()
+        .map(|event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default()));
+    Ok(told.collect())
+}
+
+/// What the plugin says that it would do with a Cluster's data volume.
+fn explained(stage: &Stage, cluster: &str) -> anyhow::Result<Value> {
+    let kubeconfig = stage.sim.plane().user_kubeconfig("admin", &["system:masters"])?;
+    let mut explained = Cli::new(&kubeconfig, &stage.namespace).json(&["explain", cluster, "-o", "json"])?;
+    Ok(explained["volumes"][0].take())
 }
 
 async fn held_by_breaker(stage: &Stage, cluster: &str) -> anyhow::Result<String> {
@@ -201,6 +223,12 @@ async fn one_at_a_time_and_the_most_endangered_first() -> anyhow::Result<()> {
             "{}",
             data.last_decision.message
         );
+        let volume = explained(&stage, name)?;
+        assert_eq!(
+            (&volume["reason"], &volume["differs"]),
+            (&json!("FleetLimit"), &json!(false)),
+            "{volume}"
+        );
     }
     first.data("first-1").resize_fault(ResizeFault::None);
     let mut times = Vec::new();
@@ -245,12 +273,39 @@ async fn when_too_much_of_the_fleet_grows_all_stop_until_a_person_looks() -> any
     assert!(message.contains("2 of 4 managed Clusters grew within an hour"), "{message}");
     let all = manager.metric("cnpg_storage_manager_circuit_breaker_open", &["cluster=\"\""]);
     assert_eq!(all.await?, Some(1.0));
+    // Who may only read sees it as well.
+    let volume = explained(&stage, "third")?;
+    assert_eq!(
+        (&volume["reason"], &volume["differs"]),
+        (&json!("CircuitOpen"), &json!(false)),
+        "{volume}"
+    );
+    let said = volume["message"].as_str().unwrap_or_default();
+    assert!(
+        said.contains("too large a share of all managed Clusters grew within an hour"),
+        "{said}"
+    );
+    let told = until("an Event tells of it", || async {
+        Ok(Some(told_of_the_fleet(&stage).await?).filter(|told| !told.is_empty()))
+    })
+    .await?;
+    let [(reason, note)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(reason, "CircuitBreakerOpened");
+    assert!(
+        note.starts_with("The circuit breaker of all Clusters is open: 2 of 4 managed"),
+        "{note}"
+    );
 
     let asked: Value = json!({"metadata": {"annotations": {RESET: "true"}}});
     policies.patch("fleet", &PatchParams::default(), &Patch::Merge(&asked)).await?;
     stage.event("third", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
     let closed = (BreakerScope::Global, BreakerState::Closed, true);
     assert_eq!(records(&stage, NAMESPACE).await?[..2], [opened, closed]);
+    until("an Event tells that it is closed", || async {
+        let told = told_of_the_fleet(&stage).await?;
+        Ok(told.iter().any(|(reason, _)| reason == "CircuitBreakerClosed").then_some(()))
+    })
+    .await?;
     until("the request is taken away", || async {
         Ok((!policies.get("fleet").await?.annotations().contains_key(RESET)).then_some(()))
     })

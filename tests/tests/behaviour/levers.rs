@@ -226,6 +226,7 @@ async fn a_pause_holds_and_ends_by_itself() -> anyhow::Result<()> {
     stage
         .event("orders", "the growth after the pause", |e| phase(e) == Some(Phase::Completed))
         .await?;
+    stage.told_once("orders", &["StoragePaused", "StorageResumed"]).await?;
     let (out, _) = editor.ends(0, &["resume", "orders"])?;
     assert!(out.contains("Before: not paused any more, since the pause ended at"), "{out}");
     let left = annotations(&stage).await?;

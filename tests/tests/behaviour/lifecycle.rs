@@ -143,6 +143,10 @@ async fn before_cloudnativepg_is_installed_it_is_not_ready_and_says_so() -> anyh
     })
     .await?;
     assert_eq!(manager.page("/healthz").await?.0, 200);
+    let troubles =
+        ["waiting_for{what=", "watch_failing{watch="].map(|name| format!("cnpg_storage_manager_{name}\"clusters.postgresql.cnpg.io\"}} 1"));
+    let told = manager.metrics().await?;
+    assert!(troubles.iter().all(|series| told.contains(series)), "{told}");
     let crds = csm_testkit::tools::cnpg_crds()?;
     sim.plane()
         .apply_crds(
@@ -152,6 +156,8 @@ async fn before_cloudnativepg_is_installed_it_is_not_ready_and_says_so() -> anyh
         .await?;
     manager.leads().await?;
     assert_eq!(manager.page("/readyz").await?.0, 200);
+    let told = manager.metrics().await?;
+    assert!(!troubles.iter().any(|series| told.contains(series)), "{told}");
     // A graceful stop, well within the grace that Kubernetes gives.
     let status = manager.stop(Duration::from_secs(10))?;
     assert!(status.success(), "{status} {}", manager.tail());

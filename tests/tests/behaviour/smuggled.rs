@@ -98,6 +98,9 @@ async fn wrong_objects_that_got_past_the_api_server_hold_their_own_clusters_only
         lines.count()
     };
     assert_eq!((told("name=\"type\""), told("name=\"elsewhere\"")), (1, 1), "{}", manager.tail());
+    let of_watch = ["watch=\"clusterstoragepolicies.cnpg.supporttools.io\""];
+    let unreadable = manager.metric("cnpg_storage_manager_unreadable_objects", &of_watch).await?;
+    assert_eq!(unreadable, Some(1.0));
     // Once it is right, it goes on.
     smuggle(&stage, "StoragePolicy", "type", &of("type", json!({"percentage": 50}))).await?;
     stage.event("type", "it grows", |e| phase(e) == Some(Phase::Completed)).await?;

@@ -1,6 +1,6 @@
 //! `expansion.applyTo: ClusterSpec`: the size in the Cluster's own spec follows a verified growth, in the field that it uses.
 
-use csm_api::{Phase, State};
+use csm_api::{ConditionStatus, Phase, State};
 use csm_tests::cli::Cli;
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
@@ -127,6 +127,21 @@ async fn a_refusal_is_told_and_not_tried_again_at_once() -> anyhow::Result<()> {
         .await?;
     stage.told_once("orders", &["AutoResizeBlocked", "AutoResizeSuccess"]).await?;
     assert!(event.status.is_some());
+    let follows = until("the status says so", || async {
+        let conditions = stage.storage("orders").await?.and_then(|s| s.status).unwrap_or_default().conditions;
+        let follows = conditions.into_iter().find(|c| c.type_ == "SpecFollows");
+        Ok(follows.filter(|c| c.status == ConditionStatus::False))
+    })
+    .await?;
+    assert_eq!(follows.reason, "Refused");
+    let says = "could not raise spec.storage.size from";
+    assert!(
+        follows.message.starts_with(says) && follows.message.contains("the size is as Git has it"),
+        "{follows:?}"
+    );
+    let failure = ["result=\"failure\"", &stage.namespace];
+    let refusals = manager.metric("cnpg_storage_manager_spec_size_total", &failure).await?;
+    assert_eq!(refusals, Some(1.0));
     // It looks at the Cluster again and again; the refusal waits for its time.
     let looks = async || {
         manager

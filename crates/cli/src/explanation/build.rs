@@ -18,7 +18,7 @@ use super::{
     VolumeExplanation, WantedGrowth, WindowExplanation,
 };
 use crate::figures::{Trust, sizing_of};
-use crate::read::Facts;
+use crate::read::{Facts, Manager};
 use crate::render::age;
 use crate::report::policy_name;
 use crate::thought::Thought;
@@ -192,7 +192,7 @@ fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &
         differs,
         members: members(thought, volume, decision),
         operation: operation(thought, &volume.key),
-        gates: gates(thought, volume, decision, now),
+        gates: gates(facts, thought, volume, decision, now),
     }
 }
 
@@ -306,7 +306,7 @@ fn operation_report(event: &Growth, thought: &Thought) -> OperationReport {
     }
 }
 
-fn gates(thought: &Thought, volume: &Volume, decision: &Decision, now: Timestamp) -> Vec<GateExplanation> {
+fn gates(facts: &Facts, thought: &Thought, volume: &Volume, decision: &Decision, now: Timestamp) -> Vec<GateExplanation> {
     let reports = explain::gates(&thought.world, now, &volume.key).unwrap_or_default();
     let deciding = decision
         .wanted
@@ -336,6 +336,12 @@ fn gates(thought: &Thought, volume: &Volume, decision: &Decision, now: Timestamp
                 reason: holds,
                 inputs: if gate == Reason::StaleObservation.as_str() {
                     figures_inputs(thought, volume, inputs)
+                } else if gate == Reason::FleetLimit.as_str() && holds.is_none() && facts.manager != Manager::NotAsked {
+                    // Its limit, and what is under way elsewhere, is not to be seen from here.
+                    BTreeMap::from([(
+                        "fleet".to_owned(),
+                        "as the manager last reported, which did not hold it for that".to_owned(),
+                    )])
                 } else {
                     inputs
                 },

@@ -2,6 +2,7 @@
 
 mod cases;
 mod fixture;
+mod fleet;
 mod levers;
 
 use std::fmt::Write as _;

@@ -223,8 +223,13 @@ fn breaker(global: bool, half_open: bool, circuit: &Circuit) -> String {
         return format!("{whose} is half open, and one growth is tried; the others go on when that one has succeeded");
     }
     if let Some((_, Opened::Runaway { grown, managed })) = circuit.opened {
+        let grew = match managed {
+            // Not every reader counts the fleet.
+            0 => "too large a share of all".to_owned(),
+            _ => format!("{grown} of {managed}"),
+        };
         return format!(
-            "{whose} is open, since {grown} of {managed} managed Clusters grew within an hour (fleet.runawayShare of the manager); see \
+            "{whose} is open, since {grew} managed Clusters grew within an hour (fleet.runawayShare of the manager); see \
              what fills them, then set the annotation {reset}: \"true\" on {place} to go on at once"
         );
     }

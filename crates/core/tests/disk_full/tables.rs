@@ -57,7 +57,7 @@ fn an_end_that_a_running_container_has_left_behind_says_nothing() {
     let mut container = ended(4);
     let weeks_later = data().seen(700, 86_400 * 20);
     container.running = true;
-    assert_eq!(verdicts(&container, false, &Log::NotAsked, &[weeks_later.clone()]), "-");
+    assert_eq!(verdicts(&container, false, &Log::NotAsked, std::slice::from_ref(&weeks_later)), "-");
     // Just started again, and full still.
     assert_eq!(verdicts(&container, false, &Log::NotAsked, &[data().seen(0, -30)]), "full");
     assert_eq!(verdicts(&container, false, &Log::NotAsked, &[data().seen(10, 86_400)]), "full");

@@ -122,6 +122,9 @@ impl Controller {
     pub(super) async fn settle(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
         for settled in rescue::settled(snapshot, world, now) {
             let event = self.writer.complete(&self.shared, &settled.event, settled.status.clone()).await?;
+            if !settled.not_grown.is_empty() {
+                self.shared.metrics.error(&snapshot.key, "not-grown");
+            }
             if let Some(times) = settled.recovered {
                 self.shared.metrics.recovered(&snapshot.key, times);
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use csm_api::EventReason;
 use csm_core::world::{ClusterKey, VolumeKey, World};
 use csm_core::{operation, spec_size};
 use csm_gather::index::Snapshot;
@@ -21,6 +22,8 @@ use crate::apply::{Note, Severity, SpecRaised};
 pub(super) struct Refusals(Mutex<HashMap<(ClusterKey, VolumeKey), Refusal>>);
 
 struct Refusal {
+    path: String,
+    from: String,
     to: Bytes,
     message: String,
     times: usize,
@@ -36,7 +39,7 @@ impl Refusals {
     }
 
     /// Remembers a refusal; returns how long to wait, and whether it is news.
-    fn refused(&self, at: (ClusterKey, VolumeKey), to: Bytes, message: &str) -> (Duration, bool) {
+    fn refused(&self, at: (ClusterKey, VolumeKey), path: &str, from: &str, to: Bytes, message: &str) -> (Duration, bool) {
         let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = refusals.get(&at).filter(|refusal| refusal.to == to);
         let news = before.is_none_or(|refusal| refusal.message != message);
@@ -44,6 +47,8 @@ impl Refusals {
         // As growths are.
         let wait = operation::retry_after(times).unsigned_abs();
         let refusal = Refusal {
+            path: path.to_owned(),
+            from: from.to_owned(),
             to,
             message: message.to_owned(),
             times: times.saturating_add(1),
@@ -53,7 +58,22 @@ impl Refusals {
         (wait, news)
     }
 
-    fn accepted(&self, at: &(ClusterKey, VolumeKey)) {
+    /// What stands refused of a Cluster, in sentences, by volume.
+    pub fn of(&self, key: &ClusterKey) -> Vec<String> {
+        let refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ours: Vec<_> = refusals.iter().filter(|((cluster, _), _)| cluster == key).collect();
+        ours.sort_by_key(|((_, volume), _)| volume);
+        let sentence = |refusal: &Refusal| {
+            let Refusal {
+                path, from, to, message, ..
+            } = refusal;
+            format!("could not raise {path} from {from} to {to}: {message}")
+        };
+        ours.into_iter().map(|(_, refusal)| sentence(refusal)).collect()
+    }
+
+    /// It is as it should be, or nobody asks for it any more.
+    fn settled(&self, at: &(ClusterKey, VolumeKey)) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
     }
 
@@ -70,24 +90,24 @@ impl Controller {
         let key = &snapshot.key;
         let mut again: Option<Duration> = None;
         for volume in &world.volumes {
-            let Some(spec) = snapshot.cluster.spec_sizes.get(&volume.key).copied() else {
-                continue;
-            };
-            let Some(to) = spec_size::due(world, volume, spec, now) else {
-                continue;
-            };
             let at = (key.clone(), volume.key.clone());
+            let spec = snapshot.cluster.spec_sizes.get(&volume.key).copied();
+            let Some(to) = spec.and_then(|spec| spec_size::due(world, volume, spec, now)) else {
+                self.refusals.settled(&at);
+                continue;
+            };
             let wait = match self.refusals.wait(&at, to) {
                 Some(wait) => wait,
                 None => match self.writer.raise_spec(key, &snapshot.cluster.uid, &volume.key, to).await? {
                     SpecRaised::Nothing => continue,
                     SpecRaised::Raised { path, from, cluster } => {
-                        self.refusals.accepted(&at);
+                        self.refusals.settled(&at);
+                        self.shared.metrics.spec_size(key, true);
                         self.shared.index().put_cluster(key, Some(ClusterView::of(&cluster)));
                         tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, "raised the Cluster's own size");
                         let note = Note {
                             severity: Severity::Normal,
-                            reason: "AutoResizeSuccess",
+                            reason: EventReason::AutoResizeSuccess,
                             message: format!(
                                 "Raised {path} of the Cluster from {from} to {to}, as its volume has grown (expansion.applyTo: ClusterSpec)"
                             ),
@@ -96,11 +116,12 @@ impl Controller {
                         continue;
                     }
                     SpecRaised::Refused { path, from, message } => {
-                        let (wait, news) = self.refusals.refused(at, to, &message);
+                        let (wait, news) = self.refusals.refused(at, &path, &from, to, &message);
+                        self.shared.metrics.spec_size(key, false);
                         tracing::warn!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, error = message, retry_in = ?wait, "the API server refused to raise the Cluster's own size");
                         let note = Note {
                             severity: Severity::Warning,
-                            reason: "AutoResizeBlocked",
+                            reason: EventReason::AutoResizeBlocked,
                             message: format!(
                                 "Could not raise {path} of the Cluster from {from} to {to} (expansion.applyTo: ClusterSpec), so new instances begin with {from} and are caught up; the volume itself has grown. The API server says: {message}"
                             ),

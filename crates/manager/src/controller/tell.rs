@@ -10,7 +10,7 @@ use csm_core::resolve::Resolution;
 use csm_core::world::World;
 use csm_gather::index::Snapshot;
 use csm_gather::views::ClusterView;
-use csm_runtime::Failure;
+use csm_runtime::{Failure, FailureClass};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -49,7 +49,7 @@ impl Controller {
         let mut snapshot = snapshot.clone();
         snapshot.storage = Some(storage.clone());
         let old = storage.status.clone().unwrap_or_default();
-        let new = report::status::status(&snapshot, world, plan, now);
+        let new = report::status::status(&snapshot, world, plan, &self.refusals.of(key), now);
         if !report::status::news(&old, &new) {
             if !report::status::moved(&old, &new) {
                 return Ok(());
@@ -74,6 +74,9 @@ impl Controller {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.clone(), Instant::now());
+        for note in report::notes::of_status(&old, &new, &snapshot.cluster, now) {
+            self.note(&snapshot, &note, now).await;
+        }
         for decision in &plan.decisions {
             let sizing = old.storage_sizing.as_ref();
             let told = sizing.and_then(|s| report::status::sizing_of(s, &decision.volume));
@@ -114,7 +117,10 @@ impl Controller {
     /// An Event that cannot be recorded is not worth a second try: status and StorageEvents say the same.
     pub(crate) async fn note(&self, snapshot: &Snapshot, note: &Note, now: Timestamp) {
         if let Err(failure) = self.writer.note(&snapshot.key, &snapshot.cluster.uid, note, now).await {
-            tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = note.reason, error = failure.message(), "could not record an Event");
+            tracing::warn!(namespace = %snapshot.key.namespace, cluster = %snapshot.key.name, event = %note.reason, error = failure.message(), "could not record an Event");
+            if failure.class() != FailureClass::NamespaceTerminating {
+                self.shared.metrics.error(&snapshot.key, failure.class().as_str());
+            }
         }
     }
 }

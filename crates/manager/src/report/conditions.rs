@@ -1,6 +1,6 @@
 //! The conditions of a PostgresStorage.
 
-use csm_api::{Condition, ConditionStatus, Reason, State, Verdict, condition};
+use csm_api::{ApplyTo, Condition, ConditionStatus, Reason, State, Verdict, condition};
 use csm_core::breaker::{Breaker, Circuit, Opened};
 use csm_core::last_seen::{LastSeen, Seen};
 use csm_core::plan::{Decision, Plan};
@@ -11,11 +11,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::blocked_by;
 
+/// Reason of the condition `MetricsFresh` where figures no longer come.
+pub const METRICS_LOST: &str = "MetricsLost";
+
 /// A condition before it is written: its status, a word why, and a sentence.
 type Verdicts = (ConditionStatus, &'static str, String);
 
 /// All conditions, as if each had changed now.
-pub fn of(resolution: &Resolution, world: &World, plan: &Plan, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+/// `refused` are the sizes in the Cluster's spec that could not be raised, a sentence each.
+pub fn of(
+    resolution: &Resolution,
+    world: &World,
+    plan: &Plan,
+    refused: &[String],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     let (resolved, why) = resolved(resolution);
     let last_seen: Vec<_> = world
         .volumes
@@ -44,16 +55,20 @@ pub fn of(resolution: &Resolution, world: &World, plan: &Plan, generation: Optio
         (condition::RESIZING, resizing(plan)),
         (condition::BLOCKED, blocked(plan)),
         (condition::CIRCUIT_OPEN, circuit_open(world, now)),
-        (condition::METRICS_FRESH, metrics_fresh(&last_seen)),
+        (condition::METRICS_FRESH, metrics_fresh(world, &last_seen)),
     ];
-    let conditions = conditions.into_iter().map(|(type_, (status, reason, message))| Condition {
-        type_: type_.to_owned(),
-        status,
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(now),
-        observed_generation: generation,
-    });
+    let spec = spec_follows(resolution, refused).map(|verdicts| (condition::SPEC_FOLLOWS, verdicts));
+    let conditions = conditions
+        .into_iter()
+        .chain(spec)
+        .map(|(type_, (status, reason, message))| Condition {
+            type_: type_.to_owned(),
+            status,
+            reason: reason.to_owned(),
+            message,
+            last_transition_time: Time(now),
+            observed_generation: generation,
+        });
     conditions.collect()
 }
 
@@ -146,16 +161,37 @@ fn unseen(last_seen: &[(&VolumeKey, LastSeen)]) -> String {
     list(unseen.map(|(volume, seen)| format!("{volume} ({})", seen.unseen.join(", "))))
 }
 
-fn metrics_fresh(last_seen: &[(&VolumeKey, LastSeen)]) -> Verdicts {
+/// `last_seen` is of the world's volumes, in their order. Figures that came before and no longer do are lost; those that never
+/// came, such as after a start of the manager, are not there yet.
+fn metrics_fresh(world: &World, last_seen: &[(&VolumeKey, LastSeen)]) -> Verdicts {
     let stale = unseen(last_seen);
     if stale.is_empty() {
         holds("Fresh", "every volume has fresh figures")
     } else {
+        let lost = world.volumes.iter().zip(last_seen).any(|(volume, (_, seen))| {
+            let mut members = volume.members.iter();
+            members.any(|m| m.figures().is_some() && seen.unseen.contains(&m.instance))
+        });
         fails(
-            "MetricsLost",
+            if lost { METRICS_LOST } else { Reason::NoObservation.as_str() },
             format!("without fresh figures: {stale}; nothing is done on old ones"),
         )
     }
+}
+
+/// Whether the sizes in the Cluster's spec follow those of its volumes; nothing where they are not to.
+fn spec_follows(resolution: &Resolution, refused: &[String]) -> Option<Verdicts> {
+    let Resolution::Settings(settings) = resolution else {
+        return None;
+    };
+    if settings.expansion.apply_to.value != ApplyTo::ClusterSpec {
+        return None;
+    }
+    Some(if refused.is_empty() {
+        holds("Follows", "the sizes in the Cluster's spec are raised once its volumes have grown")
+    } else {
+        fails("Refused", refused.join("; "))
+    })
 }
 
 fn resizing(plan: &Plan) -> Verdicts {
@@ -234,7 +270,7 @@ mod tests {
     fn told(policy: &str, cluster: &str, type_: &str) -> (ConditionStatus, String, String) {
         let subject = subject(policy, cluster);
         let plan = plan(&subject.world, now());
-        let conditions = of(&subject.snapshot.resolution, &subject.world, &plan, None, now());
+        let conditions = of(&subject.snapshot.resolution, &subject.world, &plan, &[], None, now());
         let found = conditions.into_iter().find(|c| c.type_ == type_);
         found.map_or_else(|| panic!("no {type_}"), |c| (c.status, c.reason, c.message))
     }
@@ -320,5 +356,26 @@ mod tests {
             None => "every volume has fresh figures".to_owned(),
         };
         assert_eq!((found.0, found.2), (ConditionStatus::from(stale.is_none()), message));
+        // What never came is not lost.
+        let reason = match (stale, cluster.contains(OLD)) {
+            (None, _) => "Fresh",
+            (Some(_), true) => METRICS_LOST,
+            (Some(_), false) => "NoObservation",
+        };
+        assert_eq!(found.1, reason);
+    }
+
+    #[test]
+    fn a_spec_that_is_to_follow_says_whether_it_does() {
+        let follows = |policy: &str, refused: &[&str]| {
+            let subject = subject(policy, &data(CALM));
+            let refused: Vec<String> = refused.iter().map(|text| (*text).to_owned()).collect();
+            spec_follows(&subject.snapshot.resolution, &refused)
+        };
+        assert_eq!(follows(POLICY, &["never"]), None);
+        let both = "{expansion: {maxSize: 200Gi, applyTo: ClusterSpec}}";
+        assert_eq!(follows(both, &[]).map(|f| f.0), Some(ConditionStatus::True));
+        let refused = (ConditionStatus::False, "Refused", "no; nor this".to_owned());
+        assert_eq!(follows(both, &["no", "nor this"]), Some(refused));
     }
 }

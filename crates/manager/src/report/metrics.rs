@@ -2,6 +2,7 @@
 //! disappears with its object; counters are kept, and dropped with their Cluster.
 
 mod objects;
+mod process;
 mod sizing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +20,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use self::objects::Objects;
+pub use self::process::Process;
 use super::ClusterReport;
 use csm_gather::index::Index;
 
@@ -46,6 +48,9 @@ pub struct Metrics {
     reconcile_seconds: Family<Labels, Histogram>,
     errors: Family<Labels, Counter>,
     kubelet_errors: Family<Labels, Counter>,
+    spec_sizes: Family<Labels, Counter>,
+    /// Objects that cannot be read, by watch.
+    unreadable: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 impl Default for Metrics {
@@ -71,6 +76,8 @@ impl Default for Metrics {
             reconcile_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 18))),
             errors: Family::default(),
             kubelet_errors: Family::default(),
+            spec_sizes: Family::default(),
+            unreadable: Arc::default(),
         }
     }
 }
@@ -135,6 +142,11 @@ impl Metrics {
             "Kubelets that gave no figures, by kind of error",
             self.kubelet_errors.clone(),
         );
+        own.register(
+            "spec_size",
+            "Sizes in the specs of Clusters that were raised or could not be (applyTo: ClusterSpec), by result",
+            self.spec_sizes.clone(),
+        );
         registry.register_collector(Box::new(Objects {
             metrics: self.clone(),
             index,
@@ -164,6 +176,7 @@ impl Metrics {
         }
         for success in [true, false] {
             self.rescues.remove(&with(labels.clone(), "result", result(success)));
+            self.spec_sizes.remove(&with(labels.clone(), "result", result(success)));
         }
         for step in STEPS {
             self.rescue_seconds.remove(&with(labels.clone(), "step", step));
@@ -263,14 +276,30 @@ impl Metrics {
         self.errors.get_or_create(&error_labels(key, type_)).inc();
     }
 
+    /// A size in a Cluster's spec was raised, or could not be.
+    pub fn spec_size(&self, key: &ClusterKey, success: bool) {
+        self.spec_sizes
+            .get_or_create(&with(of_cluster(key), "result", result(success)))
+            .inc();
+    }
+
+    /// So many objects of a watch cannot be read.
+    pub fn unreadable(&self, watch: &str, objects: usize) {
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        match objects {
+            0 => unreadable.remove(watch),
+            _ => unreadable.insert(watch.to_owned(), objects),
+        };
+    }
+
     /// A kubelet gave no figures.
     pub fn kubelet_error(&self, kind: &'static str) {
         self.kubelet_errors.get_or_create(&vec![("kind", kind.to_owned())]).inc();
     }
 }
 
-/// The types of errors that are counted for a Cluster: the classes of failed calls, and violated invariants.
-const ERROR_TYPES: [&str; 8] = [
+/// The types of errors that are counted for a Cluster: the classes of failed calls, violated invariants, and filesystems that did not grow.
+const ERROR_TYPES: [&str; 9] = [
     "conflict",
     "transient",
     "refused",
@@ -279,6 +308,7 @@ const ERROR_TYPES: [&str; 8] = [
     "not-leader",
     "unreadable",
     "invariant",
+    "not-grown",
 ];
 
 fn error_labels(key: &ClusterKey, type_: &str) -> Labels {

@@ -31,6 +31,8 @@ pub struct VolumeReport {
     pub volume: VolumeKey,
     pub verdict: Verdict,
     pub reason: Reason,
+    /// What a person should know besides.
+    pub warnings: Box<[Reason]>,
     pub state: State,
     pub at_limit: bool,
     /// What holds a growth that is wanted.
@@ -82,6 +84,7 @@ impl ClusterReport {
             volume: decision.volume.clone(),
             verdict: decision.verdict,
             reason: decision.reason,
+            warnings: decision.warnings.iter().map(|warning| warning.reason).collect(),
             state: decision.state,
             at_limit: decision.at_limit,
             blocked: blocked_by(decision),

@@ -1,14 +1,18 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
-use csm_api::{Growth, LastDecision, Phase, Reason, Role, State, Urgency, Verdict};
+use csm_api::{
+    Condition, EventReason, Growth, LastDecision, Phase, PostgresStorageStatus, Reason, Role, State, Urgency, Verdict, condition,
+};
 use csm_core::explain;
 use csm_core::plan::Decision;
 use csm_core::resolve::{Resolution, Sizing};
 use csm_core::world::World;
+use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::conditions::METRICS_LOST;
 use crate::apply::{Note, Severity};
-use csm_gather::views::volume_of;
+use csm_gather::views::{ClusterView, volume_of};
 
 /// The Event of a decision that differs from the one that was told last; most decisions have none.
 #[must_use]
@@ -18,15 +22,15 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
         return None;
     }
     let reason = match decision.reason {
-        Reason::AtLimit => "AutoResizeAtLimit",
-        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency | Reason::ProviderLimit => "AutoResizeRateLimited",
-        Reason::ResizeStuck => "AutoResizeStuck",
-        Reason::PolicyConflict => "StoragePolicyConflict",
-        Reason::SharedFilesystem | Reason::StorageClassNotExpandable | Reason::BlockVolume => "StorageUnsupported",
+        Reason::AtLimit => EventReason::AutoResizeAtLimit,
+        Reason::BudgetExhausted | Reason::BudgetReservedForEmergency | Reason::ProviderLimit => EventReason::AutoResizeRateLimited,
+        Reason::ResizeStuck => EventReason::AutoResizeStuck,
+        Reason::PolicyConflict => EventReason::StoragePolicyConflict,
+        Reason::SharedFilesystem | Reason::StorageClassNotExpandable | Reason::BlockVolume => EventReason::StorageUnsupported,
         // These say nothing that a person did not ask for, or that an Event of the operation does not say better.
         Reason::NoPolicy | Reason::ResizeInProgress | Reason::ClusterDeleting | Reason::Hibernated => return None,
         Reason::StaleObservation | Reason::NoObservation if decision.state == State::WaitingForDiskStatus => return None,
-        _ if decision.wanted.is_some() || decision.reason == Reason::PolicyInvalid => "AutoResizeBlocked",
+        _ if decision.wanted.is_some() || decision.reason == Reason::PolicyInvalid => EventReason::AutoResizeBlocked,
         _ => return None,
     };
     Some(Note {
@@ -41,13 +45,75 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
     })
 }
 
+/// The Events of what a status says anew that is no decision on a volume: a pause, and figures that no longer come.
+pub fn of_status(
+    old: &PostgresStorageStatus,
+    new: &PostgresStorageStatus,
+    cluster: &ClusterView,
+    now: Timestamp,
+) -> impl Iterator<Item = Note> {
+    [of_pause(old, new, cluster, now), of_figures(old, new, cluster)]
+        .into_iter()
+        .flatten()
+}
+
+fn of_pause(old: &PostgresStorageStatus, new: &PostgresStorageStatus, cluster: &ClusterView, now: Timestamp) -> Option<Note> {
+    let is_paused = |status: &PostgresStorageStatus| {
+        let sizing = status.storage_sizing.iter();
+        let mut volumes = sizing.flat_map(|s| s.data.iter().chain(&s.wal).chain(s.tablespaces.values()));
+        volumes.any(|volume| volume.state == State::Paused)
+    };
+    let in_force = cluster.pause.in_force(now);
+    let why = cluster.pause_reason.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+    let (reason, message) = match (is_paused(old), is_paused(new)) {
+        (false, true) if in_force => {
+            let until = match cluster.pause.until() {
+                Some(until) => format!("until {until}"),
+                None => "until somebody resumes it".to_owned(),
+            };
+            let message = format!("Paused {until}{why}: nothing of it is grown, emergencies and rescues included");
+            (EventReason::StoragePaused, message)
+        }
+        (true, false) if !in_force => {
+            let how = match cluster.pause.until() {
+                Some(until) => format!("The pause has ended, at {until}{why}"),
+                None => "A person has ended the pause".to_owned(),
+            };
+            (EventReason::StorageResumed, format!("{how}: its volumes are decided on again"))
+        }
+        _ => return None,
+    };
+    Some(Note {
+        severity: Severity::Normal,
+        reason,
+        message,
+    })
+}
+
+fn of_figures(old: &PostgresStorageStatus, new: &PostgresStorageStatus, cluster: &ClusterView) -> Option<Note> {
+    fn lost(status: &PostgresStorageStatus) -> Option<&Condition> {
+        let mut conditions = status.conditions.iter();
+        conditions.find(|c| c.type_ == condition::METRICS_FRESH && c.reason == METRICS_LOST)
+    }
+    // Of one that sleeps, or goes, no figures come.
+    let expected = cluster.hibernated || cluster.deleting;
+    let lost = lost(new).filter(|_| !expected && lost(old).is_none())?;
+    Some(Note {
+        severity: Severity::Warning,
+        reason: EventReason::StorageMetricsLost,
+        message: format!("Figures no longer come: {}", lost.message),
+    })
+}
+
 /// The Event of a growth that has just been begun; planned ones have none before they end, unless nothing is known of WAL.
 #[must_use]
 pub fn of_beginning(decision: &Decision) -> Option<Note> {
     let reason = match decision.urgency? {
-        Urgency::Rescue => "StorageRescue",
-        Urgency::Emergency | Urgency::Runway => "StorageEmergency",
-        Urgency::Planned if decision.warnings.iter().any(|w| w.reason == Reason::WalHealthUnknown) => "AutoResizeWALHealthUnavailable",
+        Urgency::Rescue => EventReason::StorageRescue,
+        Urgency::Emergency | Urgency::Runway => EventReason::StorageEmergency,
+        Urgency::Planned if decision.warnings.iter().any(|w| w.reason == Reason::WalHealthUnknown) => {
+            EventReason::AutoResizeWALHealthUnavailable
+        }
         Urgency::Planned | Urgency::CatchUp => return None,
     };
     Some(Note {
@@ -68,7 +134,7 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
         let (volume, to, name) = (volume_of(event), expansion.requested_size, event.name_any());
         return Some(Note {
             severity: Severity::Warning,
-            reason: "AutoResizeBlocked",
+            reason: EventReason::AutoResizeBlocked,
             message: format!(
                 "The growth of {volume} to {to} that a person asked for ({name}) is {}",
                 condition.message
@@ -85,7 +151,7 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
     match status.phase? {
         Phase::Completed if is_alerting(event, world) => Some(Note {
             severity: Severity::Warning,
-            reason: "AutoResizeSuccess",
+            reason: EventReason::AutoResizeSuccess,
             message: format!(
                 "Expanded {growth}: {}. A volume that holds WAL grew: see what holds WAL back (a failing archiver, a replication slot that nobody reads, a standby that is behind)",
                 condition.message
@@ -93,15 +159,15 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
         }),
         Phase::Completed => Some(Note {
             severity: Severity::Normal,
-            reason: "AutoResizeSuccess",
+            reason: EventReason::AutoResizeSuccess,
             message: format!("Expanded {growth}: {}", condition.message),
         }),
         Phase::Failed => Some(Note {
             severity: Severity::Warning,
             reason: if condition.reason == "Infeasible" {
-                "AutoResizeInfeasible"
+                EventReason::AutoResizeInfeasible
             } else {
-                "AutoResizeFailed"
+                EventReason::AutoResizeFailed
             },
             message: format!("Could not expand {growth}: {}", condition.message),
         }),
@@ -135,7 +201,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::testing::subject;
+    use crate::report::testing::{now, subject};
 
     fn completed(role: &str, trigger: &str) -> Growth {
         serde_json::from_value(json!({
@@ -149,6 +215,69 @@ mod tests {
                 "message": "1/1 PVCs expanded successfully", "lastTransitionTime": "2026-03-01T12:00:00Z"}]},
         }))
         .unwrap()
+    }
+
+    /// What a status of a Cluster with these annotations says, once it said something else, or nothing.
+    fn told(
+        annotations: &str,
+        member: &str,
+        old: &PostgresStorageStatus,
+        at: Timestamp,
+    ) -> (PostgresStorageStatus, Vec<(EventReason, String)>) {
+        let subject = subject(
+            "{expansion: {maxSize: 20Gi}}",
+            &format!(
+                "annotations: {{{annotations}}}, volumes: {{data: {{size: 10Gi, members: {{orders-1: {{used: 1Gi, available: 9Gi, {member}}}}}}}}}"
+            ),
+        );
+        let plan = csm_core::plan::plan(&subject.world, at);
+        let new = crate::report::status::status(&subject.snapshot, &subject.world, &plan, &[], at);
+        let notes = of_status(old, &new, &subject.snapshot.cluster, at);
+        let notes = notes.map(|note| (note.reason, note.message)).collect();
+        (new, notes)
+    }
+
+    #[test]
+    fn a_pause_is_told_when_it_begins_and_when_it_ends() {
+        const UNTIL: &str = "storage.cnpg.supporttools.io/paused: 'true', storage.cnpg.supporttools.io/pause-until: '2026-03-01T12:01:00Z', \
+                             storage.cnpg.supporttools.io/pause-reason: a move";
+        let seen = "observedAt: 2026-03-01T11:59:50Z";
+        let later = now() + jiff::SignedDuration::from_secs(90);
+        let (calm, notes) = told("", seen, &PostgresStorageStatus::default(), now());
+        assert_eq!(notes, []);
+        let (paused, notes) = told(UNTIL, seen, &calm, now());
+        let message = "Paused until 2026-03-01T12:01:00Z (a move): nothing of it is grown, emergencies and rescues included";
+        assert_eq!(notes, [(EventReason::StoragePaused, message.to_owned())]);
+        assert_eq!(told(UNTIL, seen, &paused, now()).1, [], "told once");
+        let message = "The pause has ended, at 2026-03-01T12:01:00Z (a move): its volumes are decided on again";
+        assert_eq!(
+            told(UNTIL, seen, &paused, later).1,
+            [(EventReason::StorageResumed, message.to_owned())]
+        );
+        let resumed = told("", seen, &paused, now()).1;
+        assert_eq!(
+            resumed.iter().map(|(reason, _)| *reason).collect::<Vec<_>>(),
+            [EventReason::StorageResumed]
+        );
+        // Who finds it paused at the first look says so.
+        let first = told(UNTIL, seen, &PostgresStorageStatus::default(), now()).1;
+        assert_eq!(first.first().map(|(reason, _)| *reason), Some(EventReason::StoragePaused));
+    }
+
+    #[test]
+    fn figures_that_no_longer_come_are_told_once_and_those_that_never_came_are_not() {
+        let (seen, old, never) = (
+            "observedAt: 2026-03-01T11:59:50Z",
+            "observedAt: 2026-03-01T11:50:00Z",
+            "observedAt: null",
+        );
+        let (calm, _) = told("", seen, &PostgresStorageStatus::default(), now());
+        let (lost, notes) = told("", old, &calm, now());
+        let message = "Figures no longer come: without fresh figures: data (orders-1); nothing is done on old ones";
+        assert_eq!(notes, [(EventReason::StorageMetricsLost, message.to_owned())]);
+        assert_eq!(told("", old, &lost, now()).1, [], "told once");
+        assert_eq!(told("", never, &calm, now()).1, [], "such as after a start of the manager");
+        assert_eq!(told("cnpg.io/hibernation: 'on'", old, &calm, now()).1, [], "it sleeps");
     }
 
     const DATA: &str = "data: {size: 10Gi, members: {orders-1: {used: 1Gi, available: 9Gi}}}";
@@ -175,7 +304,7 @@ mod tests {
         let policy = format!("{{storage: {block}, walStorage: {block}}}");
         let subject = subject(&policy, &format!("volumes: {{{volumes}}}"));
         let note = of_operation(&completed(role, trigger), &subject.world).unwrap();
-        assert_eq!((note.reason, note.severity), ("AutoResizeSuccess", severity));
+        assert_eq!((note.reason, note.severity), (EventReason::AutoResizeSuccess, severity));
         assert_eq!(
             note.message.contains("see what holds WAL back"),
             severity == Severity::Warning,

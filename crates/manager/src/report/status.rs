@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csm_api::{
-    BudgetStatus, CircuitBreakerStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef,
+    BreakerScope, BudgetStatus, CircuitBreakerStatus, DiskStatus, Growth, InstanceDisk, LastAction, LastDecision, Phase, PolicyRef,
     PostgresStorageStatus, PvcPhase, ResizeOutcome, Role, State, StorageSizing, Urgency, VolumeSizing, merge_conditions,
 };
 use csm_core::explain;
@@ -24,9 +24,9 @@ use csm_gather::world::newest;
 /// Outcomes that are kept in the status.
 const OUTCOMES: usize = 20;
 
-/// The status as it should be.
+/// The status as it should be. `refused` are the sizes in the Cluster's spec that could not be raised, a sentence each.
 #[must_use]
-pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -> PostgresStorageStatus {
+pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, refused: &[String], now: Timestamp) -> PostgresStorageStatus {
     let old = snapshot.storage.as_ref().and_then(|s| s.status.clone()).unwrap_or_default();
     let worst = plan.decisions.iter().max_by_key(|d| (gravity(d.state), d.percent_used));
     let mut sizing = StorageSizing::default();
@@ -69,7 +69,10 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, now: Timestamp) -
             .filter_map(|d| d.budget.available_for_planned)
             .min()
             .map(whole),
-        conditions: merge_conditions(&old.conditions, conditions::of(&snapshot.resolution, world, plan, generation, now)),
+        conditions: merge_conditions(
+            &old.conditions,
+            conditions::of(&snapshot.resolution, world, plan, refused, generation, now),
+        ),
         policies: policies(&snapshot.resolution),
         storage_sizing: Some(sizing),
         disk_status: Some(disks),
@@ -86,6 +89,7 @@ fn circuit_breaker(resolution: &Resolution, world: &World, now: Timestamp) -> Op
     }
     let (circuit, global) = conditions::breaker(world, now).unwrap_or((&world.cluster.breaker, false));
     Some(CircuitBreakerStatus {
+        scope: Some(if global { BreakerScope::Global } else { BreakerScope::PerCluster }),
         state: circuit.state(now).into(),
         failures: whole(circuit.failures),
         opened_at: circuit.opened.and_then(|(at, _)| second(at)),
@@ -442,7 +446,7 @@ mod tests {
         ];
         subject.snapshot.events = events;
         let plan = plan::plan(&subject.world, now());
-        let disks = status(&subject.snapshot, &subject.world, &plan, now()).disk_status.unwrap();
+        let disks = status(&subject.snapshot, &subject.world, &plan, &[], now()).disk_status.unwrap();
         let counts = disks.instances.values().map(|disks| {
             let data = disks.data_volume.as_ref().unwrap();
             (data.budget_remaining, data.resize_count)

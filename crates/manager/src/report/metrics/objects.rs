@@ -159,6 +159,27 @@ impl Collector for Objects {
             "An alert that is due: 1; an empty volume stands for the whole Cluster",
             &mut reports.iter().flat_map(|r| r.alerts.iter().map(move |id| alert(r, id))),
         )?;
+        let warned = volumes(&reports).flat_map(|(report, v)| {
+            let labels = of_volume(report, &v.volume);
+            v.warnings
+                .iter()
+                .map(move |reason| (with(labels.clone(), "reason", reason.as_str()), 1.0))
+        });
+        gauge(
+            &mut encoder,
+            &own("warning"),
+            "What a person should know of a volume besides its decision: 1, with the reason",
+            &mut warned.into_iter(),
+        )?;
+        let unreadable = self.metrics.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        gauge(
+            &mut encoder,
+            &own("unreadable_objects"),
+            "Objects that cannot be read, by watch",
+            &mut unreadable
+                .into_iter()
+                .map(|(watch, n)| (vec![("watch", watch)], double(u64::try_from(n).unwrap_or(u64::MAX)))),
+        )?;
         let all = self.metrics.fleet_breaker.load(Ordering::Relaxed);
         let all = (vec![("cluster", String::new()), ("namespace", String::new())], all);
         let each = reports.iter().map(|r| (of_cluster(&r.key), r.circuit_open));
