@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::readiness::Readiness;
 use crate::scrape::{Scrape, accepts_gzip};
+use crate::serve::serve as serve_routes;
 
 struct Shared {
     registry: Registry,
@@ -33,16 +34,13 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `stop` resolves. `healthy` tells what is wrong with the process itself, not with the cluster.
-///
-/// # Errors
-/// Where the listener fails.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     readiness: Readiness,
     healthy: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) {
     let shared = Arc::new(Shared {
         registry,
         scrapes: Semaphore::new(1),
@@ -54,7 +52,7 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(shared);
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+    serve_routes(listener, routes, stop).await;
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

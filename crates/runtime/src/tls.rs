@@ -180,6 +180,7 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::*;
+    use crate::serve::serve;
 
     /// A certificate that trusts itself, and its key.
     fn made(name: &str) -> (String, String) {
@@ -214,8 +215,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let routes = Router::new().route("/", get(|| async { "served" }));
-        let server = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let server = tokio::spawn(async move { server.await });
+        let server = tokio::spawn(serve(listener, routes, stop.clone().cancelled_owned()));
 
         let (old, new) = (made("old.test"), made("new.test"));
         assert!(
@@ -233,7 +233,7 @@ mod tests {
         assert!(get_over_tls(address, &new.0, "new.test").await.unwrap().ends_with("served"));
         assert!(get_over_tls(address, &old.0, "old.test").await.is_err(), "the new one is served");
         stop.cancel();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
     }
 
     /// A connection that says nothing keeps no other one waiting, nor the stop.
@@ -245,8 +245,8 @@ mod tests {
         let listener = TlsListener::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), certificate).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = axum::serve(listener, Router::new().route("/", get(|| async { "served" })));
-        let server = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        let routes = Router::new().route("/", get(|| async { "served" }));
+        let server = tokio::spawn(serve(listener, routes, stop.clone().cancelled_owned()));
         let silent: Vec<TcpStream> = futures::future::join_all((0..8).map(|_| TcpStream::connect(address)))
             .await
             .into_iter()
@@ -254,7 +254,7 @@ mod tests {
             .collect();
         assert!(get_over_tls(address, &own.0, "own.test").await.unwrap().ends_with("served"));
         stop.cancel();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
         drop(silent);
     }
 }

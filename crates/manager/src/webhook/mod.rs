@@ -22,6 +22,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use csm_runtime::readiness::Readiness;
+use csm_runtime::serve::serve;
 use csm_runtime::tls::{Certificate, TlsListener};
 use jiff::Timestamp;
 use kube::Client;
@@ -80,12 +81,7 @@ pub async fn start(
         .route(POLICIES, post(policies))
         .route(PVCS, post(pvcs))
         .with_state(webhook);
-    let server = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tasks.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server of the webhooks ended badly");
-        }
-    });
+    tasks.spawn(serve(listener, routes, stop.clone().cancelled_owned()));
     tasks.spawn(certificates::keep(
         settings.certificates,
         client.clone(),
