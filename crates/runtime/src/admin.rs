@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,7 +17,14 @@ use tokio::sync::Semaphore;
 
 use crate::readiness::Readiness;
 use crate::scrape::{Scrape, accepts_gzip};
-use crate::serve::serve as serve_routes;
+use crate::serve::{Limits, serve as serve_routes};
+
+/// Scrapers and probes are few. A connection that idles is closed soon, so that silent ones are not long in the way of a
+/// probe; what they ask can be asked again.
+const LIMITS: Limits = Limits {
+    connections: 512,
+    silence: Duration::from_secs(10),
+};
 
 struct Shared {
     registry: Registry,
@@ -52,7 +60,7 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(shared);
-    serve_routes(listener, routes, stop).await;
+    serve_routes(listener, routes, LIMITS, stop).await;
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

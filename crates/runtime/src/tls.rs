@@ -105,6 +105,7 @@ impl TlsListener {
             .with_cert_resolver(Arc::new(certificate));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let address = listener.local_addr()?;
+        // Those that are made and not taken yet, where the server has as many as it takes: then no more are accepted either.
         let (sender, connections) = mpsc::channel(HANDSHAKES);
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), sender, stop.clone()));
@@ -180,7 +181,12 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::*;
-    use crate::serve::serve;
+    use crate::serve::{Limits, serve};
+
+    const LIMITS: Limits = Limits {
+        connections: 64,
+        silence: HANDSHAKE,
+    };
 
     /// A certificate that trusts itself, and its key.
     fn made(name: &str) -> (String, String) {
@@ -215,7 +221,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let routes = Router::new().route("/", get(|| async { "served" }));
-        let server = tokio::spawn(serve(listener, routes, stop.clone().cancelled_owned()));
+        let server = tokio::spawn(serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
 
         let (old, new) = (made("old.test"), made("new.test"));
         assert!(
@@ -246,7 +252,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let routes = Router::new().route("/", get(|| async { "served" }));
-        let server = tokio::spawn(serve(listener, routes, stop.clone().cancelled_owned()));
+        let server = tokio::spawn(serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
         let silent: Vec<TcpStream> = futures::future::join_all((0..8).map(|_| TcpStream::connect(address)))
             .await
             .into_iter()

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use csm_api::{Phase, Reason, State, Trigger};
 use csm_testkit::controlplane::AuditEntry;
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::{Sim, SimOptions};
+use csm_testkit::wait::within;
 use csm_tests::manager::{Manager, kubeconfig};
+use csm_tests::proxy::{Link, Proxy};
 use csm_tests::{Stage, phase, root, until, up_to};
 use csm_units::Bytes;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_replica_that_is_born_too_small_is_caught_up() -> anyhow::Result<()> {
@@ -177,6 +182,31 @@ async fn a_second_replica_stands_by_until_the_first_is_gone() -> anyhow::Result<
         .event("orders", "grown by the second", |e| phase(e) == Some(Phase::Completed))
         .await?;
     stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await?;
+    Ok(())
+}
+
+/// One that lost its lease must be started again, whatever its peers do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_request_keeps_nobody_alive_who_lost_the_lease() -> anyhow::Result<()> {
+    let (stage, _orders) = Stage::with_orders("halfword", |c| c.data("10Gi"), up_to("100Gi")).await?;
+    let proxy = Proxy::start(stage.sim.plane().kubeconfig()).await?;
+    let through = proxy.kubeconfig(&kubeconfig(&stage.sim).await?)?;
+    let mut manager = Manager::spawn_as(&stage.sim, through.path(), &[&stage.namespace], &[])?;
+    manager.leads().await?;
+    let peers = [(); 3].map(|()| async {
+        let mut half = TcpStream::connect(manager.admin()).await?;
+        half.write_all(b"GET /metrics HTTP/1.1\r\nhos").await?;
+        Ok::<_, std::io::Error>(half)
+    });
+    let peers = futures::future::try_join_all(peers).await?;
+    proxy.link(Link::Hang);
+    until("it lost its lease", || async {
+        Ok(manager.log().contains("lost the lease").then_some(()))
+    })
+    .await?;
+    let ended = within(Duration::from_secs(20), "it has ended", async || Ok((!manager.is_alive()).then_some(()))).await;
+    ended.with_context(|| manager.tail())?;
+    drop(peers);
     Ok(())
 }
 
