@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use csm_runtime::client::REQUEST_TIMEOUT;
+use csm_testkit::manifest;
+use csm_tests::root;
 use serde_json::Value;
 
 /// What each crate may depend on, of ours; dependencies point down only (CONTRIBUTING.md).
@@ -29,7 +32,15 @@ const BELOW: [(&str, &[&str]); 12] = [
     ),
     (
         "csm-tests",
-        &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-gather", "csm-testkit"],
+        &[
+            "csm-units",
+            "csm-api",
+            "csm-cnpg",
+            "csm-core",
+            "csm-gather",
+            "csm-runtime",
+            "csm-testkit",
+        ],
     ),
 ];
 
@@ -111,5 +122,17 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
                 open.extend(normal(node));
             }
         }
+    }
+}
+
+/// The manager writes objects that its own webhooks are asked about: one that hangs must be left out before it gives up.
+#[test]
+fn webhooks_are_waited_for_less_long_than_requests() {
+    let documents = csm_tests::webhook::shipped().expect("deploy/webhook.yaml");
+    let webhooks: Vec<&Value> = documents.iter().filter_map(|d| d["webhooks"].as_array()).flatten().collect();
+    assert_eq!(webhooks.len(), 2, "{documents:?}");
+    for webhook in webhooks {
+        let seconds = webhook["timeoutSeconds"].as_u64().expect("timeoutSeconds");
+        assert!(seconds < REQUEST_TIMEOUT.as_secs(), "{} waits for {seconds} s", webhook["name"]);
     }
 }
