@@ -81,6 +81,7 @@ impl Controller {
                 Some(wait) => wait,
                 None => match self.writer.raise_spec(key, &snapshot.cluster.uid, &volume.key, to).await? {
                     SpecRaised::Nothing => continue,
+                    SpecRaised::Outdated => Duration::ZERO,
                     SpecRaised::Raised { path, from, cluster } => {
                         self.refusals.accepted(&at);
                         self.shared.index().put_cluster(key, Some(ClusterView::of(&cluster)));
