@@ -212,13 +212,24 @@ impl Controller {
         result
     }
 
-    /// Drops StorageEvents that were kept long enough.
+    /// Drops StorageEvents that were kept long enough. One that cannot be dropped keeps no other: the first failure is
+    /// returned at the end.
     async fn retention(&self) -> Result<Option<Duration>, Failure> {
         let retention = self.shared.settings.retention;
         let ended = self.shared.index().events_to_drop(retention, Timestamp::now());
+        let mut result = Ok(Some(RETENTION_EVERY));
         for event in ended {
-            self.writer.drop_event(&event).await?;
+            if let Err(failure) = self.writer.drop_event(&event).await {
+                let (namespace, name) = (event.namespace.as_deref(), event.name.as_deref());
+                tracing::debug!(namespace, name, error = failure.message(), "could not drop a StorageEvent");
+                // Without the lease none can be dropped.
+                let none = failure.class() == FailureClass::NotLeader;
+                result = result.and(Err(failure));
+                if none {
+                    break;
+                }
+            }
         }
-        Ok(Some(RETENTION_EVERY))
+        result
     }
 }

@@ -246,7 +246,11 @@ mod tests {
         tokio::time::advance(ARRIVES / 2).await;
         let (_turn, body) = turns.read(Body::from("asked")).await.unwrap();
         assert_eq!(&*body, b"asked");
-        assert!(begun.elapsed() >= ARRIVES && begun.elapsed() < ARRIVES * 5 / 4, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= ARRIVES && begun.elapsed() < ARRIVES * 5 / 4,
+            "{:?}",
+            begun.elapsed()
+        );
         for unending in unending {
             assert_eq!(unending.await.unwrap().unwrap_err().0, StatusCode::REQUEST_TIMEOUT);
         }
