@@ -43,6 +43,7 @@ pub struct Controller {
     written: Mutex<HashMap<ClusterKey, Instant>>,
     rescues: Rescues,
     refusals: spec_sizes::Refusals,
+    pub(crate) requests: breaker::Requests,
 }
 
 impl Controller {
@@ -56,6 +57,7 @@ impl Controller {
             backoffs: Mutex::new(Backoffs::default()),
             written: Mutex::default(),
             refusals: spec_sizes::Refusals::default(),
+            requests: breaker::Requests::default(),
         })
     }
 
@@ -126,14 +128,12 @@ impl Controller {
             self.shared.metrics.forget(key);
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             self.refusals.forget(key);
+            self.requests.done(&breaker::Asked::Cluster(key.clone()));
             return Ok(None);
         };
-        let mut reset = Ok(());
-        if snapshot.cluster.reset_breaker {
-            reset = self.reset_breaker(&snapshot, now).await;
-            if reset.is_ok() {
-                return Ok(Some(Duration::ZERO));
-            }
+        let reset = self.reset_breaker(&snapshot, now).await;
+        if matches!(reset, Ok(true)) {
+            return Ok(Some(Duration::ZERO));
         }
         let world = world(&snapshot, &self.shared.settings.volumes, now);
         self.rescues.ask(&snapshot, &world);
