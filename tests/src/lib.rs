@@ -18,9 +18,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use csm_api::{ClusterStoragePolicy, Growth, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_testkit::scenario::{ClusterBuilder, Sim, SimCluster, SimOptions};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -138,6 +139,42 @@ impl Stage {
             Err(kube::Error::Api(status)) => Ok(Some(status.message.clone())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Has the API server refuse operations on a resource in this namespace, as somebody's webhook might: those for which
+    /// `unless` (CEL) does not hold. It is in force a moment later; [`Stage::allow`] ends it.
+    pub async fn forbid(&self, resource: &str, operations: &[&str], unless: &str) -> anyhow::Result<()> {
+        let group = if resource == "clusters" {
+            "postgresql.cnpg.io"
+        } else {
+            "cnpg.supporttools.io"
+        };
+        let rule = json!({"apiGroups": [group], "apiVersions": ["*"], "operations": operations, "resources": [resource]});
+        let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}});
+        let kind = |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": self.namespace}, "spec": spec});
+        for object in [
+            kind(
+                "ValidatingAdmissionPolicy",
+                json!({
+                    "matchConstraints": {"resourceRules": [rule]},
+                    "validations": [{"expression": unless, "message": "not here", "reason": "Forbidden"}],
+                }),
+            ),
+            kind(
+                "ValidatingAdmissionPolicyBinding",
+                json!({"policyName": self.namespace, "validationActions": ["Deny"], "matchResources": here}),
+            ),
+        ] {
+            self.sim.plane().apply_yaml(&object.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what [`Stage::forbid`] began.
+    pub async fn allow(&self) -> anyhow::Result<()> {
+        let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(self.sim.client());
+        bindings.delete(&self.namespace, &DeleteParams::default()).await?;
+        Ok(())
     }
 
     /// The growths of a cluster, by name.

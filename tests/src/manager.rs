@@ -156,6 +156,11 @@ impl Manager {
         self.process.is_alive()
     }
 
+    /// Where its admin server listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A page of its admin server: status and text.
     pub async fn page(&self, path: &str) -> anyhow::Result<(u16, String)> {
         csm_testkit::controlplane::install_crypto_provider();

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use csm_runtime::client::REQUEST_TIMEOUT;
+use csm_testkit::manifest;
+use csm_tests::root;
 use serde_json::Value;
 
 /// What each crate may depend on, of ours; dependencies point down only (CONTRIBUTING.md).
@@ -29,7 +32,15 @@ const BELOW: [(&str, &[&str]); 12] = [
     ),
     (
         "csm-tests",
-        &["csm-units", "csm-api", "csm-cnpg", "csm-core", "csm-gather", "csm-testkit"],
+        &[
+            "csm-units",
+            "csm-api",
+            "csm-cnpg",
+            "csm-core",
+            "csm-gather",
+            "csm-runtime",
+            "csm-testkit",
+        ],
     ),
 ];
 
@@ -112,4 +123,38 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
             }
         }
     }
+}
+
+/// The manager writes objects that its own webhooks are asked about: one that hangs must be left out before it gives up.
+#[test]
+fn webhooks_are_waited_for_less_long_than_requests() {
+    let documents = csm_tests::webhook::shipped().expect("deploy/webhook.yaml");
+    let webhooks: Vec<&Value> = documents.iter().filter_map(|d| d["webhooks"].as_array()).flatten().collect();
+    assert_eq!(webhooks.len(), 2, "{documents:?}");
+    for webhook in webhooks {
+        let seconds = webhook["timeoutSeconds"].as_u64().expect("timeoutSeconds");
+        assert!(seconds < REQUEST_TIMEOUT.as_secs(), "{} waits for {seconds} s", webhook["name"]);
+    }
+}
+
+/// Who may record StorageEvents is held to what a person may record: the permission stands in one file with the policy.
+#[test]
+fn nobody_may_record_without_the_policy_that_limits_it() {
+    let files = std::fs::read_dir(root().join("deploy")).expect("deploy");
+    let files = files.map(|file| file.expect("a file").path()).filter(|path| path.is_file());
+    let mut granted = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("text");
+        let documents = manifest::documents(&text).expect("YAML");
+        let of_people = |d: &&Value| d["kind"] == "ClusterRole" && d["metadata"]["labels"].is_object();
+        let has = |list: &Value, word: &str| list.as_array().is_some_and(|list| list.iter().any(|entry| entry == word));
+        let records = |rule: &Value| has(&rule["resources"], "storageevents") && has(&rule["verbs"], "create");
+        let mut rules = documents.iter().filter(of_people).filter_map(|d| d["rules"].as_array()).flatten();
+        if rules.any(records) {
+            granted += 1;
+            let limited = documents.iter().any(|d| d["kind"] == "ValidatingAdmissionPolicyBinding");
+            assert!(limited, "{} lets people record, without the policy", file.display());
+        }
+    }
+    assert_eq!(granted, 1);
 }

@@ -60,7 +60,7 @@ pub enum Error {
     NoCloudNativePg,
     /// Our kinds are not there.
     #[error(
-        "CNPG Storage Manager is not installed in this cluster: it serves no {0}; install its kinds and the manager with kubectl apply -f deploy/crds -f deploy/rbac.yaml -f deploy/webhook.yaml -f deploy/manager.yaml"
+        "CNPG Storage Manager is not installed in this cluster: it serves no {0}; install its kinds and the manager with kubectl apply -f deploy/crds -f deploy/rbac.yaml -f deploy/user-roles.yaml -f deploy/admission.yaml -f deploy/webhook.yaml -f deploy/manager.yaml"
     )]
     NotInstalled(&'static str),
     /// There is no such Cluster.

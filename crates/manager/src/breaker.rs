@@ -1,6 +1,8 @@
 //! Circuit breakers and the limits of the fleet, as the controller keeps them: it records what opens and closes, and closes what
 //! a person asks it to. Whether one holds is the planner's to say.
 
+mod requests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +11,13 @@ use csm_api::{BreakerState, CircuitBreakerChange, EventReason, Reason, StorageEv
 use csm_core::breaker::{self, Breaker, Circuit, Ending, Opened};
 use csm_core::plan::{self, Decision, Plan};
 use csm_core::world::{VolumeKey, World};
-use csm_gather::index::{Snapshot, Waiter};
+use csm_gather::index::{Kind, Snapshot, Waiter};
+use csm_gather::watched::Watched;
 use csm_runtime::Failure;
 use jiff::Timestamp;
 
-use crate::apply::{BreakerChange, Note, Severity, Whose};
+pub(crate) use self::requests::{Asked, Requests};
+use crate::apply::{BreakerChange, Note, Recorded, Severity, Whose};
 use crate::controller::Controller;
 use crate::shared::Key;
 
@@ -142,29 +146,49 @@ impl Controller {
     }
 
     async fn change(&self, snapshot: &Snapshot, change: BreakerChange, now: Timestamp) -> Result<(), Failure> {
-        let Some(event) = self.writer.record_breaker(&change).await? else {
-            return Ok(());
+        let (event, before) = match self.writer.record_breaker(&change).await? {
+            Recorded::Now(event) => (Some(event), false),
+            Recorded::Before(event) => (event, true),
         };
+        if let Some(event) = event {
+            let wake = self.shared.index().put_event(*event);
+            self.shared.wake(wake);
+        }
+        // Of a request that is carried out in two tries this is the second; all else was told when it was recorded.
+        if before && !change.by_hand {
+            return Ok(());
+        }
         let key = &snapshot.key;
         tracing::warn!(namespace = %key.namespace, cluster = %key.name, reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker: {}", change.message);
-        let wake = self.shared.index().put_event(event);
-        self.shared.wake(wake);
         self.note(snapshot, &note_of(&change), now).await;
         Ok(())
     }
 
-    /// A person asked for a Cluster's breaker to be closed: records that, and takes the request away. A manager that is killed
-    /// between the two finds nothing left to close.
-    pub(crate) async fn reset_breaker(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Failure> {
+    /// Closes a Cluster's breaker where a person asks for it: takes the request away, records that, and tells. Returns whether
+    /// there was such a request.
+    pub(crate) async fn reset_breaker(&self, snapshot: &Snapshot, now: Timestamp) -> Result<bool, Failure> {
+        let asked = Asked::Cluster(snapshot.key.clone());
+        if !snapshot.cluster.reset_breaker && !self.requests.waits(&asked) {
+            return Ok(false);
+        }
         let circuit = csm_gather::world::circuit(snapshot);
-        let uid = &snapshot.cluster.uid;
+        let (key, uid) = (&snapshot.key, &snapshot.cluster.uid);
+        let taken = self.writer.take_request(key, uid).await.map(|(taken, cluster)| {
+            let view = cluster.as_ref().map(csm_gather::views::ClusterView::of);
+            let wake = self.shared.index().put_cluster(key, view);
+            self.shared.wake(wake);
+            taken
+        });
+        // After what it forgets, also where a clock was set back.
+        let at = circuit.opened.map_or(now, |(at, _)| at.max(now));
+        let Some(at) = self.requests.taken(&asked, taken, at)? else {
+            return Ok(true);
+        };
         if circuit.failures > 0 {
-            let opened = circuit.opened.map(|(at, _)| at);
             let change = BreakerChange {
-                whose: Whose::Cluster(snapshot.key.clone(), uid.clone()),
+                whose: Whose::Cluster(key.clone(), uid.clone()),
                 state: BreakerState::Closed,
-                // After what it forgets, also where a clock was set back.
-                at: opened.map_or(now, |at| at.max(now)),
+                at,
                 failures: circuit.failures,
                 by_hand: true,
                 message: format!("a person asked for it (annotation {})", csm_api::annotation::RESET_CIRCUIT_BREAKER),
@@ -178,11 +202,31 @@ impl Controller {
             };
             self.note(snapshot, &note, now).await;
         }
-        let cluster = self.writer.asked_for_reset(&snapshot.key, uid).await?;
-        let view = csm_gather::views::ClusterView::of(&cluster);
-        let wake = self.shared.index().put_cluster(&snapshot.key, Some(view));
-        self.shared.wake(wake);
-        Ok(())
+        self.requests.done(&asked);
+        Ok(true)
+    }
+
+    /// Takes away what people ask of the breaker of all Clusters. Returns the ClusterStoragePolicies on which they asked and
+    /// since when, and the first failure: one that cannot be taken away is not carried out, and keeps no other from it.
+    async fn take_requests_of_all(&self, asking: Vec<Arc<str>>, at: Timestamp) -> (Vec<(Arc<str>, Timestamp)>, Result<(), Failure>) {
+        let (mut taken, mut result) = (Vec::new(), Ok(()));
+        for policy in asking.into_iter().chain(self.requests.policies()).collect::<BTreeSet<_>>() {
+            let answer = self.writer.take_request_of_all(&policy).await.map(|(taken, there)| {
+                let mut index = self.shared.index();
+                match &there {
+                    None => index.remove_policy("", &policy),
+                    Some(Watched::Readable(policy)) => index.put_cluster_policy(policy),
+                    Some(Watched::Unreadable(policy)) => index.put_unreadable(Kind::ClusterStoragePolicy, policy),
+                };
+                taken
+            });
+            match self.requests.taken(&Asked::Policy(policy.clone()), answer, at) {
+                Ok(Some(since)) => taken.push((policy, since)),
+                Ok(None) => {}
+                Err(failure) => result = result.and(Err(failure)),
+            }
+        }
+        (taken, result)
     }
 
     /// A look at the breaker of all Clusters: records what it does, closes it where a person asks, and wakes everybody when it
@@ -204,36 +248,47 @@ impl Controller {
             by_hand,
             message,
         };
-        let due = if asking.is_empty() {
+        let opened = circuit.opened.map(|(at, _)| at);
+        let (asked, taken) = self.take_requests_of_all(asking, opened.map_or(now, |at| at.max(now))).await;
+        let due = if asked.is_empty() {
             let unrecorded = breaker::unrecorded(&circuit, changes(records.iter()), now);
             unrecorded.map(|(state, at)| of_fleet(state, at, false, why(&circuit, None)))
         } else {
-            let opened = circuit.opened.map(|(at, _)| at);
-            let message = format!("a person asked for it (ClusterStoragePolicy {})", asking.join(", "));
-            let at = opened.map_or(now, |at| at.max(now));
+            let names: Vec<&str> = asked.iter().map(|(name, _)| &**name).collect();
+            let message = format!("a person asked for it (ClusterStoragePolicy {})", names.join(", "));
+            let at = asked.iter().map(|(_, at)| *at).max().unwrap_or(now);
             let counts = circuit.failures > 0 || opened.is_some();
             counts.then(|| of_fleet(BreakerState::Closed, at, true, message))
         };
+        let mut news = false;
         if let Some(change) = &due {
-            if let Some(event) = self.writer.record_breaker(change).await? {
-                tracing::warn!(reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker of all Clusters: {}", change.message);
-                // On the record: an Event on each Cluster would be as many as there are.
-                if let Err(failure) = self.writer.note_on_record(&event, &note_of(change), now).await {
-                    tracing::warn!(
-                        error = failure.message(),
-                        "could not record the Event of the circuit breaker of all Clusters"
-                    );
+            match self.writer.record_breaker(change).await? {
+                Recorded::Now(event) => {
+                    tracing::warn!(reason = %Reason::CircuitOpen, state = %change.state, failures = change.failures, "the circuit breaker of all Clusters: {}", change.message);
+                    // On the record: an Event on each Cluster would be as many as there are.
+                    if let Err(failure) = self.writer.note_on_record(&event, &note_of(change), now).await {
+                        tracing::warn!(
+                            error = failure.message(),
+                            "could not record the Event of the circuit breaker of all Clusters"
+                        );
+                    }
+                    self.shared.index().put_event(*event);
+                    news = true;
                 }
-                self.shared.index().put_event(event);
+                // Looked at again at once, it might be found missing again, and so on without a pause.
+                Recorded::Before(event) => {
+                    if let Some(event) = event {
+                        self.shared.index().put_event(*event);
+                    }
+                }
             }
+        }
+        for (policy, _) in asked {
+            self.requests.done(&Asked::Policy(policy));
+        }
+        if news {
             self.wake_all();
-        }
-        for policy in &asking {
-            let policy = self.writer.asked_for_reset_of_all(policy).await?;
-            self.shared.index().put_cluster_policy(&policy);
-        }
-        if due.is_some() || !asking.is_empty() {
-            return Ok(Some(Duration::ZERO));
+            return taken.map(|()| Some(Duration::ZERO));
         }
         let holds = circuit.holds(now);
         if self.shared.metrics.fleet_breaker(holds) != holds {
@@ -241,7 +296,8 @@ impl Controller {
         }
         let resets = circuit.resets_at().filter(|at| *at > now);
         let look = resets.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-        Ok(Some(look.map_or(FLEET_EVERY, |look| look.min(FLEET_EVERY))))
+        let look = look.map_or(FLEET_EVERY, |look| look.min(FLEET_EVERY));
+        taken.map(|()| Some(look))
     }
 
     fn wake_all(&self) {

@@ -45,6 +45,7 @@ pub struct Controller {
     rescues: Rescues,
     refusals: spec_sizes::Refusals,
     violations: violations::Violations,
+    pub(crate) requests: breaker::Requests,
 }
 
 impl Controller {
@@ -59,6 +60,7 @@ impl Controller {
             written: Mutex::default(),
             refusals: spec_sizes::Refusals::default(),
             violations: violations::Violations::default(),
+            requests: breaker::Requests::default(),
         })
     }
 
@@ -130,14 +132,12 @@ impl Controller {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             self.refusals.forget(key);
             self.violations.forget(key);
+            self.requests.done(&breaker::Asked::Cluster(key.clone()));
             return Ok(None);
         };
-        let mut reset = Ok(());
-        if snapshot.cluster.reset_breaker {
-            reset = self.reset_breaker(&snapshot, now).await;
-            if reset.is_ok() {
-                return Ok(Some(Duration::ZERO));
-            }
+        let reset = self.reset_breaker(&snapshot, now).await;
+        if matches!(reset, Ok(true)) {
+            return Ok(Some(Duration::ZERO));
         }
         let world = world(&snapshot, &self.shared.settings.volumes, now);
         self.rescues.ask(&snapshot, &world);
@@ -222,13 +222,24 @@ impl Controller {
         result
     }
 
-    /// Drops StorageEvents that were kept long enough.
+    /// Drops StorageEvents that were kept long enough. One that cannot be dropped keeps no other: the first failure is
+    /// returned at the end.
     async fn retention(&self) -> Result<Option<Duration>, Failure> {
         let retention = self.shared.settings.retention;
         let ended = self.shared.index().events_to_drop(retention, Timestamp::now());
+        let mut result = Ok(Some(RETENTION_EVERY));
         for event in ended {
-            self.writer.drop_event(&event).await?;
+            if let Err(failure) = self.writer.drop_event(&event).await {
+                let (namespace, name) = (event.namespace.as_deref(), event.name.as_deref());
+                tracing::debug!(namespace, name, error = failure.message(), "could not drop a StorageEvent");
+                // Without the lease none can be dropped.
+                let none = failure.class() == FailureClass::NotLeader;
+                result = result.and(Err(failure));
+                if none {
+                    break;
+                }
+            }
         }
-        Ok(Some(RETENTION_EVERY))
+        result
     }
 }

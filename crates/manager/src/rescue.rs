@@ -1,6 +1,7 @@
 //! Rescues, around the growth itself: the logs that may tell why an instance is down, and what is measured afterwards.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,18 +14,22 @@ use csm_gather::down::{LogWanted, logs_wanted};
 use csm_gather::index::{Snapshot, is_done};
 use csm_gather::postgres_log;
 use csm_gather::views::volume_of;
+use futures::{AsyncRead, AsyncReadExt as _};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::Semaphore;
 
 use crate::apply::{Note, Severity};
 use crate::shared::Shared;
 
 /// The last lines of a log: a crash takes fewer (lab.md).
 const LINES: i64 = 200;
-/// No more of them than this, in bytes.
-const BYTES: i64 = 64 * 1024;
+/// No more of their end than this, in bytes: CloudNativePG's lines have 600 to 900, and a crash is told in the last of them.
+const BYTES: usize = 64 * 1024;
+/// Logs that are read at a time: when a zone fails, thousands of instances are down at once.
+const AT_A_TIME: usize = 16;
 /// The API server asks the kubelet, and that reads a file.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,6 +38,7 @@ pub struct Rescues {
     shared: Arc<Shared>,
     client: Client,
     reading: Arc<Mutex<HashSet<LogWanted>>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Rescues {
@@ -43,6 +49,7 @@ impl Rescues {
             shared,
             client,
             reading: Arc::default(),
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
         }
     }
 
@@ -52,9 +59,12 @@ impl Rescues {
             if !self.reading.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.clone()) {
                 continue;
             }
-            let (shared, client, reading) = (self.shared.clone(), self.client.clone(), self.reading.clone());
+            let (shared, client, reading, turns) = (self.shared.clone(), self.client.clone(), self.reading.clone(), self.turns.clone());
             tokio::spawn(async move {
+                // It is never closed.
+                let turn = turns.acquire().await;
                 let log = read(client, &wanted).await;
+                drop(turn);
                 tracing::info!(namespace = %wanted.namespace, pod = %wanted.pod, container = %wanted.container, log = ?log, "an instance is down: looked for a reason in its log");
                 let LogWanted {
                     namespace,
@@ -77,17 +87,42 @@ async fn read(client: Client, wanted: &LogWanted) -> Log {
         container: Some(csm_cnpg::POSTGRES_CONTAINER.to_owned()),
         previous: wanted.previous,
         tail_lines: Some(LINES),
-        limit_bytes: Some(BYTES),
+        // No limit_bytes: of the last lines the kubelet would then give the first.
         ..LogParams::default()
     };
     let api: Api<Pod> = Api::namespaced(client, &wanted.namespace);
-    match tokio::time::timeout(LOG_TIMEOUT, api.logs(&wanted.pod, &parameters)).await {
-        Ok(Ok(text)) => postgres_log::read(&text),
+    let text = async { Ok(end(api.log_stream(&wanted.pod, &parameters).await?).await) };
+    match tokio::time::timeout(LOG_TIMEOUT, text).await {
+        Ok(Ok(Ok(text))) => postgres_log::read(&text),
+        Ok(Ok(Err(error))) => Log::Failed(Arc::from(error.to_string())),
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => Log::Denied,
         Ok(Err(kube::Error::Api(status))) => Log::Failed(Arc::from(status.message.as_str())),
         Ok(Err(error)) => Log::Failed(Arc::from(error.to_string())),
         Err(_) => Log::Failed(Arc::from(format!("no answer within {} s", LOG_TIMEOUT.as_secs()))),
     }
+}
+
+/// The last whole lines of a text, of [`BYTES`] at most; never more than twice that is held.
+async fn end(text: impl AsyncRead) -> std::io::Result<String> {
+    let mut text = pin!(text);
+    let mut kept = Vec::new();
+    let mut cut = false;
+    let mut part = vec![0; 8 * 1024];
+    loop {
+        let read = text.read(&mut part).await?;
+        kept.extend_from_slice(part.get(..read).unwrap_or_default());
+        if kept.len() > 2 * BYTES || read == 0 {
+            let over = kept.len().saturating_sub(BYTES);
+            cut |= over > 0;
+            kept.drain(..over);
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let whole = if cut { text.split_once('\n').map(|(_, rest)| rest) } else { None };
+    Ok(whole.unwrap_or(&text).to_owned())
 }
 
 /// When that happened on which a rescue rests: the first end of a container that is down for it.
@@ -184,4 +219,29 @@ pub fn tell(event: &Growth, settled: &Settled, snapshot: &Snapshot) -> Option<No
 /// To a tenth of a second.
 fn seconds(time: SignedDuration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // tests
+mod tests {
+    use csm_core::disk_full::Place;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_a_long_log_the_end_is_read() {
+        let record = |message: &str| format!("{{\"msg\":\"record\",\"record\":{{\"message\":\"{message}\"}}}}\n");
+        let noise = record(&"n".repeat(900)).repeat(200);
+        let last = record("could not write to file \\\"pg_wal/xlogtemp.42\\\": No space left on device");
+        let long = format!("{noise}{last}");
+        let read = end(long.as_bytes()).await.unwrap();
+        assert!(read.len() <= BYTES && read.len() > BYTES - 2000, "{}", read.len());
+        assert!(read.starts_with("{\"msg\""), "whole lines");
+        let Log::NoSpace(said) = postgres_log::read(&read) else {
+            panic!("{read}");
+        };
+        assert_eq!(said.place, Place::Wal);
+        assert_eq!(end(last.as_bytes()).await.unwrap(), last);
+        assert_eq!(end(&b""[..]).await.unwrap(), "");
+    }
 }

@@ -10,6 +10,7 @@ use csm_runtime::{Identity, admin, client, shutdown, telemetry};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Writer;
@@ -20,6 +21,9 @@ use crate::sampler::Sampler;
 use crate::settings::{LeaderElection, RunArgs, Settings};
 use crate::shared::Shared;
 use crate::{watches, webhook};
+
+/// What is told to stop has so long, and is left then: one call to the API server may be under way.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the manager until it is told to stop, or loses its lease.
 ///
@@ -60,7 +64,8 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
     // Served until the very end: a stop that takes long can be watched.
     let ended = CancellationToken::new();
-    let server = tokio::spawn(admin::serve(
+    let mut server = JoinSet::new();
+    server.spawn(admin::serve(
         listener,
         registry,
         readiness.clone(),
@@ -71,12 +76,27 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     let watches = watches::start(&shared, &client, &readiness, &stop);
     let outcome = lead(&shared, &client, &readiness, kubelets, &lease_namespace, &stop).await;
     stop.cancel();
-    watches.join_all().await;
-    webhooks.join_all().await;
+    end("watches", watches).await;
+    end("webhooks", webhooks).await;
     ended.cancel();
-    server.await.context("the admin server ended badly")??;
+    end("admin server", server).await;
     tracing::info!("stopped");
     outcome
+}
+
+/// Waits until tasks that were told to stop have ended, and leaves those that do not. One that lost its lease must be started
+/// again soon, whatever its peers do.
+async fn end(what: &str, mut tasks: JoinSet<()>) {
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(what, %error, "a task ended badly");
+            }
+        }
+    };
+    if tokio::time::timeout(ENDS_WITHIN, all).await.is_err() {
+        tracing::warn!(what, within = ?ENDS_WITHIN, "did not end in time, and is left");
+    }
 }
 
 /// Waits until all caches are complete and the lease is ours; then works until told to stop.
@@ -123,8 +143,13 @@ async fn lead(
         () = leadership.lost.cancelled() => true,
     };
     work.cancel();
-    for (what, task) in [("controller", controller), ("sampler", sampler)] {
-        task.await.with_context(|| format!("the {what} ended badly"))?;
+    for (what, mut task) in [("controller", controller), ("sampler", sampler)] {
+        // A look that has begun is ended first; without the lease it may write nothing more, and is not waited for.
+        let limit = if lost { ENDS_WITHIN } else { Duration::MAX };
+        match tokio::time::timeout(limit, &mut task).await {
+            Ok(ended) => ended.with_context(|| format!("the {what} ended badly"))?,
+            Err(_) => task.abort(),
+        }
     }
     shared.metrics.leading(false);
     anyhow::ensure!(!lost, "lost the lease; to be started again with clean caches");

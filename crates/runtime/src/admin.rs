@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,6 +17,14 @@ use tokio::sync::Semaphore;
 
 use crate::readiness::Readiness;
 use crate::scrape::{Scrape, accepts_gzip};
+use crate::serve::{Limits, serve as serve_routes};
+
+/// Scrapers and probes are few. A connection that idles is closed soon, so that silent ones are not long in the way of a
+/// probe; what they ask can be asked again.
+const LIMITS: Limits = Limits {
+    connections: 512,
+    silence: Duration::from_secs(10),
+};
 
 struct Shared {
     registry: Registry,
@@ -33,16 +42,13 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `stop` resolves. `healthy` tells what is wrong with the process itself, not with the cluster.
-///
-/// # Errors
-/// Where the listener fails.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     readiness: Readiness,
     healthy: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) {
     let shared = Arc::new(Shared {
         registry,
         scrapes: Semaphore::new(1),
@@ -54,7 +60,7 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(shared);
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+    serve_routes(listener, routes, LIMITS, stop).await;
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

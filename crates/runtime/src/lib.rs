@@ -10,6 +10,7 @@ pub mod error;
 pub mod lease;
 pub mod queue;
 pub mod readiness;
+pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

@@ -105,6 +105,7 @@ impl TlsListener {
             .with_cert_resolver(Arc::new(certificate));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let address = listener.local_addr()?;
+        // Those that are made and not taken yet, where the server has as many as it takes: then no more are accepted either.
         let (sender, connections) = mpsc::channel(HANDSHAKES);
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), sender, stop.clone()));
@@ -180,6 +181,12 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::*;
+    use crate::serve::{Limits, serve};
+
+    const LIMITS: Limits = Limits {
+        connections: 64,
+        silence: HANDSHAKE,
+    };
 
     /// A certificate that trusts itself, and its key.
     fn made(name: &str) -> (String, String) {
@@ -214,8 +221,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let routes = Router::new().route("/", get(|| async { "served" }));
-        let server = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let server = tokio::spawn(async move { server.await });
+        let server = tokio::spawn(serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
 
         let (old, new) = (made("old.test"), made("new.test"));
         assert!(
@@ -233,7 +239,7 @@ mod tests {
         assert!(get_over_tls(address, &new.0, "new.test").await.unwrap().ends_with("served"));
         assert!(get_over_tls(address, &old.0, "old.test").await.is_err(), "the new one is served");
         stop.cancel();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
     }
 
     /// A connection that says nothing keeps no other one waiting, nor the stop.
@@ -245,8 +251,8 @@ mod tests {
         let listener = TlsListener::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), certificate).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = axum::serve(listener, Router::new().route("/", get(|| async { "served" })));
-        let server = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        let routes = Router::new().route("/", get(|| async { "served" }));
+        let server = tokio::spawn(serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
         let silent: Vec<TcpStream> = futures::future::join_all((0..8).map(|_| TcpStream::connect(address)))
             .await
             .into_iter()
@@ -254,7 +260,7 @@ mod tests {
             .collect();
         assert!(get_over_tls(address, &own.0, "own.test").await.unwrap().ends_with("served"));
         stop.cancel();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
         drop(silent);
     }
 }

@@ -9,7 +9,7 @@ use csm_tests::{Stage, phase, until};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 const RESET: &str = "storage.cnpg.supporttools.io/reset-circuit-breaker";
@@ -244,30 +244,99 @@ async fn one_at_a_time_and_the_most_endangered_first() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A person asks once, and something refuses every write to the Cluster: the breaker stays open, and is closed once when the
+/// request can be taken away.
 #[tokio::test]
-async fn when_too_much_of_the_fleet_grows_all_stop_until_a_person_looks() -> anyhow::Result<()> {
-    let stage = Stage::alone("runaway").await?;
-    stage.sim.add_nodes(1).await?;
-    let of = |name: &str, used: f64| stage.sim.cluster(&stage.namespace, name).data("10Gi").data_used(used);
-    let third = of("third", 0.5).create().await?;
-    for (name, used) in [("calm", 0.5), ("first", 0.87), ("second", 0.87)] {
-        of(name, used).create().await?;
-    }
-    let policies: Api<csm_api::ClusterStoragePolicy> = Api::all(stage.sim.client());
-    let policy = json!({"apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": "ClusterStoragePolicy", "metadata": {"name": "fleet"},
-        "spec": {"expansion": {"maxSize": "100Gi"}}});
-    let as_a_person = PatchParams::apply("person").force();
-    policies.patch("fleet", &as_a_person, &Patch::Apply(&policy)).await?;
-    let arguments = ["--fleet-runaway-share", "50", "--fleet-runaway-minimum", "2"];
-    let manager = Manager::start(&stage.sim, &[&stage.namespace], &arguments).await?;
-    for name in ["first", "second"] {
-        stage.event(name, "grown", |e| phase(e) == Some(Phase::Completed)).await?;
-    }
-    let opened = (BreakerScope::Global, BreakerState::Open, false);
-    until("it is recorded", || async {
-        Ok((records(&stage, NAMESPACE).await? == [opened]).then_some(()))
+async fn a_request_that_cannot_be_taken_away_closes_nothing() -> anyhow::Result<()> {
+    let stage = Stage::new("resetonce").await?;
+    let orders = stage.orders(|c| c.data("10Gi").data_used(0.87)).await?;
+    let there = |object: &str| format!("has({object}.metadata.annotations) && '{RESET}' in {object}.metadata.annotations");
+    let unless = format!("!({}) || ({})", there("oldObject"), there("object"));
+    stage.forbid("clusters", &["UPDATE"], &unless).await?;
+    until("the policy is in force", || async {
+        orders.annotate(RESET, Some("no")).await?;
+        Ok(orders.annotate(RESET, None).await.is_err().then_some(()))
     })
     .await?;
+    failed_three_times(&stage, &orders, SignedDuration::from_mins(5)).await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "100Gi"}})).await?;
+    let _manager = stage.manager().await?;
+    breaker(&stage, "orders", BreakerState::Open).await?;
+    let mark = stage.sim.plane().audit_mark().await?;
+    orders.annotate(RESET, Some("true")).await?;
+    until("the manager has tried twice", || async {
+        let tries = stage.sim.plane().audit_since(mark).await?;
+        let refused = tries
+            .iter()
+            .filter(|e| e.namespace == stage.namespace && e.resource == "clusters" && e.verb == "patch" && e.code == 403);
+        Ok((refused.count() >= 2).then_some(()))
+    })
+    .await?;
+    let opened = (BreakerScope::PerCluster, BreakerState::Open, false);
+    assert_eq!(records(&stage, &stage.namespace).await?, [opened]);
+    held_by_breaker(&stage, "orders").await?;
+
+    stage.allow().await?;
+    stage.event("orders", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
+    let closed = (BreakerScope::PerCluster, BreakerState::Closed, true);
+    assert_eq!(records(&stage, &stage.namespace).await?, [opened, closed]);
+    stage.told_once("orders", &["CircuitBreakerOpened", "CircuitBreakerClosed"]).await
+}
+
+/// Half of a fleet has grown: the runaway stop is recorded.
+struct Runaway {
+    stage: Stage,
+    third: SimCluster,
+    policies: Api<csm_api::ClusterStoragePolicy>,
+    manager: Manager,
+}
+
+impl Runaway {
+    const OPENED: (BreakerScope, BreakerState, bool) = (BreakerScope::Global, BreakerState::Open, false);
+
+    async fn begin(prefix: &str) -> anyhow::Result<Self> {
+        let stage = Stage::alone(prefix).await?;
+        stage.sim.add_nodes(1).await?;
+        let of = |name: &str, used: f64| stage.sim.cluster(&stage.namespace, name).data("10Gi").data_used(used);
+        let third = of("third", 0.5).create().await?;
+        for (name, used) in [("calm", 0.5), ("first", 0.87), ("second", 0.87)] {
+            of(name, used).create().await?;
+        }
+        let policies: Api<csm_api::ClusterStoragePolicy> = Api::all(stage.sim.client());
+        let policy = json!({"apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": "ClusterStoragePolicy", "metadata": {"name": "fleet"},
+            "spec": {"expansion": {"maxSize": "100Gi"}}});
+        let as_a_person = PatchParams::apply("person").force();
+        policies.patch("fleet", &as_a_person, &Patch::Apply(&policy)).await?;
+        let manager = Self::manager(&stage).await?;
+        for name in ["first", "second"] {
+            stage.event(name, "grown", |e| phase(e) == Some(Phase::Completed)).await?;
+        }
+        until("it is recorded", || async {
+            Ok((records(&stage, NAMESPACE).await? == [Self::OPENED]).then_some(()))
+        })
+        .await?;
+        Ok(Self {
+            stage,
+            third,
+            policies,
+            manager,
+        })
+    }
+
+    async fn manager(stage: &Stage) -> anyhow::Result<Manager> {
+        let arguments = ["--fleet-runaway-share", "50", "--fleet-runaway-minimum", "2"];
+        Manager::start(&stage.sim, &[&stage.namespace], &arguments).await
+    }
+}
+
+#[tokio::test]
+async fn when_too_much_of_the_fleet_grows_all_stop_until_a_person_looks() -> anyhow::Result<()> {
+    let Runaway {
+        stage,
+        third,
+        policies,
+        manager,
+    } = Runaway::begin("runaway").await?;
     third.fill("third-1", 0.87)?;
     let message = held_by_breaker(&stage, "third").await?;
     assert!(message.contains("2 of 4 managed Clusters grew within an hour"), "{message}");
@@ -300,7 +369,7 @@ async fn when_too_much_of_the_fleet_grows_all_stop_until_a_person_looks() -> any
     policies.patch("fleet", &PatchParams::default(), &Patch::Merge(&asked)).await?;
     stage.event("third", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
     let closed = (BreakerScope::Global, BreakerState::Closed, true);
-    assert_eq!(records(&stage, NAMESPACE).await?[..2], [opened, closed]);
+    assert_eq!(records(&stage, NAMESPACE).await?[..2], [Runaway::OPENED, closed]);
     until("an Event tells that it is closed", || async {
         let told = told_of_the_fleet(&stage).await?;
         Ok(told.iter().any(|(reason, _)| reason == "CircuitBreakerClosed").then_some(()))
@@ -310,4 +379,40 @@ async fn when_too_much_of_the_fleet_grows_all_stop_until_a_person_looks() -> any
         Ok((!policies.get("fleet").await?.annotations().contains_key(RESET)).then_some(()))
     })
     .await
+}
+
+/// What has the name of a record and is none is not looked for again and again without a pause.
+#[tokio::test]
+async fn a_record_that_cannot_be_made_is_waited_for() -> anyhow::Result<()> {
+    let Runaway {
+        stage, third, mut manager, ..
+    } = Runaway::begin("norecord").await?;
+    manager.kill()?;
+    let api: Api<StorageEvent> = Api::namespaced(stage.sim.client(), NAMESPACE);
+    let mut record = api.list(&ListParams::default()).await?.items.pop().expect("the record");
+    let name = record.name_any();
+    api.delete(&name, &DeleteParams::default()).await?;
+    record.metadata = serde_json::from_value(json!({"name": name}))?;
+    record.spec.circuit_breaker.as_mut().expect("a breaker").scope = BreakerScope::PerCluster;
+    api.create(&PostParams::default(), &record).await?;
+
+    let mark = stage.sim.plane().audit_mark().await?;
+    let _manager = Runaway::manager(&stage).await?;
+    let tries = async || {
+        let entries = stage.sim.plane().audit_since(mark).await?;
+        let tried = entries
+            .iter()
+            .filter(|e| e.namespace == NAMESPACE && e.resource == "storageevents" && e.verb == "create" && e.code == 409);
+        Ok::<_, anyhow::Error>(tried.count())
+    };
+    until("it has tried", || async { Ok((tries().await? > 0).then_some(())) }).await?;
+    let node = third.node_of("third-1").expect("a node");
+    let asked = stage.sim.kubelets().requests(&node);
+    until("several samples later", || async {
+        Ok((stage.sim.kubelets().requests(&node) > asked + 2).then_some(()))
+    })
+    .await?;
+    let tries = tries().await?;
+    assert!(tries < 10, "tried {tries} times within seconds");
+    Ok(())
 }

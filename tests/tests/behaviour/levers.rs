@@ -8,8 +8,8 @@ use csm_units::Bytes;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
-/// What a person has who may edit a namespace: what CloudNativePG and Kubernetes give, and ours of deploy/user-roles.yaml. No
-/// permission on PVCs but to read them.
+/// What a person has who may edit a namespace: what CloudNativePG and Kubernetes give, and ours. No permission on PVCs
+/// but to read them.
 fn editing() -> Value {
     json!([
         {"apiGroups": [""], "resources": ["persistentvolumeclaims", "pods"], "verbs": ["get", "list"]},
@@ -23,7 +23,11 @@ async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
     for file in ["deploy/user-roles.yaml", "deploy/admission.yaml"] {
         plane.apply_yaml(&std::fs::read_to_string(root().join(file))?).await?;
     }
-    let shipped = ["cnpg-storage-manager-view", "cnpg-storage-manager-edit"];
+    let shipped = [
+        "cnpg-storage-manager-view",
+        "cnpg-storage-manager-edit",
+        "cnpg-storage-manager-expand",
+    ];
     let kubeconfig = person::kubeconfig(stage, "editor", &editing(), &shipped).await?;
     let cli = Cli::new(&kubeconfig, &stage.namespace);
     let options = kube::config::KubeConfigOptions::default();

@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-use csm_api::{Phase, Reason, State, Trigger};
+use anyhow::Context as _;
+use csm_api::{Phase, Reason, State, StorageEvent, Trigger};
 use csm_testkit::controlplane::AuditEntry;
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::{Sim, SimOptions};
+use csm_testkit::wait::within;
 use csm_tests::manager::{Manager, kubeconfig};
+use csm_tests::proxy::{Link, Proxy};
 use csm_tests::{Stage, phase, root, until, up_to};
 use csm_units::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams};
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_replica_that_is_born_too_small_is_caught_up() -> anyhow::Result<()> {
@@ -183,6 +191,82 @@ async fn a_second_replica_stands_by_until_the_first_is_gone() -> anyhow::Result<
         .event("orders", "grown by the second", |e| phase(e) == Some(Phase::Completed))
         .await?;
     stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await?;
+    Ok(())
+}
+
+/// A StorageEvent that cannot be dropped, for somebody's webhook, keeps no other from being dropped.
+#[tokio::test]
+async fn what_cannot_be_dropped_keeps_nothing_else() -> anyhow::Result<()> {
+    let (stage, orders) = Stage::with_orders("retention", |c| c.data("10Gi"), up_to("100Gi")).await?;
+    let uid = orders.object().await?.metadata.uid.unwrap_or_default();
+    stage
+        .forbid("storageevents", &["DELETE"], "oldObject.metadata.name != 'old-0'")
+        .await?;
+    let at = Timestamp::now() - SignedDuration::from_hours(24 * 400);
+    let api = stage.api::<StorageEvent>();
+    for number in 0..4 {
+        let name = format!("old-{number}");
+        let pvc = json!({"name": "orders-1", "uid": "gone", "instance": "orders-1", "originalSize": "5Gi"});
+        let event: StorageEvent = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"cnpg.supporttools.io/cluster": "orders"}},
+            "spec": {
+                "clusterRef": {"name": "orders", "uid": uid}, "eventType": "expansion", "trigger": "threshold-breach",
+                "volume": {"role": "data"}, "reason": "UsageThreshold", "message": "87 % used",
+                "expansion": {"originalSize": "5Gi", "requestedSize": "10Gi", "parallelism": 1, "affectedPVCs": [pvc]},
+            },
+        }))?;
+        api.create(&PostParams::default(), &event).await?;
+        let status = json!({"status": {"phase": "Completed", "startTime": at, "completionTime": at}});
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+    }
+    until("the policy is in force", || {
+        let dry = DeleteParams {
+            dry_run: true,
+            ..DeleteParams::default()
+        };
+        let api = &api;
+        async move { Ok(api.delete("old-0", &dry).await.is_err().then_some(())) }
+    })
+    .await?;
+    let _manager = stage.manager().await?;
+    until("all others are dropped", || async {
+        let names: Vec<_> = api
+            .list(&ListParams::default())
+            .await?
+            .items
+            .into_iter()
+            .map(|e| e.name_any())
+            .collect();
+        Ok((names == ["old-0"]).then_some(()))
+    })
+    .await
+}
+
+/// One that lost its lease must be started again, whatever its peers do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_request_keeps_nobody_alive_who_lost_the_lease() -> anyhow::Result<()> {
+    let (stage, _orders) = Stage::with_orders("halfword", |c| c.data("10Gi"), up_to("100Gi")).await?;
+    let proxy = Proxy::start(stage.sim.plane().kubeconfig()).await?;
+    let through = proxy.kubeconfig(&kubeconfig(&stage.sim).await?)?;
+    let mut manager = Manager::spawn_as(&stage.sim, through.path(), &[&stage.namespace], &[])?;
+    manager.leads().await?;
+    let peers = [(); 3].map(|()| async {
+        let mut half = TcpStream::connect(manager.admin()).await?;
+        half.write_all(b"GET /metrics HTTP/1.1\r\nhos").await?;
+        Ok::<_, std::io::Error>(half)
+    });
+    let peers = futures::future::try_join_all(peers).await?;
+    proxy.link(Link::Hang);
+    until("it lost its lease", || async {
+        Ok(manager.log().contains("lost the lease").then_some(()))
+    })
+    .await?;
+    let ended = within(Duration::from_secs(20), "it has ended", async || {
+        Ok((!manager.is_alive()).then_some(()))
+    })
+    .await;
+    ended.with_context(|| manager.tail())?;
+    drop(peers);
     Ok(())
 }
 

@@ -1,7 +1,11 @@
 //! `expansion.applyTo: ClusterSpec`: the size in the Cluster's own spec follows a verified growth, in the field that it uses.
 
 use csm_api::{ConditionStatus, Phase, State};
+use csm_testkit::controlplane::AuditEntry;
 use csm_tests::cli::Cli;
+use csm_tests::manager::{Manager, kubeconfig};
+use csm_tests::proxy::{At, Fault, Proxy, Rule};
+use csm_tests::wait::PATIENCE;
 use csm_tests::{Stage, phase, until};
 use csm_units::Bytes;
 use serde_json::{Value, json};
@@ -166,5 +170,49 @@ async fn a_refusal_is_told_and_not_tried_again_at_once() -> anyhow::Result<()> {
         .filter(|e| e.namespace == stage.namespace && e.resource == "clusters" && e.verb == "patch" && e.code == 422);
     assert_eq!(refused.count(), 1);
     assert_eq!(spec(&orders).await?["storage"]["size"], written);
+    Ok(())
+}
+
+/// Somebody else changes the Cluster in the moment of the write: that is no refusal, and nobody is told of one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_race_is_looked_at_again_and_not_told() -> anyhow::Result<()> {
+    let stage = Stage::new("specrace").await?;
+    let plane = stage.sim.plane();
+    let mut proxy = Proxy::start(plane.kubeconfig()).await?;
+    let through = proxy.kubeconfig(&kubeconfig(&stage.sim).await?)?;
+    let orders = stage.orders(|c| c.instances(1).data("10Gi")).await?;
+    stage
+        .policy("default", json!({"expansion": {"maxSize": "60Gi", "applyTo": "ClusterSpec"}}))
+        .await?;
+    let manager = Manager::spawn_as(&stage.sim, through.path(), &[&stage.namespace], &[])?;
+    manager.leads().await?;
+    stage.data_status("orders", "balanced", |d| d.state == State::Balanced).await?;
+    let mark = plane.audit_mark().await?;
+    // Each write to the Cluster, of annotations or of the size, finds that the size is another than it was.
+    proxy.arm((1..=12).map(|_| Rule {
+        at: At::Kind("PATCH clusters".to_owned()),
+        nth: 1,
+        fault: Fault::Meanwhile,
+    }));
+    orders.fill("orders-1", 0.87)?;
+    let lost = |e: &AuditEntry| e.namespace == stage.namespace && e.resource == "clusters" && e.verb == "patch" && e.code == 409;
+    let mut size = 10_240_u32;
+    loop {
+        let turn = tokio::time::timeout(PATIENCE, proxy.meanwhile()).await?;
+        size += 1;
+        orders.patch(json!({"spec": {"storage": {"size": format!("{size}Mi")}}})).await?;
+        drop(turn);
+        if plane.audit_since(mark).await?.iter().any(lost) {
+            break;
+        }
+    }
+    proxy.calm();
+    until("the size has followed", || async {
+        Ok((spec(&orders).await?["storage"]["size"] == "15Gi").then_some(()))
+    })
+    .await?;
+    stage.told_once("orders", &["AutoResizeSuccess"]).await?;
+    let log = manager.log();
+    assert!(!log.contains("refused to raise"), "{log}");
     Ok(())
 }

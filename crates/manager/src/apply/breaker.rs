@@ -1,19 +1,25 @@
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use csm_api::{
-    BreakerScope, BreakerState, CircuitBreakerChange, ClusterReference, EventType, Reason, StorageEvent, StorageEventSpec, Trigger,
-    annotation, label,
+    BreakerScope, BreakerState, CircuitBreakerChange, ClusterReference, ClusterStoragePolicy, EventType, Reason, StorageEvent,
+    StorageEventSpec, Trigger, annotation, label,
 };
 use csm_core::world::ClusterKey;
+use csm_gather::views::asks_for_reset;
+use csm_gather::watched::Watched;
+use csm_runtime::error::call;
 use csm_runtime::{Failure, FailureClass};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Api;
+use kube::Resource;
+use kube::api::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::{Writer, owner};
 
@@ -43,6 +49,15 @@ pub struct BreakerChange {
     pub message: String,
 }
 
+/// What became of a record.
+#[derive(Debug)]
+pub enum Recorded {
+    /// It was made.
+    Now(Box<StorageEvent>),
+    /// It was there already; without it where it is gone since, or cannot be read.
+    Before(Option<Box<StorageEvent>>),
+}
+
 impl BreakerChange {
     /// `<cluster>-circuit-breaker-<yyyymmdd-hhmmss>-<suffix>`, of what changed alone: told twice, it is recorded once.
     fn name(&self) -> String {
@@ -61,11 +76,11 @@ impl BreakerChange {
 }
 
 impl Writer {
-    /// Records that a breaker opened or closed; none where that is recorded already.
+    /// Records that a breaker opened or closed, once.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn record_breaker(&self, change: &BreakerChange) -> Result<Option<StorageEvent>, Failure> {
+    pub async fn record_breaker(&self, change: &BreakerChange) -> Result<Recorded, Failure> {
         let (namespace, cluster) = match &change.whose {
             Whose::Cluster(key, uid) => (&key.namespace, Some((key, uid))),
             Whose::Fleet(namespace) => (namespace, None),
@@ -112,43 +127,57 @@ impl Writer {
             ..PostParams::default()
         };
         match self.write(self.api::<StorageEvent>(namespace).create(&parameters, &event)).await {
-            Err(failure) if failure.class() == FailureClass::AlreadyExists => Ok(None),
-            created => created.map(Some),
+            Err(failure) if failure.class() == FailureClass::AlreadyExists => {
+                let there = call(self.api::<Watched<StorageEvent>>(namespace).get_opt(&change.name())).await?;
+                Ok(Recorded::Before(match there {
+                    Some(Watched::Readable(event)) => Some(Box::new(event)),
+                    Some(Watched::Unreadable(_)) | None => None,
+                }))
+            }
+            created => created.map(|event| Recorded::Now(Box::new(event))),
         }
     }
 
-    /// Removes the annotation by which a person asked for the Cluster's breaker to be closed, from this very Cluster.
+    /// Takes away the annotation by which a person asks for the Cluster's breaker to be closed, from this very Cluster.
+    /// Returns whether it was there, and the Cluster as it is now.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn asked_for_reset(&self, key: &ClusterKey, uid: &str) -> Result<csm_cnpg::Cluster, Failure> {
-        let api = self.api::<csm_cnpg::Cluster>(&key.namespace);
-        self.write(api.patch(&key.name, &as_ourselves(), &Patch::Merge(&without_request(Some(uid)))))
-            .await
+    pub async fn take_request(&self, key: &ClusterKey, uid: &str) -> Result<(bool, Option<csm_cnpg::Cluster>), Failure> {
+        self.take(&self.api(&key.namespace), &key.name, Some(uid)).await
     }
 
     /// The same of a ClusterStoragePolicy, for the breaker of all Clusters.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn asked_for_reset_of_all(&self, policy: &str) -> Result<csm_api::ClusterStoragePolicy, Failure> {
-        let api: Api<csm_api::ClusterStoragePolicy> = Api::all(self.client.clone());
-        self.write(api.patch(policy, &as_ourselves(), &Patch::Merge(&without_request(None))))
-            .await
+    pub async fn take_request_of_all(&self, policy: &str) -> Result<(bool, Option<Watched<ClusterStoragePolicy>>), Failure> {
+        self.take(&Api::all(self.client.clone()), policy, None).await
     }
-}
 
-fn as_ourselves() -> PatchParams {
-    PatchParams {
-        field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
+    /// Looks at the object itself: a cache may still show a request that was carried out long ago.
+    async fn take<K>(&self, api: &Api<K>, name: &str, uid: Option<&str>) -> Result<(bool, Option<K>), Failure>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug,
+    {
+        let Some(object) = call(api.get_opt(name)).await? else {
+            return Ok((false, None));
+        };
+        let meta = object.meta();
+        let another = uid.is_some() && meta.uid.as_deref() != uid;
+        if another || !asks_for_reset(meta) {
+            return Ok((false, Some(object)));
+        }
+        let patch = json!({"metadata": {
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+            "annotations": {annotation::RESET_CIRCUIT_BREAKER: null},
+        }});
+        let parameters = PatchParams {
+            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let taken = self.write(api.patch(name, &parameters, &Patch::Merge(&patch))).await?;
+        Ok((true, Some(taken)))
     }
-}
-
-fn without_request(uid: Option<&str>) -> Value {
-    let mut metadata = json!({"annotations": {annotation::RESET_CIRCUIT_BREAKER: null}});
-    if let (Some(uid), Some(fields)) = (uid, metadata.as_object_mut()) {
-        fields.insert("uid".to_owned(), json!(uid));
-    }
-    json!({ "metadata": metadata })
 }

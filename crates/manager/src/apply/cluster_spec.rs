@@ -1,7 +1,7 @@
 use csm_cnpg::Cluster;
 use csm_core::world::{ClusterKey, VolumeKey};
 use csm_gather::views::size_field;
-use csm_runtime::Failure;
+use csm_runtime::{Failure, FailureClass};
 use csm_units::Bytes;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
@@ -23,6 +23,8 @@ pub enum SpecRaised {
     },
     /// It says as much already, or no size, or is another Cluster by now.
     Nothing,
+    /// Somebody changed the Cluster meanwhile: to be looked at again at once.
+    Outdated,
     /// The API server refused: CloudNativePG's webhook, another one, or a lack of permission.
     Refused {
         /// The field.
@@ -36,12 +38,12 @@ pub enum SpecRaised {
 
 impl Writer {
     /// Raises the size of a volume in the spec of its Cluster: the one field that CloudNativePG reads, provided that the
-    /// Cluster is this very one and the field says what it said when it was read.
+    /// Cluster is this very one and is as it was read.
     ///
     /// # Errors
     /// See [`Failure`]. What the API server refuses is none.
     pub async fn raise_spec(&self, key: &ClusterKey, uid: &str, volume: &VolumeKey, to: Bytes) -> Result<SpecRaised, Failure> {
-        // As it stands: a size may be a text or a number, and is compared as it was written.
+        // As it stands: a size may be a text or a number.
         let kind = ApiResource::erase::<Cluster>(&());
         let api = kube::Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.namespace, &kind);
         let Some(object) = csm_runtime::error::call(api.get_opt(&key.name)).await? else {
@@ -49,7 +51,7 @@ impl Writer {
         };
         let is_it = object.metadata.uid.as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none();
         let raw = serde_json::to_value(&object).unwrap_or_default();
-        let cluster: Cluster = serde_json::from_value(raw.clone()).unwrap_or_default();
+        let cluster: Cluster = serde_json::from_value(raw).unwrap_or_default();
         let Some(field) = size_field(&cluster, volume).filter(|_| is_it) else {
             return Ok(SpecRaised::Nothing);
         };
@@ -59,8 +61,8 @@ impl Writer {
         }
         let patch = json!([
             {"op": "test", "path": "/metadata/uid", "value": uid},
-            {"op": "test", "path": field.pointer, "value": raw.pointer(&field.pointer)},
-            {"op": "replace", "path": field.pointer, "value": to},
+            // Where a test of its value, or its absence, would make a refusal of a lost race: `add` sets what is there.
+            {"op": "add", "path": field.pointer, "value": to},
             // With it the API server compares versions: what has changed since is a conflict.
             {"op": "replace", "path": "/metadata/resourceVersion", "value": object.metadata.resource_version},
         ]);
@@ -80,7 +82,8 @@ impl Writer {
                 from,
                 cluster: Box::new(cluster),
             }),
-            Err(failure) if failure.class() == csm_runtime::FailureClass::Refused => Ok(SpecRaised::Refused {
+            Err(failure) if failure.class() == FailureClass::Conflict => Ok(SpecRaised::Outdated),
+            Err(failure) if failure.class() == FailureClass::Refused => Ok(SpecRaised::Refused {
                 path,
                 from,
                 message: failure.message(),

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub use advance::Advanced;
 pub use annotate::Annotations;
 pub use begin::Begun;
-pub use breaker::{BreakerChange, Whose};
+pub use breaker::{BreakerChange, Recorded, Whose};
 pub use cluster_spec::SpecRaised;
 pub use event::{Note, Severity};
 

@@ -100,6 +100,7 @@ impl Controller {
                 Some(wait) => wait,
                 None => match self.writer.raise_spec(key, &snapshot.cluster.uid, &volume.key, to).await? {
                     SpecRaised::Nothing => continue,
+                    SpecRaised::Outdated => Duration::ZERO,
                     SpecRaised::Raised { path, from, cluster } => {
                         self.refusals.settled(&at);
                         self.shared.metrics.spec_size(key, true);

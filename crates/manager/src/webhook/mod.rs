@@ -16,17 +16,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use csm_runtime::readiness::Readiness;
+use csm_runtime::serve::{Limits, serve};
 use csm_runtime::tls::{Certificate, TlsListener};
 use jiff::Timestamp;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,11 +41,19 @@ pub const POLICIES: &str = "/validate-policies";
 /// Where PVCs are sent to.
 pub const PVCS: &str = "/mutate-pvcs";
 
-/// The largest object that the API server takes is 3 MiB (`--max-request-bytes` of etcd, and its own limit of a request),
-/// and an update sends two.
-const LARGEST: usize = 7 * 1024 * 1024;
-/// How long a question may take to arrive: the API server itself waits no longer than 10 s for an answer.
-const ARRIVES: Duration = Duration::from_secs(10);
+/// The largest question: etcd takes objects of 1.5 MiB (`--max-request-bytes`), and an update sends two.
+const LARGEST: usize = 4 * 1024 * 1024;
+/// Questions that are read and answered at a time, 32 MiB at most: anybody in the network may ask, and nobody may take the
+/// memory that growth needs. Answers take microseconds to milliseconds.
+const AT_A_TIME: usize = 8;
+/// How long a question may wait for its turn and arrive: the API server waits no longer for an answer (`timeoutSeconds`).
+const ARRIVES: Duration = Duration::from_secs(2);
+/// API servers keep a few connections each, for 90 s after their last question (`IdleConnTimeout` of Go's `net/http`). One
+/// must not be closed sooner: the question that comes at that moment would fail.
+const LIMITS: Limits = Limits {
+    connections: 256,
+    silence: Duration::from_secs(100),
+};
 
 /// Serves the webhooks where the settings ask for them. `namespace` is the manager's own.
 ///
@@ -75,17 +85,13 @@ pub async fn start(
         shared: shared.clone(),
         readiness: readiness.clone(),
         metrics,
+        turns: Turns::default(),
     });
     let routes = Router::new()
         .route(POLICIES, post(policies))
         .route(PVCS, post(pvcs))
         .with_state(webhook);
-    let server = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tasks.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server of the webhooks ended badly");
-        }
-    });
+    tasks.spawn(serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
     tasks.spawn(certificates::keep(
         settings.certificates,
         client.clone(),
@@ -107,6 +113,42 @@ struct Webhook {
     shared: Arc<Shared>,
     readiness: Readiness,
     metrics: Metrics,
+    turns: Turns,
+}
+
+/// Who is read and answered now.
+struct Turns(Semaphore);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Semaphore::new(AT_A_TIME))
+    }
+}
+
+impl Turns {
+    /// Waits for a turn, and for the question. The turn lasts for as long as the permit.
+    async fn read(&self, body: Body) -> Result<(SemaphorePermit<'_>, Bytes), Wrong> {
+        let large = |error| {
+            (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("cannot read the question, of {LARGEST} bytes at most: {error}"),
+            )
+        };
+        let arrived = async {
+            // It is never closed.
+            let turn = self.0.acquire().await.map_err(|_| late())?;
+            let body = to_bytes(body, LARGEST).await.map_err(large)?;
+            Ok((turn, body))
+        };
+        tokio::time::timeout(ARRIVES, arrived).await.map_err(|_| late())?
+    }
+}
+
+fn late() -> Wrong {
+    (
+        StatusCode::REQUEST_TIMEOUT,
+        format!("the question did not arrive within {ARRIVES:?}, or {AT_A_TIME} others were in its way"),
+    )
 }
 
 async fn policies(State(webhook): State<Arc<Webhook>>, body: Body) -> Response {
@@ -144,22 +186,7 @@ impl Webhook {
     }
 
     async fn decide(&self, body: Body, answer: fn(&Self, &Request) -> Answer) -> Result<(&'static str, String), Wrong> {
-        let late = |_| {
-            (
-                StatusCode::REQUEST_TIMEOUT,
-                format!("the question did not arrive within {ARRIVES:?}"),
-            )
-        };
-        let large = |error| {
-            (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("cannot read the question, of {LARGEST} bytes at most: {error}"),
-            )
-        };
-        let body = tokio::time::timeout(ARRIVES, to_bytes(body, LARGEST))
-            .await
-            .map_err(late)?
-            .map_err(large)?;
+        let (_turn, body) = self.turns.read(body).await?;
         let request = review::read(&body).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
         let answer = catch_unwind(AssertUnwindSafe(|| answer(self, &request))).map_err(|panic| {
             let why = panic
@@ -190,5 +217,44 @@ impl Webhook {
             return Answer::default();
         }
         pvc::answer(request, &mut self.shared.index(), &self.shared.settings.volumes, Timestamp::now())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // tests
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+
+    use super::*;
+
+    /// Bodies that never end take no more than their turns, and those for 2 s.
+    #[tokio::test(start_paused = true)]
+    async fn a_question_waits_for_those_that_do_not_arrive() {
+        let turns = Arc::new(Turns::default());
+        let begun = tokio::time::Instant::now();
+        let unending: Vec<_> = (0..AT_A_TIME)
+            .map(|_| {
+                let turns = turns.clone();
+                let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+                tokio::spawn(async move { turns.read(body).await.map(drop) })
+            })
+            .collect();
+        // They have their turns.
+        tokio::task::yield_now().await;
+        tokio::time::advance(ARRIVES / 2).await;
+        let (_turn, body) = turns.read(Body::from("asked")).await.unwrap();
+        assert_eq!(&*body, b"asked");
+        assert!(
+            begun.elapsed() >= ARRIVES && begun.elapsed() < ARRIVES * 5 / 4,
+            "{:?}",
+            begun.elapsed()
+        );
+        for unending in unending {
+            assert_eq!(unending.await.unwrap().unwrap_err().0, StatusCode::REQUEST_TIMEOUT);
+        }
+        let large = turns.read(Body::from(vec![b' '; LARGEST + 1])).await.unwrap_err();
+        assert_eq!(large.0, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

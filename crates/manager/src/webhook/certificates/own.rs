@@ -200,7 +200,11 @@ impl Own {
     /// What is kept after a step.
     fn after(&self, step: Step, kept: Kept) -> Result<Kept, rcgen::Error> {
         let (lifetimes, now) = (self.settings.lifetimes, Timestamp::now());
-        let issue = |authority: &Authority| authority.issue(&self.names, lifetimes, now);
+        let names = match step {
+            Step::Widen => kept.names(&self.names),
+            _ => self.names.clone(),
+        };
+        let issue = |authority: &Authority| authority.issue(&names, lifetimes, now);
         let begin = || {
             let authority = Authority::make(lifetimes, now)?;
             let leaf = issue(&authority)?;
@@ -218,7 +222,7 @@ impl Own {
                 None => kept,
             },
             Step::Retire => kept.retired(),
-            Step::Reissue => match kept.current.as_ref().map(issue) {
+            Step::Reissue | Step::Widen => match kept.current.as_ref().map(issue) {
                 Some(Ok(leaf)) => kept.reissued(leaf),
                 // With a key that cannot be read there is nothing to go on with.
                 Some(Err(_)) | None => begin()?,

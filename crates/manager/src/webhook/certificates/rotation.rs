@@ -63,6 +63,8 @@ pub(super) enum Step {
     Retire,
     /// A new certificate of the current authority.
     Reissue,
+    /// The same, for the names that are wanted here and those that it has: another replica may want those.
+    Widen,
     /// Nothing until then.
     Wait(Timestamp),
 }
@@ -90,9 +92,12 @@ impl Kept {
         let Some(current) = self.current.as_ref().filter(|a| !a.life.is_over(now)) else {
             return Step::Begin;
         };
-        let Some(leaf) = self.leaf.as_ref().filter(|l| !l.life.is_over(now) && l.names == wanted.names) else {
+        let Some(leaf) = self.leaf.as_ref().filter(|l| !l.life.is_over(now)) else {
             return Step::Reissue;
         };
+        if !wanted.names.iter().all(|name| leaf.names.contains(name)) {
+            return Step::Widen;
+        }
         if !trusted {
             return Step::Trust;
         }
@@ -109,6 +114,12 @@ impl Kept {
         let reissue = (leaf.life.replace_at(), Step::Reissue);
         let due = [rotation, reissue].into_iter().find(|(at, _)| now >= *at);
         due.map_or(Step::Wait(rotation.0.min(reissue.0)), |(_, step)| step)
+    }
+
+    /// The names of [`Step::Widen`]: those that are wanted, and others that the certificate has. These go with the next one.
+    pub fn names(&self, wanted: &[String]) -> Vec<String> {
+        let others = self.leaf.iter().flat_map(|leaf| &leaf.names).filter(|name| !wanted.contains(name));
+        wanted.iter().chain(others).cloned().collect()
     }
 
     /// [`Step::Begin`], done.
@@ -157,7 +168,7 @@ impl Kept {
         Self { previous: None, ..self }
     }
 
-    /// [`Step::Reissue`], done; `leaf` is of the current authority.
+    /// [`Step::Reissue`] or [`Step::Widen`], done; `leaf` is of the current authority.
     pub fn reissued(self, leaf: Leaf) -> Self {
         Self { leaf: Some(leaf), ..self }
     }

@@ -62,7 +62,7 @@ fn each_state_has_its_step() {
         }),
         ..begun.clone()
     };
-    assert_eq!(step(&renamed, true, 1), Step::Reissue, "it is for another name");
+    assert_eq!(step(&renamed, true, 1), Step::Widen, "it is for another name");
 
     let old = begun.reissued(leaf("a", 500, 800));
     assert_eq!(step(&old, true, 599), Step::Wait(at(600)));
@@ -84,6 +84,29 @@ fn each_state_has_its_step() {
     assert_eq!(retired.bundle(), "[b]");
     assert_eq!(step(&retired, false, 621), Step::Trust);
     assert_eq!(step(&retired, true, 622), Step::Wait(at(811)));
+}
+
+/// While a setting is changed, replicas want different names: each is content with the certificate of both.
+#[test]
+fn replicas_that_want_different_names_do_not_undo_each_other() {
+    let (old, new) = (vec!["old".to_owned(), "both".to_owned()], vec!["new".to_owned(), "both".to_owned()]);
+    let step = |kept: &Kept, names: &[String], now: i64| {
+        let settle = Duration::from_secs(10);
+        kept.step(true, &Wanted { names, settle }, at(now))
+    };
+    let named = |names: Vec<String>, from: i64| Leaf {
+        names,
+        ..leaf("a", from, from + 300)
+    };
+    let kept = Kept::begun(authority("a", 0, 900), named(old.clone(), 0));
+    assert_eq!(step(&kept, &new, 1), Step::Widen);
+    let names = kept.names(&new);
+    assert_eq!(names, ["new", "both", "old"]);
+    let kept = kept.reissued(named(names, 0));
+    for names in [&old, &new] {
+        assert_eq!(step(&kept, names, 2), Step::Wait(at(200)));
+    }
+    assert_eq!(step(&kept, &new, 200), Step::Reissue, "then for its own names alone");
 }
 
 #[test]
@@ -158,7 +181,7 @@ proptest! {
                         rotations += 1;
                     }
                     Step::Retire => kept = kept.retired(),
-                    Step::Reissue => {
+                    Step::Reissue | Step::Widen => {
                         let current = kept.current.clone();
                         kept = kept.reissued(fresh(&issuer(&current), end(&current)));
                     }
