@@ -33,6 +33,7 @@ mod d01;
 mod held;
 mod operations;
 mod rbac;
+mod rescue;
 
 use std::time::Duration;
 
@@ -244,5 +245,5 @@ pub fn all() -> Vec<Case> {
             body: |stage| Box::pin(async move { rbac::within_what_ships(&stage) }),
         },
     ];
-    cases.into_iter().chain(operations::all()).collect()
+    cases.into_iter().chain(operations::all()).chain(rescue::all()).collect()
 }
