@@ -30,6 +30,7 @@ mod c10;
 mod c15;
 mod contract;
 mod d01;
+mod d04;
 mod held;
 mod operations;
 mod rbac;

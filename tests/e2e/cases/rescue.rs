@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::d01::{self, Full, Setup};
+use super::d04;
 use crate::runner::{Body, Case, Suite};
 use crate::volume::Volume;
 
@@ -111,6 +112,12 @@ pub fn all() -> Vec<Case> {
                 };
                 Box::pin(d01::comes_back(stage, setup))
             },
+        ),
+        case(
+            "D04",
+            "full at maxSize: decision, condition, Event and critical alerts say what a person must do, nothing is patched; maxSize raised, it comes back",
+            minutes(16),
+            |stage| Box::pin(d04::at_the_limit(stage)),
         ),
     ]
 }
