@@ -258,7 +258,7 @@ async fn one(lab: &Lab, client: &Client, manager: &Arc<Manager>, case: &Case, he
         test.folder = Some(folder);
     }
     restore(lab).await?;
-    manager.alone().await?;
+    manager.as_shipped().await?;
     delete(client, &stage.namespace).await?;
     Ok(test)
 }

@@ -22,7 +22,8 @@ use crate::volume::Volume;
 
 /// What all volumes here grow to.
 pub const TO: Bytes = Bytes::gib(2);
-const CEILING: Bytes = Bytes::gib(4);
+/// And none of them beyond.
+pub const CEILING: Bytes = Bytes::gib(4);
 
 /// Whose part of the volume is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ mod c15;
 mod contract;
 mod d01;
 mod d04;
+mod d05;
 mod held;
 mod operations;
 mod rbac;

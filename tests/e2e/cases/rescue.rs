@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::d01::{self, Full, Setup};
-use super::d04;
+use super::{d04, d05};
 use crate::runner::{Body, Case, Suite};
 use crate::volume::Volume;
 
@@ -118,6 +118,24 @@ pub fn all() -> Vec<Case> {
             "full at maxSize: decision, condition, Event and critical alerts say what a person must do, nothing is patched; maxSize raised, it comes back",
             minutes(16),
             |stage| Box::pin(d04::at_the_limit(stage)),
+        ),
+        case(
+            "D05a",
+            "a data volume full beside WAL, with figures: grown before the next checkpoint stops PostgreSQL",
+            minutes(8),
+            |stage| Box::pin(d05::with_figures(stage)),
+        ),
+        case(
+            "D05b",
+            "a data volume full beside WAL, without figures: the log of the container that ended tells (podLogs)",
+            minutes(14),
+            |stage| Box::pin(d05::without_figures(stage, true)),
+        ),
+        case(
+            "D05c",
+            "a data volume full beside WAL, without figures and with pods/log denied: says what it cannot know; granted, it comes back",
+            minutes(16),
+            |stage| Box::pin(d05::without_figures(stage, false)),
         ),
     ]
 }
