@@ -7,8 +7,10 @@ use csm_api::{Reason, Urgency, Verdict};
 use csm_testkit::manifest;
 use csm_testkit::wait::within;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use super::d01::{CEILING, TO, policy};
 use crate::cluster::{Cluster, rows_sql};
@@ -142,6 +144,36 @@ pub async fn without_figures(stage: Arc<Stage>, granted: bool) -> Result<()> {
     );
     outage.over(&event, &took, &back).await?;
     well(&orders, &grown()).await
+}
+
+/// As it ships, the manager reads no logs, and there are no figures: it says what it does not know, and a person does what
+/// docs/rescue.md says.
+pub async fn by_hand(stage: Arc<Stage>) -> Result<()> {
+    let orders = cluster(&stage).await?;
+    let figures = Hold::no_figures(&stage).await?;
+    let (mut outage, breach) = fill(&orders).await?;
+    let ended = outage
+        .stops("orders-1", 0, async || orders.sql("CHECKPOINT").await.map(drop))
+        .await?;
+    not_known(&orders, &outage, "the manager is not set to read its log (podLogs)").await?;
+    let request = json!({"spec": {"resources": {"requests": {"storage": TO}}}});
+    let claims = stage.api::<PersistentVolumeClaim>();
+    claims.patch("orders-1", &PatchParams::default(), &Patch::Merge(&request)).await?;
+    let patched = Timestamp::now();
+    let back = outage.back().await?;
+    let back = back.values().copied().max().context("it did not stop")?;
+    println!(
+        "  {}: ended {}; patched by hand {:+.1} s, PostgreSQL is back {:+.1} s",
+        stage.namespace,
+        ended.at.strftime("%T"),
+        seconds(ended.at, patched),
+        seconds(ended.at, back)
+    );
+    stage.keep(breach.held("orders", "what is not known"));
+    figures.release().await?;
+    orders.free_the_last_block("orders-1", Volume::Data).await?;
+    orders.healthy().await?;
+    well(&orders, &Expect::at_rest(TO)).await
 }
 
 /// It ends again and again with code 0, and nobody can tell why: said as that, with what is not known, and nothing is patched.

@@ -137,5 +137,11 @@ pub fn all() -> Vec<Case> {
             minutes(16),
             |stage| Box::pin(d05::without_figures(stage, false)),
         ),
+        case(
+            "D05d",
+            "a data volume full beside WAL, without figures, as the manager ships: says what it does not know; patched by a person, it comes back",
+            minutes(14),
+            |stage| Box::pin(d05::by_hand(stage)),
+        ),
     ]
 }
