@@ -185,6 +185,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Of what [`Self::fill_to_the_last_block`] took, gives back this much.
+    pub async fn leave(&self, instance: &str, volume: Volume, size: &str) -> Result<()> {
+        let less = format!("-{size}");
+        self.exec(instance, &["truncate", "-s", &less, &to_the_last_block(volume)])
+            .await
+            .map(drop)
+    }
+
     /// Gives back what [`Self::fill_to_the_last_block`] took.
     pub async fn free_the_last_block(&self, instance: &str, volume: Volume) -> Result<()> {
         let file = to_the_last_block(volume);

@@ -28,6 +28,7 @@ mod c07;
 mod c08;
 mod c10;
 mod c15;
+mod c18;
 mod contract;
 mod d01;
 mod d04;

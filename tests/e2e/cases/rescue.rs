@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::d01::{self, Full, Setup};
-use super::{d04, d05};
+use super::{c18, d04, d05};
 use crate::runner::{Body, Case, Suite};
 use crate::volume::Volume;
 
@@ -143,5 +143,14 @@ pub fn all() -> Vec<Case> {
             minutes(14),
             |stage| Box::pin(d05::by_hand(stage)),
         ),
+        Case {
+            left_out: "the manager's own word that it is pg_rewind: only logs of containers that ended are read, and this one runs",
+            ..case(
+                "C18",
+                "a failover, and no room for pg_rewind in the old primary: it hangs, its full volume is named, and it comes back by growth",
+                minutes(14),
+                |stage| Box::pin(c18::rewind_without_room(stage)),
+            )
+        },
     ]
 }
