@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     /// Writes WAL, and nothing but WAL.
-    async fn write_wal(&self, instance: &str, mebibytes: u64) -> Result<()> {
+    pub async fn write_wal(&self, instance: &str, mebibytes: u64) -> Result<()> {
         let sql = format!(
             "SELECT count(pg_logical_emit_message(false, 'e2e', repeat(md5(i::text), {}))) FROM generate_series(1, {mebibytes}) i",
             MIB / 32
@@ -173,4 +173,34 @@ impl Cluster {
         self.exec(instance, &["fallocate", "-l", &missing.to_string(), &file]).await?;
         Ok(())
     }
+
+    /// Takes every block of an instance's part of a volume that is free.
+    pub async fn fill_to_the_last_block(&self, instance: &str, volume: Volume) -> Result<()> {
+        let file = to_the_last_block(volume);
+        // A filesystem keeps some of what it calls available for itself: most of it at once, and the rest as it comes.
+        let most = self.df_of(instance, volume).await?.available * 95 / 100;
+        self.exec(instance, &["fallocate", "-l", &most.to_string(), &file]).await?;
+        let rest = format!("dd if=/dev/zero bs=64k of={file}-too || true");
+        self.exec(instance, &["sh", "-c", &rest]).await?;
+        Ok(())
+    }
+
+    /// Of what [`Self::fill_to_the_last_block`] took, gives back this much.
+    pub async fn leave(&self, instance: &str, volume: Volume, size: &str) -> Result<()> {
+        let less = format!("-{size}");
+        self.exec(instance, &["truncate", "-s", &less, &to_the_last_block(volume)])
+            .await
+            .map(drop)
+    }
+
+    /// Gives back what [`Self::fill_to_the_last_block`] took.
+    pub async fn free_the_last_block(&self, instance: &str, volume: Volume) -> Result<()> {
+        let file = to_the_last_block(volume);
+        self.exec(instance, &["rm", "-f", &file, &format!("{file}-too")]).await.map(drop)
+    }
+}
+
+/// The file that takes every block of a volume.
+fn to_the_last_block(volume: Volume) -> String {
+    format!("{}/e2e-to-the-last-block", volume.path())
 }

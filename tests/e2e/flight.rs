@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result};
 use csm_testkit::csi::control;
-use csm_testkit::csi::faults::{Action, Fault, Rpc, Scope};
+use csm_testkit::csi::faults::{Action, Code, Fault, Rpc, Scope};
 use jiff::Timestamp;
 
 use crate::stage::{SOON, Stage};
 use csm_testkit::wait::within;
 
-/// A call of the driver that hangs, for all PVCs of a namespace. What a test leaves set is cleared after it.
+/// A call of the driver that hangs or fails, for all PVCs of a namespace. What a test leaves set is cleared after it.
 pub struct Hold {
     faults: control::Client,
     name: String,
@@ -17,12 +17,28 @@ pub struct Hold {
 impl Hold {
     /// From now on the call does not return.
     pub async fn set(stage: &Stage, rpc: Rpc) -> Result<Self> {
+        Self::with(stage, rpc, Action::Hang { rpc }).await
+    }
+
+    /// From now on kubelets have no figures of the volumes.
+    pub async fn no_figures(stage: &Stage) -> Result<Self> {
+        let rpc = Rpc::NodeGetVolumeStats;
+        let action = Action::Fail {
+            rpc,
+            code: Code::Unimplemented,
+            message: "no figures today".to_owned(),
+            times: None,
+        };
+        Self::with(stage, rpc, action).await
+    }
+
+    async fn with(stage: &Stage, rpc: Rpc, action: Action) -> Result<Self> {
         let faults = stage.lab.csi_faults();
         let name = format!("{}-{rpc:?}", stage.namespace);
         let fault = Fault {
             name: name.clone(),
             scope: Scope::claim(format!("{}/", stage.namespace)),
-            action: Action::Hang { rpc },
+            action,
         };
         faults.set(fault).await.context("hold the driver's call")?;
         Ok(Self { faults, name })

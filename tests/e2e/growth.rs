@@ -33,6 +33,7 @@ pub struct GrowthWatch {
     /// The size that is expected; none: any that is larger.
     to: Option<Bytes>,
     known: usize,
+    patience: Duration,
     grown: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     task: JoinHandle<()>,
 }
@@ -79,9 +80,16 @@ impl GrowthWatch {
             volume,
             to,
             known,
+            patience: GROWTH,
             grown,
             task,
         })
+    }
+
+    /// Waits for so long, for the operation and then for `df`.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Waits until the operation has ended and every pod's `df` shows the growth. Keeps and returns its timeline.
@@ -94,7 +102,7 @@ impl GrowthWatch {
         let (stage, cluster) = (&self.cluster.stage, &self.cluster);
         let larger = self.to.map_or_else(|| "a larger size".to_owned(), |to| to.to_string());
         let what = format!("{} of {} has grown to {larger}", self.volume, cluster.name);
-        let event = within(GROWTH, &what, async || {
+        let event = within(self.patience, &what, async || {
             let events = stage.events_of(&cluster.name, self.volume).await?;
             // A new replica that is caught up meanwhile is an operation of its own.
             let mut growths = events.into_iter().skip(self.known).filter(|e| e.spec.trigger != Trigger::CatchUp);
@@ -112,7 +120,7 @@ impl GrowthWatch {
             "grown to {} instead of {larger}",
             event.spec.expansion.requested_size
         );
-        within(GROWTH, "df shows the growth in all pods", async || {
+        within(self.patience, "df shows the growth in all pods", async || {
             let grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner).len();
             ensure!(grown == cluster.instances(), "{grown} of {} show it", cluster.instances());
             Ok(Some(()))

@@ -1,6 +1,6 @@
 //! What must be shown on a real cluster: the manager as a Pod with the permissions that it ships with, on the lab.
-//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances or all), `FAILFAST=1` and `FRESH=1`
-//! choose.
+//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances, rescue or all),
+//! `FAILFAST=1` and `FRESH=1` choose.
 
 mod cases;
 mod cluster;
@@ -12,6 +12,7 @@ mod growth;
 mod invariants;
 mod manager;
 mod metrics;
+mod outage;
 mod people;
 mod permissions;
 mod report;

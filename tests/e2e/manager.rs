@@ -14,7 +14,7 @@ use csm_tests::manager::NAMESPACE;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use rustix::process::{Pid, Signal, kill_process};
@@ -133,8 +133,40 @@ impl Manager {
         .await
     }
 
+    /// Starts it anew with settings besides those that ship, as variables of its environment.
+    pub async fn with_settings(&self, variables: &[(&str, &str)]) -> Result<()> {
+        let variables: Vec<Value> = variables
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        self.environment(json!(variables)).await
+    }
+
+    async fn environment(&self, env: Value) -> Result<()> {
+        let spec = json!({"containers": [{"name": "manager", "env": env}]});
+        let patch = Patch::Strategic(json!({"spec": {"template": {"spec": spec}}}));
+        let patched = shipped::deployments(&self.client)
+            .patch(NAME, &PatchParams::default(), &patch)
+            .await;
+        patched.context("change the manager's environment")?;
+        shipped::rolled_out(&self.client).await.with_context(|| self.tail(20))?;
+        self.leads().await
+    }
+
+    /// One replica with the settings that ship, whatever a test left.
+    pub async fn as_shipped(&self) -> Result<()> {
+        let deployment = shipped::deployments(&self.client).get(NAME).await?;
+        let containers = deployment.spec.and_then(|spec| spec.template.spec).map(|pod| pod.containers);
+        let has_variables = |container: &Container| container.env.as_ref().is_some_and(|env| !env.is_empty());
+        self.alone().await?;
+        if containers.iter().flatten().any(has_variables) {
+            self.environment(Value::Null).await?;
+        }
+        Ok(())
+    }
+
     /// One replica, whatever a test left.
-    pub async fn alone(&self) -> Result<()> {
+    async fn alone(&self) -> Result<()> {
         if self.pods().await?.len() == 1 {
             return Ok(());
         }

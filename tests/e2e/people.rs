@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::cluster::{Cluster, HEALTHY};
@@ -36,6 +36,15 @@ impl Cluster {
             Ok(ready.then_some(()))
         })
         .await
+    }
+
+    /// PostgreSQL of an instance crashes, and its pod is lost, as when its node is.
+    pub async fn lose(&self, instance: &str) -> Result<()> {
+        let crash = "kill -9 $(head -n 1 /var/lib/postgresql/data/pgdata/postmaster.pid)";
+        self.exec(instance, &["sh", "-c", crash]).await?;
+        let now = DeleteParams::default().grace_period(0);
+        self.stage.api::<Pod>().delete(instance, &now).await?;
+        Ok(())
     }
 
     /// Makes an instance the primary, as `kubectl cnpg promote` does it, and waits until it is.

@@ -49,6 +49,8 @@ pub enum Suite {
     Operations,
     /// The same with one, two and three instances.
     Instances,
+    /// What is full already.
+    Rescue,
 }
 
 /// A test.
@@ -92,7 +94,8 @@ impl Choice {
             "target" => (false, Some(Suite::Target)),
             "operations" => (false, Some(Suite::Operations)),
             "instances" => (false, Some(Suite::Instances)),
-            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances or all"),
+            "rescue" => (false, Some(Suite::Rescue)),
+            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances, rescue or all"),
         };
         let focus = text("FOCUS");
         Ok(Self {
@@ -255,7 +258,7 @@ async fn one(lab: &Lab, client: &Client, manager: &Arc<Manager>, case: &Case, he
         test.folder = Some(folder);
     }
     restore(lab).await?;
-    manager.alone().await?;
+    manager.as_shipped().await?;
     delete(client, &stage.namespace).await?;
     Ok(test)
 }

@@ -28,11 +28,15 @@ mod c07;
 mod c08;
 mod c10;
 mod c15;
+mod c18;
 mod contract;
 mod d01;
+mod d04;
+mod d05;
 mod held;
 mod operations;
 mod rbac;
+mod rescue;
 
 use std::time::Duration;
 
@@ -244,5 +248,5 @@ pub fn all() -> Vec<Case> {
             body: |stage| Box::pin(async move { rbac::within_what_ships(&stage) }),
         },
     ];
-    cases.into_iter().chain(operations::all()).collect()
+    cases.into_iter().chain(operations::all()).chain(rescue::all()).collect()
 }

@@ -38,12 +38,6 @@ pub fn all() -> Vec<Case> {
             )
         },
         case(
-            "D01",
-            "data and WAL on one volume, filled until PostgreSQL stops (exit code 4): it comes back by itself, no pod deleted by us",
-            minutes(14),
-            |stage| Box::pin(super::d01::comes_back(stage)),
-        ),
-        case(
             "B11",
             "a person deletes the primary's pod while a growth is in flight: one operation, complete, on the new primary too",
             minutes(8),
