@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use csm_api::{Growth, Phase, RESIZE_REQUESTED, Reason, Verdict, VerifiedBy, VolumeSizing};
+use csm_api::{ConditionStatus, Growth, Phase, RESIZE_REQUESTED, Reason, Verdict, VerifiedBy, VolumeSizing};
 use csm_testkit::controlplane::AuditMark;
 use csm_testkit::resizer::Speed;
 use csm_testkit::scenario::{Container, SimCluster};
@@ -135,6 +135,13 @@ async fn a_manager_that_starts_afterwards_rescues_a_replica_without_any_history(
     Ok(())
 }
 
+/// The condition Healthy of `orders`, and why.
+async fn health(stage: &Stage) -> anyhow::Result<(ConditionStatus, String)> {
+    let status = stage.storage("orders").await?.and_then(|storage| storage.status).expect("a status");
+    let condition = status.conditions.into_iter().find(|c| c.type_ == "Healthy").expect("Healthy");
+    Ok((condition.status, condition.reason))
+}
+
 /// Waits until the data volume of `orders` is held for `reason`.
 async fn held(stage: &Stage, reason: Reason) -> anyhow::Result<VolumeSizing> {
     let what = format!("held by {reason}");
@@ -165,6 +172,8 @@ async fn at_its_limit_it_says_what_a_person_must_do() -> anyhow::Result<()> {
         })
         .await?;
     }
+    let (status, reason) = health(&stage).await?;
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, "DiskFull"));
     stage.told_once("orders", &["AutoResizeAtLimit"]).await?;
     assert!(writes(&stage, mark, "persistentvolumeclaims", "patch").await?.is_empty());
     Ok(())
@@ -287,6 +296,8 @@ async fn a_data_volume_beside_wal_is_suspected_and_what_is_not_known_is_said() -
         "{}",
         data.last_decision.message
     );
+    let (status, reason) = health(&stage).await?;
+    assert_eq!((status, reason.as_str()), (ConditionStatus::Unknown, "InstanceDown"));
     assert!(stage.events("orders").await?.is_empty());
     let labels = ["type=\"metrics-lost\"", "volume=\"data\"", "cluster=\"orders\""];
     until("an alert is due", || async {

@@ -5,7 +5,7 @@ use csm_core::breaker::{Breaker, Circuit, Opened};
 use csm_core::last_seen::{LastSeen, Seen};
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
-use csm_core::world::{VolumeKey, World};
+use csm_core::world::{Member, VolumeKey, World};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -49,7 +49,7 @@ pub fn of(
     );
     let conditions = [
         (condition::READY, ready),
-        (condition::HEALTHY, healthy(resolution, &last_seen)),
+        (condition::HEALTHY, healthy(resolution, world, &last_seen)),
         (condition::POLICY_RESOLVED, policy_resolved),
         (condition::CONFLICTING, conflicting),
         (condition::RESIZING, resizing(plan)),
@@ -111,13 +111,21 @@ fn resolved(resolution: &Resolution) -> (Option<Reason>, String) {
     }
 }
 
-/// Whether a volume is in danger, by the last figures of all members, however old: that figures stop coming makes nothing
-/// well. No percentages here: they would change the condition all the time.
-fn healthy(resolution: &Resolution, last_seen: &[(&VolumeKey, LastSeen)]) -> Verdicts {
+/// Whether a volume is in danger: an instance is down because it is full, or it was, by the last figures of all members,
+/// however old: that figures stop coming makes nothing well. No percentages here: they would change the condition all the
+/// time.
+fn healthy(resolution: &Resolution, world: &World, last_seen: &[(&VolumeKey, LastSeen)]) -> Verdicts {
     let below = "no volume has reached its critical threshold";
     let Resolution::Settings(settings) = resolution else {
         return holds("BelowThresholds", below);
     };
+    let full = down(world, |member| member.disk_full);
+    if !full.is_empty() {
+        return fails(
+            Reason::DiskFull.as_str(),
+            format!("full, and an instance is down because of it: {full}"),
+        );
+    }
     let critical = settings.thresholds.critical.value;
     let in_danger = last_seen.iter().filter_map(|(volume, seen)| {
         let Seen { member, figures, fresh } = seen.fullest?;
@@ -134,6 +142,14 @@ fn healthy(resolution: &Resolution, last_seen: &[(&VolumeKey, LastSeen)]) -> Ver
     let in_danger = list(in_danger);
     if !in_danger.is_empty() {
         return fails("StorageCritical", format!("at or above the critical threshold: {in_danger}"));
+    }
+    let suspected = down(world, |member| member.findings.is_some());
+    if !suspected.is_empty() {
+        return (
+            ConditionStatus::Unknown,
+            "InstanceDown",
+            format!("an instance is down, perhaps because it is full: {suspected}"),
+        );
     }
     let unknown = last_seen.iter().filter(|(_, seen)| seen.fullest.is_none());
     let unknown = list(unknown.map(|(volume, _)| volume.to_string()));
@@ -153,6 +169,20 @@ fn healthy(resolution: &Resolution, last_seen: &[(&VolumeKey, LastSeen)]) -> Ver
             format!("{below}, by the last figures; without fresh ones: {old}"),
         )
     }
+}
+
+/// Volumes with such members, and their instances.
+fn down(world: &World, is_down: impl Fn(&Member) -> bool) -> String {
+    let volumes = world.volumes.iter().filter_map(|volume| {
+        let instances = volume
+            .members
+            .iter()
+            .filter(|member| is_down(member))
+            .map(|member| member.instance.to_string());
+        let instances = list(instances);
+        (!instances.is_empty()).then(|| format!("{} ({instances})", volume.key))
+    });
+    list(volumes)
 }
 
 /// Volumes of which a member has no fresh figures, with the instances.
@@ -326,6 +356,13 @@ mod tests {
     fn danger_is_judged_by_the_last_figures(#[case] members: String, #[case] status: ConditionStatus, #[case] message: &str) {
         let found = told(POLICY, &data(&members), condition::HEALTHY);
         assert_eq!((found.0, found.2.as_str()), (status, message));
+    }
+
+    #[test]
+    fn what_is_down_for_being_full_is_in_danger_whatever_its_last_figures_say() {
+        let found = told(POLICY, &format!("diskFull: [orders-1], {}", data(CALM)), condition::HEALTHY);
+        let message = "full, and an instance is down because of it: data (orders-1)";
+        assert_eq!(found, (ConditionStatus::False, "DiskFull".to_owned(), message.to_owned()));
     }
 
     #[rstest]
