@@ -8,6 +8,44 @@ use serde_json::Value;
 
 use crate::manager;
 
+/// The ServiceAccount of a person who may edit a namespace.
+pub const EDITOR: &str = "editor";
+
+/// What a person has who may edit a namespace: what CloudNativePG and Kubernetes give, and ours of deploy/user-roles.yaml. No
+/// permission on PVCs but to read them.
+const EDITOR_RBAC: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: editor, namespace: NAMESPACE}
+rules:
+  - {apiGroups: [''], resources: [persistentvolumeclaims, pods], verbs: [get, list]}
+  - {apiGroups: [postgresql.cnpg.io], resources: [clusters], verbs: [get, list, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: editor, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: editor}
+subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: editor-view, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cnpg-storage-manager-view}
+subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: editor-edit, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cnpg-storage-manager-edit}
+subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
+";
+
+/// What that person is permitted in a namespace; the roles of deploy/user-roles.yaml are there already.
+#[must_use]
+pub fn editor_rbac(namespace: &str) -> String {
+    EDITOR_RBAC.replace("NAMESPACE", namespace)
+}
+
 /// The program with one kubeconfig.
 pub struct Cli {
     kubeconfig: PathBuf,

@@ -2,40 +2,11 @@
 
 use anyhow::Context as _;
 use csm_api::{Growth, Phase, PvcPhase, State, StorageEvent, Trigger, annotation};
-use csm_tests::cli::Cli;
+use csm_tests::cli::{Cli, EDITOR, editor_rbac};
 use csm_tests::{Stage, phase, root, until};
 use csm_units::Bytes;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
-
-/// What a person has who may edit a namespace: what CloudNativePG and Kubernetes give, and ours of deploy/user-roles.yaml. No
-/// permission on PVCs but to read them.
-const EDITOR: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: editor, namespace: NAMESPACE}
-rules:
-  - {apiGroups: [''], resources: [persistentvolumeclaims, pods], verbs: [get, list]}
-  - {apiGroups: [postgresql.cnpg.io], resources: [clusters], verbs: [get, list, patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: editor, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: editor}
-subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: editor-view, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cnpg-storage-manager-view}
-subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: editor-edit, namespace: NAMESPACE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cnpg-storage-manager-edit}
-subjects: [{kind: ServiceAccount, name: editor, namespace: NAMESPACE}]
-";
 
 /// The shipped roles and the shipped admission policy, and a person with the first.
 async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
@@ -43,8 +14,8 @@ async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
     for file in ["deploy/user-roles.yaml", "deploy/admission.yaml"] {
         plane.apply_yaml(&std::fs::read_to_string(root().join(file))?).await?;
     }
-    let rbac = EDITOR.replace("NAMESPACE", &stage.namespace);
-    let kubeconfig = stage.sim.kubeconfig_with_rbac(&stage.namespace, "editor", &rbac).await?;
+    let rbac = editor_rbac(&stage.namespace);
+    let kubeconfig = stage.sim.kubeconfig_with_rbac(&stage.namespace, EDITOR, &rbac).await?;
     let cli = Cli::new(&kubeconfig, &stage.namespace);
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kube::config::Kubeconfig::read_from(&kubeconfig)?, &options).await?;
