@@ -10,6 +10,7 @@ mod a17;
 mod a18;
 mod b02;
 mod b03;
+mod b05;
 mod b07;
 mod b10;
 mod b11;

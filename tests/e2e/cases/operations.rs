@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{a17, b03, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c15};
+use super::{a17, b03, b05, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c15};
 use crate::course::{self, Course};
 use crate::runner::{Body, Case, Suite};
 use crate::stage::Stage;
@@ -81,6 +81,12 @@ pub fn all() -> Vec<Case> {
             "an instance more during a growth, and one after it: both end at the volume's size",
             minutes(12),
             |stage| Box::pin(scaled_up(stage, 2)),
+        ),
+        case(
+            "B05",
+            "a replica after a growth is born at the volume's size; one that is born without the webhook is caught up",
+            minutes(10),
+            |stage| Box::pin(b05::born_at_size(stage)),
         ),
         Case {
             left_out: "what only the webhook can see, and its warnings",
