@@ -25,6 +25,7 @@ use crate::timeline::Timeline;
 use crate::volume::Volume;
 use csm_testkit::wait::within;
 use csm_tests::journal::Journal;
+use csm_tests::kubectl::{self, Apply};
 
 /// The label of all that these tests make; what an earlier run left is found by it.
 pub const MARK: &str = "csm-e2e";
@@ -116,6 +117,12 @@ impl Stage {
             .map(|_| ())
     }
 
+    /// `kubectl apply` of an object: whether it was taken, and all that kubectl says.
+    pub async fn kubectl(&self, object: &Value, how: Apply) -> Result<(bool, String)> {
+        let (program, (_, kubeconfig)) = self.lab.kubectl_program();
+        kubectl::apply(program, &kubeconfig, object, how).await
+    }
+
     /// The growths of a cluster, oldest first.
     pub async fn events(&self, cluster: &str) -> Result<Vec<Growth>> {
         let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
@@ -161,9 +168,16 @@ impl Stage {
 
     /// What the manager asked the API server for, concerning the namespace, since the test began.
     pub fn requests(&self) -> Result<Vec<Entry>> {
-        let entries = self.lab.audit_log().since(self.mark)?;
-        let ours = |e: &Entry| e.user == USER && e.namespace == self.namespace && e.stage == "ResponseComplete";
-        Ok(entries.into_iter().filter(ours).collect())
+        let entries = self.requests_of_all()?.into_iter();
+        Ok(entries.filter(|entry| entry.user == USER).collect())
+    }
+
+    /// What anybody asked it for.
+    pub fn requests_of_all(&self) -> Result<Vec<Entry>> {
+        let entries = self.lab.audit_log().since(self.mark)?.into_iter();
+        Ok(entries
+            .filter(|e| e.namespace == self.namespace && e.stage == "ResponseComplete")
+            .collect())
     }
 
     /// The manager's patches of PVCs since the test began, oldest first.

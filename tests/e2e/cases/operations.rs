@@ -88,24 +88,24 @@ pub fn all() -> Vec<Case> {
             minutes(10),
             |stage| Box::pin(b05::born_at_size(stage)),
         ),
-        Case {
-            left_out: "what only the webhook can see, and its warnings",
-            ..case(
-                "A17+B01",
-                "every refusal of the schema, in the words that kubectl shows",
-                minutes(4),
-                |stage| Box::pin(a17::refused_by_kubectl(stage)),
-            )
-        },
-        Case {
-            left_out: "the first half: the later one of two overlapping policies is rejected at admission",
-            ..case(
-                "C05",
-                "two policies of one rank raced past admission: both conflict, and the Cluster is held",
-                minutes(6),
-                |stage| Box::pin(c05::both_conflict(stage)),
-            )
-        },
+        case(
+            "A17a+B01",
+            "every refusal of the schema, in the words that kubectl shows",
+            minutes(4),
+            |stage| Box::pin(a17::refused_by_kubectl(stage)),
+        ),
+        case(
+            "A17b",
+            "what only the webhook can see, refused or warned about, in the words that kubectl shows",
+            minutes(8),
+            |stage| Box::pin(a17::judged_by_the_webhook(stage)),
+        ),
+        case(
+            "C05",
+            "two policies of one rank raced past admission: both conflict, and the Cluster is held; the later one is refused where it is seen",
+            minutes(6),
+            |stage| Box::pin(c05::both_conflict(stage)),
+        ),
         case(
             "C08",
             "a quota refuses a growth, and is named; raised, the volume grows",
