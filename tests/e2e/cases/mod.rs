@@ -29,6 +29,7 @@ mod c07;
 mod c08;
 mod c10;
 mod c15;
+mod c16;
 mod contract;
 mod d01;
 mod held;
