@@ -14,10 +14,11 @@ use csm_testkit::manifest;
 use csm_tests::manager::NAMESPACE;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
-use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -151,6 +152,30 @@ impl Manager {
         let parameters = PatchParams::apply("e2e").force();
         api.patch(OWN_SETTINGS, &parameters, &Patch::Apply(&object)).await?;
         self.renew(OWN_SETTINGS).await
+    }
+
+    /// Takes the permission to annotate pods away; returns when that is so in a namespace.
+    pub async fn without_nudges(&self, namespace: &str) -> Result<()> {
+        let api: Api<ClusterRole> = Api::all(self.client.clone());
+        let mut role = api.get(NAME).await?;
+        let patches_pods = |rule: &PolicyRule| {
+            rule.verbs == ["patch"]
+                && rule
+                    .resources
+                    .as_ref()
+                    .is_some_and(|resources| resources.iter().any(|name| name == "pods"))
+        };
+        role.rules.get_or_insert_default().retain(|rule| !patches_pods(rule));
+        api.replace(NAME, &PostParams::default(), &role).await?;
+        let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
+            "user": USER, "resourceAttributes": {"verb": "patch", "resource": "pods", "namespace": namespace},
+        }}))?;
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        within(START, "the manager may not annotate pods", async || {
+            let answer = reviews.create(&PostParams::default(), &review).await?.status;
+            Ok(answer.filter(|status| !status.allowed).map(drop))
+        })
+        .await
     }
 
     /// One replica, with the settings and the permissions that ship, whatever a test left.

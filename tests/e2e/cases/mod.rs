@@ -30,6 +30,7 @@ mod c08;
 mod c10;
 mod c15;
 mod c16;
+mod c17b;
 mod contract;
 mod d01;
 mod held;
