@@ -147,9 +147,9 @@ pub fn all() -> Vec<Case> {
             body: |stage| Box::pin(a03::limit_and_steps(stage)),
         },
         Case {
-            id: "A05",
+            id: "A04+A05",
             suite: Suite::Resize,
-            title: "data and WAL on one volume: held until the risk is acknowledged, then it really grows",
+            title: "data and WAL on one volume: refused and held until the risk is acknowledged, then it really grows",
             left_out: "",
             smoke: false,
             nodes: 1,
