@@ -23,7 +23,9 @@ use crate::manager::{Manager, USER};
 use crate::metrics::Metrics;
 use crate::timeline::Timeline;
 use crate::volume::Volume;
+use csm_testkit::manifest;
 use csm_testkit::wait::within;
+use csm_tests::cli::{self, Cli};
 use csm_tests::journal::Journal;
 use csm_tests::kubectl::{self, Apply};
 
@@ -46,6 +48,8 @@ pub struct Stage {
     pub mark: u64,
     /// What the PVCs of the namespace went through.
     pub journal: Journal,
+    /// Files of the test.
+    folder: tempfile::TempDir,
     timelines: Mutex<Vec<Timeline>>,
     excused: Mutex<Vec<&'static str>>,
     expected: AtomicUsize,
@@ -77,6 +81,7 @@ impl Stage {
             mark: lab.audit_log().mark()?,
             journal: Journal::start(client, &namespace),
             namespace,
+            folder: tempfile::tempdir()?,
             timelines: Mutex::default(),
             excused: Mutex::default(),
             expected: AtomicUsize::new(0),
@@ -121,6 +126,23 @@ impl Stage {
     pub async fn kubectl(&self, object: &Value, how: Apply) -> Result<(bool, String)> {
         let (program, (_, kubeconfig)) = self.lab.kubectl_program();
         kubectl::apply(program, &kubeconfig, object, how).await
+    }
+
+    /// The plugin, as a person who may edit the namespace and nothing else.
+    pub async fn editor(&self) -> Result<Cli> {
+        let rbac = manifest::documents(&cli::editor_rbac(&self.namespace))?;
+        manifest::apply(&self.client, rbac, &self.namespace).await?;
+        let mut kubeconfig: Value = serde_saphyr::from_str(&std::fs::read_to_string(self.lab.kubeconfig())?)?;
+        let user = kubeconfig["users"][0]["user"]
+            .as_object_mut()
+            .context("a kubeconfig without a user")?;
+        user.insert(
+            "as".to_owned(),
+            format!("system:serviceaccount:{}:{}", self.namespace, cli::EDITOR).into(),
+        );
+        let path = self.folder.path().join("editor.kubeconfig");
+        std::fs::write(&path, kubeconfig.to_string())?;
+        Ok(Cli::new(&path, &self.namespace))
     }
 
     /// The growths of a cluster, oldest first.

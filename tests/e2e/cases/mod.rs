@@ -27,6 +27,7 @@ mod c04;
 mod c05;
 mod c07;
 mod c08;
+mod c09;
 mod c10;
 mod c15;
 mod c16;

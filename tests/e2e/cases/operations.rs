@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{a17, b03, b05, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c15, c16, c17b};
+use super::{a17, b03, b05, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c09, c15, c16, c17b};
 use crate::course::{self, Course};
 use crate::runner::{Body, Case, Suite};
 use crate::stage::Stage;
@@ -123,6 +123,12 @@ pub fn all() -> Vec<Case> {
             "two replicas of the manager; the leader killed, paused beyond its lease, partitioned: one writer at any time",
             minutes(12),
             |stage| Box::pin(c15::one_writer(stage)),
+        ),
+        case(
+            "C09",
+            "failures open the breaker: alerts go on, a restart changes nothing, one tries when half open, a person resets it",
+            minutes(14),
+            |stage| Box::pin(c09::opens_tries_and_is_reset(stage)),
         ),
         case(
             "C16",
