@@ -31,6 +31,7 @@ mod c09;
 mod c10;
 mod c15;
 mod c16;
+mod c17a;
 mod c17b;
 mod contract;
 mod d01;

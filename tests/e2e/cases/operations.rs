@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{a17, b03, b05, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c09, c15, c16, c17b};
+use super::{a17, b03, b05, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c09, c15, c16, c17a, c17b};
 use crate::course::{self, Course};
 use crate::runner::{Body, Case, Suite};
 use crate::stage::Stage;
@@ -135,6 +135,12 @@ pub fn all() -> Vec<Case> {
             "one resize at a time in the fleet, a stop when too many grow within an hour, and the provider's limit",
             minutes(14),
             |stage| Box::pin(c16::limits(stage)),
+        ),
+        case(
+            "C17a",
+            "the plugin's expand, pause with its end, and resume; the size in the Cluster's spec follows",
+            minutes(12),
+            |stage| Box::pin(c17a::levers(stage)),
         ),
         case(
             "C17b",
