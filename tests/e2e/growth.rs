@@ -138,8 +138,12 @@ impl GrowthWatch {
         let stage = &self.cluster.stage;
         let name = event.name_any();
         let to = event.spec.expansion.requested_size;
-        let made = stage.requests()?.into_iter().find(|e| {
-            let of_this = |body: &serde_json::Value| body["metadata"]["name"] == name.as_str();
+        let made = stage.requests_of_all()?.into_iter().find(|e| {
+            // The manager names it; of a person's only the begin of the name is asked for.
+            let of_this = |body: &serde_json::Value| {
+                let begin = body["metadata"]["generateName"].as_str();
+                body["metadata"]["name"] == name.as_str() || begin.is_some_and(|begin| name.starts_with(begin))
+            };
             e.verb == "create" && e.resource == "storageevents" && e.request.as_ref().is_some_and(of_this)
         });
         let made = made.with_context(|| format!("the audit log does not tell of the creation of {name}"))?;

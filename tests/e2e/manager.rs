@@ -10,12 +10,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use csm_testkit::lab::Lab;
 use csm_testkit::lab::shipped::{self, NAME, START};
+use csm_testkit::manifest;
 use csm_tests::manager::NAMESPACE;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{Container, Pod};
-use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -27,6 +30,10 @@ use csm_testkit::wait::{looks, within};
 
 /// From so many restarts on the kubelet waits for longer than a test can.
 const OFTEN: i32 = 2;
+
+/// Where its settings are, in a ConfigMap; and the ConfigMap of a test that changes them.
+const SETTINGS: &str = "settings.yaml";
+const OWN_SETTINGS: &str = "csm-e2e-settings";
 
 /// How the manager calls itself at the API server.
 pub const USER: &str = "system:serviceaccount:cnpg-storage-manager:cnpg-storage-manager";
@@ -133,44 +140,85 @@ impl Manager {
         .await
     }
 
-    /// Starts it anew with settings besides those that ship, as variables of its environment.
-    pub async fn with_settings(&self, variables: &[(&str, &str)]) -> Result<()> {
-        let variables: Vec<Value> = variables
+    /// Starts it anew with these settings beside those that ship.
+    pub async fn set(&self, more: &str) -> Result<()> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let shipped = api.get(NAME).await?.data.unwrap_or_default();
+        let shipped = shipped.get(SETTINGS).context("the ConfigMap has no settings")?;
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OWN_SETTINGS},
+            "data": {SETTINGS: format!("{shipped}\n{more}")},
+        });
+        let parameters = PatchParams::apply("e2e").force();
+        api.patch(OWN_SETTINGS, &parameters, &Patch::Apply(&object)).await?;
+        self.renew(OWN_SETTINGS).await
+    }
+
+    /// Takes the permission to annotate pods away; returns when that is so in a namespace.
+    pub async fn without_nudges(&self, namespace: &str) -> Result<()> {
+        let api: Api<ClusterRole> = Api::all(self.client.clone());
+        let mut role = api.get(NAME).await?;
+        let patches_pods = |rule: &PolicyRule| {
+            rule.verbs == ["patch"]
+                && rule
+                    .resources
+                    .as_ref()
+                    .is_some_and(|resources| resources.iter().any(|name| name == "pods"))
+        };
+        role.rules.get_or_insert_default().retain(|rule| !patches_pods(rule));
+        api.replace(NAME, &PostParams::default(), &role).await?;
+        let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
+            "user": USER, "resourceAttributes": {"verb": "patch", "resource": "pods", "namespace": namespace},
+        }}))?;
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        within(START, "the manager may not annotate pods", async || {
+            let answer = reviews.create(&PostParams::default(), &review).await?.status;
+            Ok(answer.filter(|status| !status.allowed).map(drop))
+        })
+        .await
+    }
+
+    /// One replica, with the settings and the permissions that ship, whatever a test left.
+    pub async fn restore(&self) -> Result<()> {
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let shipped = std::fs::read_to_string(csm_tests::root().join("deploy/rbac.yaml"))?;
+        let shipped = manifest::documents(&shipped)?;
+        let is_role = |object: &Value| object["kind"] == "ClusterRole";
+        let rules = shipped
             .iter()
-            .map(|(name, value)| json!({"name": name, "value": value}))
-            .collect();
-        self.environment(json!(variables)).await
-    }
-
-    async fn environment(&self, env: Value) -> Result<()> {
-        let spec = json!({"containers": [{"name": "manager", "env": env}]});
-        let patch = Patch::Strategic(json!({"spec": {"template": {"spec": spec}}}));
-        let patched = shipped::deployments(&self.client)
-            .patch(NAME, &PatchParams::default(), &patch)
-            .await;
-        patched.context("change the manager's environment")?;
-        shipped::rolled_out(&self.client).await.with_context(|| self.tail(20))?;
-        self.leads().await
-    }
-
-    /// One replica with the settings that ship, whatever a test left.
-    pub async fn as_shipped(&self) -> Result<()> {
+            .find(|object| is_role(object))
+            .context("rbac.yaml has no ClusterRole")?;
+        let rules: Option<Vec<PolicyRule>> = serde_json::from_value(rules["rules"].clone())?;
+        let permitted = roles.get(NAME).await?.rules == rules;
+        if !permitted {
+            manifest::apply(&self.client, shipped, NAME).await?;
+        }
         let deployment = shipped::deployments(&self.client).get(NAME).await?;
-        let containers = deployment.spec.and_then(|spec| spec.template.spec).map(|pod| pod.containers);
-        let has_variables = |container: &Container| container.env.as_ref().is_some_and(|env| !env.is_empty());
-        self.alone().await?;
-        if containers.iter().flatten().any(has_variables) {
-            self.environment(Value::Null).await?;
+        let volumes = deployment.spec.and_then(|spec| spec.template.spec?.volumes).unwrap_or_default();
+        let settings = volumes.into_iter().find_map(|volume| volume.config_map).map(|map| map.name);
+        if self.pods().await?.len() != 1 {
+            self.scale(1).await?;
+            self.leads().await?;
+        }
+        // A process that was refused a permission believes so for a while.
+        if !permitted || settings.as_deref() != Some(NAME) {
+            self.renew(NAME).await?;
         }
         Ok(())
     }
 
-    /// One replica, whatever a test left.
-    async fn alone(&self) -> Result<()> {
-        if self.pods().await?.len() == 1 {
-            return Ok(());
-        }
-        self.scale(1).await?;
+    /// Replaces its pod by one with the settings of this ConfigMap, and waits until that leads.
+    async fn renew(&self, settings: &str) -> Result<()> {
+        let template = json!({
+            "metadata": {"annotations": {"csm-e2e/run": Timestamp::now().to_string()}},
+            "spec": {"volumes": [{"name": "settings", "configMap": {"name": settings}}]},
+        });
+        let patch = Patch::Strategic(json!({"spec": {"template": template}}));
+        shipped::deployments(&self.client)
+            .patch(NAME, &PatchParams::default(), &patch)
+            .await
+            .context("renew the manager")?;
+        shipped::rolled_out(&self.client).await.with_context(|| self.tail(20))?;
         self.leads().await
     }
 

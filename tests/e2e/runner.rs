@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use csm_testkit::lab::Lab;
+use csm_testkit::lab::{Lab, SYNC_FREQUENCY};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -258,7 +258,7 @@ async fn one(lab: &Lab, client: &Client, manager: &Arc<Manager>, case: &Case, he
         test.folder = Some(folder);
     }
     restore(lab).await?;
-    manager.as_shipped().await?;
+    manager.restore().await?;
     delete(client, &stage.namespace).await?;
     Ok(test)
 }
@@ -287,6 +287,7 @@ async fn restore(lab: &Lab) -> Result<()> {
     lab.hostdir_faults().clear_all().await?;
     for node in &lab.status().nodes {
         lab.kubectl(["uncordon", &node.name]).await?;
+        lab.kubelet_syncs(node.number, SYNC_FREQUENCY).await?;
     }
     let mut lab = lab.clone();
     let stopped = |c: &&csm_testkit::lab::protocol::Component| c.state == csm_testkit::lab::protocol::State::Stopped;

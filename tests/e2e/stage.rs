@@ -23,8 +23,12 @@ use crate::manager::{Manager, USER};
 use crate::metrics::Metrics;
 use crate::timeline::Timeline;
 use crate::volume::Volume;
+use csm_testkit::manifest;
 use csm_testkit::wait::within;
+use csm_tests::cli::Cli;
 use csm_tests::journal::Journal;
+use csm_tests::kubectl::{self, Apply};
+use csm_tests::person;
 
 /// The label of all that these tests make; what an earlier run left is found by it.
 pub const MARK: &str = "csm-e2e";
@@ -45,6 +49,8 @@ pub struct Stage {
     pub mark: u64,
     /// What the PVCs of the namespace went through.
     pub journal: Journal,
+    /// Files of the test.
+    folder: tempfile::TempDir,
     timelines: Mutex<Vec<Timeline>>,
     excused: Mutex<Vec<&'static str>>,
     expected: AtomicUsize,
@@ -76,6 +82,7 @@ impl Stage {
             mark: lab.audit_log().mark()?,
             journal: Journal::start(client, &namespace),
             namespace,
+            folder: tempfile::tempdir()?,
             timelines: Mutex::default(),
             excused: Mutex::default(),
             expected: AtomicUsize::new(0),
@@ -114,6 +121,29 @@ impl Stage {
         self.apply(self.api::<csm_api::StoragePolicy>(), "StoragePolicy", name, spec)
             .await
             .map(|_| ())
+    }
+
+    /// `kubectl apply` of an object: whether it was taken, and all that kubectl says.
+    pub async fn kubectl(&self, object: &Value, how: Apply) -> Result<(bool, String)> {
+        let (program, (_, kubeconfig)) = self.lab.kubectl_program();
+        kubectl::apply(program, &kubeconfig, object, how).await
+    }
+
+    /// The plugin, as a person who may edit the namespace and nothing else.
+    pub async fn editor(&self) -> Result<Cli> {
+        let rbac = manifest::documents(&person::editor_rbac(&self.namespace))?;
+        manifest::apply(&self.client, rbac, &self.namespace).await?;
+        let mut kubeconfig: Value = serde_saphyr::from_str(&std::fs::read_to_string(self.lab.kubeconfig())?)?;
+        let user = kubeconfig["users"][0]["user"]
+            .as_object_mut()
+            .context("a kubeconfig without a user")?;
+        user.insert(
+            "as".to_owned(),
+            format!("system:serviceaccount:{}:{}", self.namespace, person::EDITOR).into(),
+        );
+        let path = self.folder.path().join("editor.kubeconfig");
+        std::fs::write(&path, kubeconfig.to_string())?;
+        Ok(Cli::new(&path, &self.namespace))
     }
 
     /// The growths of a cluster, oldest first.
@@ -161,9 +191,16 @@ impl Stage {
 
     /// What the manager asked the API server for, concerning the namespace, since the test began.
     pub fn requests(&self) -> Result<Vec<Entry>> {
-        let entries = self.lab.audit_log().since(self.mark)?;
-        let ours = |e: &Entry| e.user == USER && e.namespace == self.namespace && e.stage == "ResponseComplete";
-        Ok(entries.into_iter().filter(ours).collect())
+        let entries = self.requests_of_all()?.into_iter();
+        Ok(entries.filter(|entry| entry.user == USER).collect())
+    }
+
+    /// What anybody asked it for.
+    pub fn requests_of_all(&self) -> Result<Vec<Entry>> {
+        let entries = self.lab.audit_log().since(self.mark)?.into_iter();
+        Ok(entries
+            .filter(|e| e.namespace == self.namespace && e.stage == "ResponseComplete")
+            .collect())
     }
 
     /// The manager's patches of PVCs since the test began, oldest first.

@@ -1,9 +1,12 @@
 //! What the behaviour tests share: the manager as a real process, with the permissions that it ships with, in a simulated
 //! world of its own namespace.
 
+pub mod admissions;
+pub mod breakers;
 pub mod cli;
 pub mod contract;
 pub mod journal;
+pub mod kubectl;
 pub mod manager;
 pub mod person;
 pub mod proxy;

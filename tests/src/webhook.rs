@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use csm_testkit::scenario::Sim;
@@ -13,6 +12,7 @@ use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
+use crate::kubectl::{self, Apply};
 use crate::manager::{self, NAMESPACE};
 use crate::{Manager, root, until};
 
@@ -139,15 +139,8 @@ pub async fn kept(sim: &Sim) -> anyhow::Result<Value> {
     Ok(text.transpose()?.unwrap_or(Value::Null))
 }
 
-/// What `kubectl` says of an object, with its exit code: it asks the API server, and changes nothing.
+/// What `kubectl` says of an object, and whether it would be taken: it asks the API server, and changes nothing.
 pub async fn kubectl(sim: &Sim, object: &Value) -> anyhow::Result<(bool, String)> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("object.json");
-    std::fs::write(&file, object.to_string())?;
-    let mut command = tokio::process::Command::new(sim.plane().binaries().path("kubectl"));
-    command.arg("--kubeconfig").arg(sim.plane().kubeconfig());
-    command.args(["apply", "--dry-run=server", "--filename"]).arg(&file);
-    let output = tokio::time::timeout(Duration::from_mins(1), command.kill_on_drop(true).output()).await??;
-    let said = [output.stdout, output.stderr].concat();
-    Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    let program = sim.plane().binaries().path("kubectl");
+    kubectl::apply(&program, sim.plane().kubeconfig(), object, Apply::DryRun).await
 }

@@ -1,9 +1,10 @@
-//! A17 and B01: what the schema refuses, in the words that kubectl shows.
+//! A17 and B01: what the schema and the webhook refuse, and what the webhook warns about, in the words that kubectl shows.
 
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
-use csm_tests::{refusals, verdicts};
+use csm_tests::kubectl::Apply;
+use csm_tests::{admissions, refusals, verdicts};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -40,6 +41,33 @@ pub async fn refused_by_kubectl(stage: Arc<Stage>) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [object]});
     let output = dry_run(&stage, &list).await?;
     ensure!(output.contains("storagepolicy.cnpg.supporttools.io/valid created"), "{output}");
+    Ok(())
+}
+
+/// What only the webhook can see, of Clusters that there are: one with one volume, one with a WAL volume, one of a storage class
+/// without expansion.
+pub async fn judged_by_the_webhook(stage: Arc<Stage>) -> Result<()> {
+    let cluster = |name: &str| stage.cluster(name).size("20Gi");
+    tokio::try_join!(
+        cluster("single").single_volume().create(),
+        cluster("split").create(),
+        cluster("fixed").class("loop-fixed").create()
+    )?;
+    let (mut refused, mut warned) = (0, 0);
+    for (kind, name, spec, said) in admissions::cases() {
+        let object = verdicts::object(kind, &stage.namespace, name, &spec);
+        let (taken, text) = stage.kubectl(&object, Apply::DryRun).await?;
+        ensure!(
+            said.is(taken, &text, "policies.storage.cnpg.supporttools.io"),
+            "{kind} {name} {spec}: kubectl says {text:?}, and should say {said:?}"
+        );
+        let (count, what) = if taken { (&mut warned, "taken") } else { (&mut refused, "refused") };
+        *count += 1;
+        if *count <= 2 {
+            println!("    {what}: {}", text.trim().replace('\n', "\n    "));
+        }
+    }
+    println!("    {refused} refused, {warned} taken, each with its warnings");
     Ok(())
 }
 

@@ -1,9 +1,11 @@
-//! C05, second half: two policies of one rank that match one Cluster, past admission.
+//! C05: two policies of one rank that match one Cluster: past admission both conflict; the later one is refused where it is seen.
 
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use csm_api::{ConditionStatus, State, StoragePolicy};
+use csm_tests::kubectl::Apply;
+use csm_tests::verdicts::object;
 use csm_units::Bytes;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -66,6 +68,21 @@ pub async fn both_conflict(stage: Arc<Stage>) -> Result<()> {
     let watch = GrowthWatch::start(&orders, Bytes::gib(2)).await?;
     stage.api::<StoragePolicy>().delete("shop", &DeleteParams::default()).await?;
     watch.finish_after(&breach, Some("PolicyConflict")).await?;
+
+    // Now that the Cluster is there, it is seen: the later one is refused.
+    let later = object("StoragePolicy", &stage.namespace, "shop", &selecting("team", "shop"));
+    let (taken, said) = stage.kubectl(&later, Apply::Kept).await?;
+    println!("    {}", said.trim());
+    ensure!(!taken, "it was taken: {said}");
+    let namespace = &stage.namespace;
+    for words in [
+        "admission webhook \"policies.storage.cnpg.supporttools.io\" denied the request: ".to_owned(),
+        format!("StoragePolicy {namespace}/gold"),
+        format!("StoragePolicy {namespace}/shop"),
+        format!("both match {namespace}/orders, which is held for it"),
+    ] {
+        ensure!(said.contains(&words), "kubectl says {said:?}, and should say {words:?}");
+    }
     let expect = Expect {
         ceiling: Bytes::gib(4),
         ..Expect::grown(Bytes::gib(2), 1)

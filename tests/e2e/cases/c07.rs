@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Growth, Phase, PvcPhase, Reason, State, Verdict, VolumeSizing};
+use csm_api::{Growth, Phase, PvcPhase, Reason, State, StorageEvent, Verdict, VolumeSizing};
 use csm_testkit::csi::faults::{Action, Code, Fault, Rpc, Scope};
 use csm_units::Bytes;
+use kube::ResourceExt as _;
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::filling::Breach;
-use crate::growth::GrowthWatch;
+use crate::growth::{GrowthWatch, filesystem_of};
 use crate::invariants::{self, Expect, is};
 use crate::stage::{GROWTH, SOON, Stage};
 use crate::volume::Volume;
@@ -24,6 +26,8 @@ const WORDS: &str = "the array is in maintenance until further notice";
 /// A resize without progress for ten minutes is stuck; with room for the look that finds it so.
 const STUCK: Duration = Duration::from_mins(11);
 const TO: Bytes = Bytes::gib(2);
+/// What the storage of one can have at most.
+const POSSIBLE: Bytes = Bytes::mib(1536);
 
 /// A cluster of one instance whose growth meets a fault.
 struct Patient {
@@ -103,27 +107,31 @@ impl Patient {
         .await
     }
 
-    /// The alert is due, and the Cluster has the Event, with these words.
-    async fn told(&self, alert: &'static str, note: &str, words: &str) -> Result<()> {
+    /// An alert about the volume is due.
+    async fn alerted(&self, alert: &'static str) -> Result<()> {
         let labels = [
             ("namespace", self.stage.namespace.as_str()),
             ("cluster", self.cluster.name.as_str()),
             ("type", alert),
             ("volume", "data"),
         ];
-        within(
-            SOON,
-            &format!("the alert {alert} and the Event {note} of {}", self.cluster.name),
-            async || {
-                let metrics = self.stage.manager.metrics().await?;
-                let due = metrics.value("cnpg_storage_manager_alert_active", &labels);
-                ensure!(is(due, 1), "the alert is {due:?}");
-                let notes = self.stage.notes(&self.cluster.name).await?;
-                let told = notes.iter().filter(|(reason, said)| reason == note && said.contains(words)).count();
-                ensure!(told == 1, "{note} with {words:?} was told {told} times: {notes:?}");
-                Ok(Some(()))
-            },
-        )
+        within(SOON, &format!("the alert {alert} of {}", self.cluster.name), async || {
+            let metrics = self.stage.manager.metrics().await?;
+            let due = metrics.value("cnpg_storage_manager_alert_active", &labels);
+            ensure!(is(due, 1), "the alert is {due:?}");
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// The Cluster has the Event, once, with these words.
+    async fn told(&self, note: &str, words: &str) -> Result<()> {
+        within(SOON, &format!("the Event {note} of {}", self.cluster.name), async || {
+            let notes = self.stage.notes(&self.cluster.name).await?;
+            let told = notes.iter().filter(|(reason, said)| reason == note && said.contains(words)).count();
+            ensure!(told == 1, "{note} with {words:?} was told {told} times: {notes:?}");
+            Ok(Some(()))
+        })
         .await
     }
 
@@ -136,7 +144,8 @@ impl Patient {
         let data = self.decided(STUCK, "its resize is stuck", stuck).await?;
         println!("    {}: {}", self.cluster.name, data.last_decision.message);
         ensure!(data.last_decision.message.contains(words), "{}", data.last_decision.message);
-        self.told("resize-stuck", "AutoResizeStuck", words).await?;
+        self.alerted("resize-stuck").await?;
+        self.told("AutoResizeStuck", words).await?;
         self.stage.keep(self.breach.held(&self.cluster.name, "ResizeStuck"));
         self.untouched(1).await
     }
@@ -175,9 +184,7 @@ pub async fn storage_fails(stage: Arc<Stage>) -> Result<()> {
         message: WORDS.to_owned(),
         times: None,
     };
-    let largest = Action::LargestSize {
-        bytes: Bytes::mib(1536).get(),
-    };
+    let largest = Action::LargestSize { bytes: POSSIBLE.get() };
     let hang = Action::Hang {
         rpc: Rpc::NodeExpandVolume,
     };
@@ -199,7 +206,7 @@ pub async fn storage_fails(stage: Arc<Stage>) -> Result<()> {
     tokio::try_join!(waits(&slow, watches.0), fails(&infeasible), node.reaches(PvcPhase::WaitingForNode))?;
     endless.reaches(PvcPhase::ControllerResizing).await?;
     tokio::try_join!(endless.is_stuck(WORDS), node.is_stuck(""))?;
-    infeasible.untouched(1).await?;
+    infeasible.untouched(2).await?;
     tokio::try_join!(endless.completes(watches.1), node.completes(watches.2), possible_again(&infeasible))?;
     Ok(())
 }
@@ -235,30 +242,67 @@ async fn fails(infeasible: &Patient) -> Result<()> {
         condition.reason == "Infeasible" && condition.message.contains(words),
         "{condition:?}"
     );
-    infeasible.told("resize-infeasible", "AutoResizeInfeasible", words).await?;
+    infeasible.told("AutoResizeInfeasible", words).await?;
     let timeline = infeasible.breach.held("infeasible", "Infeasible");
     infeasible.stage.keep(timeline);
     steps_back(infeasible).await
 }
 
-/// Left open: stepping back to a size that the volume can have, between what it has and what failed (1.5 GiB here), and not
-/// asking for more than that again. It comes with the change that does so; until then the request stays where it is.
+/// Half the way between what it has and what failed is what the storage can do: the request goes back to it, the volume grows to
+/// it, and no more is asked for.
 async fn steps_back(infeasible: &Patient) -> Result<()> {
-    let data = infeasible.decided(SOON, "it is decided on", |_| true).await?;
-    println!(
-        "    infeasible: {} for {}: {}",
-        data.last_decision.verdict, data.last_decision.reason, data.last_decision.message
-    );
-    Ok(())
+    let (stage, cluster) = (&infeasible.stage, &infeasible.cluster);
+    let event = infeasible.event().await?;
+    let status = event.status.context("no status")?;
+    let pvc = status.pvc_statuses.first().context("no PVC")?;
+    ensure!(pvc.learned_ceiling == Some(POSSIBLE), "{pvc:?}");
+    within(GROWTH, &format!("it has {POSSIBLE}"), async || {
+        let df = cluster.df("infeasible-1").await?;
+        ensure!(df.total >= filesystem_of(POSSIBLE), "{df:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    let asked: Vec<_> = stage
+        .patches()?
+        .into_iter()
+        .filter(|p| p.pvc == "infeasible-1")
+        .map(|p| p.to)
+        .collect();
+    ensure!(asked == [Some(TO), Some(POSSIBLE)], "it was asked for {asked:?}");
+    let at_rest = |data: &VolumeSizing| data.effective_size == POSSIBLE && data.state == State::Balanced && data.limit == Some(POSSIBLE);
+    infeasible.decided(SOON, "it rests at what is possible", at_rest).await?;
+    learned(infeasible).await
 }
 
-/// The storage can do it after all: the volume has its size in the end, whoever asks for it.
+/// Full again, it is known to be at its limit, and nothing is tried.
+async fn learned(infeasible: &Patient) -> Result<()> {
+    let full = Breach::now(Volume::Data);
+    infeasible.cluster.ballast("infeasible-1", Some(87)).await?;
+    infeasible.stage.held(&infeasible.cluster, "AtLimit", &full).await?;
+    let data = infeasible
+        .decided(SOON, "it is at its limit", |data| data.state == State::AtLimit)
+        .await?;
+    println!("    infeasible: {}", data.last_decision.message);
+    ensure!(
+        data.last_decision.message.contains("the largest size that the storage has allowed"),
+        "{}",
+        data.last_decision.message
+    );
+    infeasible.alerted("at-limit").await?;
+    infeasible.untouched(2).await
+}
+
+/// The storage can do it after all, which nothing tells: the ceiling is kept. A person who knows it deletes the record.
 async fn possible_again(infeasible: &Patient) -> Result<()> {
     infeasible.heal().await?;
-    let cluster = &infeasible.cluster;
+    let (stage, cluster) = (&infeasible.stage, &infeasible.cluster);
+    stage.no_patch(cluster, "Hold", "AtLimit", &Breach::now(Volume::Data)).await?;
+    infeasible.untouched(2).await?;
+    let record = infeasible.event().await?.name_any();
+    stage.api::<StorageEvent>().delete(&record, &DeleteParams::default()).await?;
     within(GROWTH, "what was infeasible has grown", async || {
         let df = cluster.df("infeasible-1").await?;
-        ensure!(df.total >= crate::growth::filesystem_of(TO), "{df:?}");
+        ensure!(df.total >= filesystem_of(TO), "{df:?}");
         Ok(Some(()))
     })
     .await?;

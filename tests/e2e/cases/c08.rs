@@ -21,7 +21,8 @@ const QUOTA: &str = "team-quota";
 /// Gate 12a after a first refusal; where a change of the quota ends it at once, so much the better.
 const RETRY: SignedDuration = SignedDuration::from_mins(1);
 
-async fn quota(stage: &Stage, size: &str) -> Result<()> {
+/// Applies the quota of the namespace, and waits until it counts.
+pub async fn quota(stage: &Stage, size: &str) -> Result<()> {
     let object = json!({
         "apiVersion": "v1", "kind": "ResourceQuota",
         "metadata": {"name": QUOTA}, "spec": {"hard": {"requests.storage": size}},

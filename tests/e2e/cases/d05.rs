@@ -104,7 +104,7 @@ pub async fn with_figures(stage: Arc<Stage>) -> Result<()> {
 /// Kubelets have no figures of the volumes. The log of the container that ended tells; until it may be read, what is not
 /// known is said.
 pub async fn without_figures(stage: Arc<Stage>, granted: bool) -> Result<()> {
-    stage.manager.with_settings(&[("CNPG_STORAGE_MANAGER_POD_LOGS", "true")]).await?;
+    stage.manager.set("podLogs: true").await?;
     if granted {
         grant_logs(&stage).await?;
     }

@@ -10,6 +10,7 @@ mod a17;
 mod a18;
 mod b02;
 mod b03;
+mod b05;
 mod b07;
 mod b10;
 mod b11;
@@ -26,8 +27,12 @@ mod c04;
 mod c05;
 mod c07;
 mod c08;
+mod c09;
 mod c10;
 mod c15;
+mod c16;
+mod c17a;
+mod c17b;
 mod c18;
 mod contract;
 mod d01;
@@ -148,9 +153,9 @@ pub fn all() -> Vec<Case> {
             body: |stage| Box::pin(a03::limit_and_steps(stage)),
         },
         Case {
-            id: "A05",
+            id: "A04+A05",
             suite: Suite::Resize,
-            title: "data and WAL on one volume: held until the risk is acknowledged, then it really grows",
+            title: "data and WAL on one volume: refused and held until the risk is acknowledged, then it really grows",
             left_out: "",
             smoke: false,
             nodes: 1,

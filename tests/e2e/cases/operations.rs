@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{a17, b03, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c15};
+use super::{a17, b03, b05, b07, b10, b11, b12, b13, b14, b15, b16, b21, c05, c07, c08, c09, c15, c16, c17a, c17b};
 use crate::course::{self, Course};
 use crate::runner::{Body, Case, Suite};
 use crate::stage::Stage;
@@ -76,24 +76,30 @@ pub fn all() -> Vec<Case> {
             minutes(12),
             |stage| Box::pin(scaled_up(stage, 2)),
         ),
-        Case {
-            left_out: "what only the webhook can see, and its warnings",
-            ..case(
-                "A17+B01",
-                "every refusal of the schema, in the words that kubectl shows",
-                minutes(4),
-                |stage| Box::pin(a17::refused_by_kubectl(stage)),
-            )
-        },
-        Case {
-            left_out: "the first half: the later one of two overlapping policies is rejected at admission",
-            ..case(
-                "C05",
-                "two policies of one rank raced past admission: both conflict, and the Cluster is held",
-                minutes(6),
-                |stage| Box::pin(c05::both_conflict(stage)),
-            )
-        },
+        case(
+            "B05",
+            "a replica after a growth is born at the volume's size; one that is born without the webhook is caught up",
+            minutes(10),
+            |stage| Box::pin(b05::born_at_size(stage)),
+        ),
+        case(
+            "A17a+B01",
+            "every refusal of the schema, in the words that kubectl shows",
+            minutes(4),
+            |stage| Box::pin(a17::refused_by_kubectl(stage)),
+        ),
+        case(
+            "A17b",
+            "what only the webhook can see, refused or warned about, in the words that kubectl shows",
+            minutes(8),
+            |stage| Box::pin(a17::judged_by_the_webhook(stage)),
+        ),
+        case(
+            "C05",
+            "two policies of one rank raced past admission: both conflict, and the Cluster is held; the later one is refused where it is seen",
+            minutes(6),
+            |stage| Box::pin(c05::both_conflict(stage)),
+        ),
         case(
             "C08",
             "a quota refuses a growth, and is named; raised, the volume grows",
@@ -112,15 +118,36 @@ pub fn all() -> Vec<Case> {
             minutes(12),
             |stage| Box::pin(c15::one_writer(stage)),
         ),
-        Case {
-            left_out: "stepping back to a possible size",
-            ..case(
-                "C07",
-                "an expansion that is slow, fails for ever, is infeasible, a node that never finishes: said, waited for, no pod touched",
-                minutes(20),
-                |stage| Box::pin(c07::storage_fails(stage)),
-            )
-        },
+        case(
+            "C09",
+            "failures open the breaker: alerts go on, a restart changes nothing, one tries when half open, a person resets it",
+            minutes(14),
+            |stage| Box::pin(c09::opens_tries_and_is_reset(stage)),
+        ),
+        case(
+            "C16",
+            "one resize at a time in the fleet, a stop when too many grow within an hour, and the provider's limit",
+            minutes(14),
+            |stage| Box::pin(c16::limits(stage)),
+        ),
+        case(
+            "C17a",
+            "the plugin's expand, pause with its end, and resume; the size in the Cluster's spec follows",
+            minutes(12),
+            |stage| Box::pin(c17a::levers(stage)),
+        ),
+        case(
+            "C17b",
+            "kubelets that come by once a minute: an urgent growth is nudged, and grows without the permission too",
+            minutes(10),
+            |stage| Box::pin(c17b::nudged(stage)),
+        ),
+        case(
+            "C07",
+            "an expansion that is slow, fails for ever, is infeasible and stepped back from, a node that never finishes: said, no pod touched",
+            minutes(20),
+            |stage| Box::pin(c07::storage_fails(stage)),
+        ),
     ]
     .into_iter()
     .chain(with_instances())

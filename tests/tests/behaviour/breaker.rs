@@ -1,11 +1,11 @@
 //! Growths that fail stop further ones, and alerts go on; what many Clusters do at once is limited.
 
-use csm_api::{BreakerScope, BreakerState, CircuitBreakerStatus, ConditionStatus, Growth, Phase, Reason, StorageEvent, Trigger};
+use csm_api::{BreakerScope, BreakerState, CircuitBreakerStatus, ConditionStatus, Growth, Phase, Reason, StorageEvent};
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::SimCluster;
 use csm_tests::cli::Cli;
 use csm_tests::manager::{Manager, NAMESPACE};
-use csm_tests::{Stage, phase, until};
+use csm_tests::{Stage, breakers, phase, until};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
@@ -51,22 +51,9 @@ async fn breaker(stage: &Stage, cluster: &str, state: BreakerState) -> anyhow::R
     .await
 }
 
-/// What is recorded of breakers in a namespace: each state, and whether a person was it.
+/// All that is recorded of breakers in a namespace.
 async fn records(stage: &Stage, namespace: &str) -> anyhow::Result<Vec<(BreakerScope, BreakerState, bool)>> {
-    let api: Api<StorageEvent> = Api::namespaced(stage.sim.client(), namespace);
-    let of_breakers = ListParams::default().labels("cnpg.supporttools.io/event-type=circuit-breaker");
-    let mut changes: Vec<_> = api
-        .list(&of_breakers)
-        .await?
-        .items
-        .into_iter()
-        .filter_map(|event| Some((event.spec.circuit_breaker?, event.spec.trigger)))
-        .collect();
-    changes.sort_by_key(|(change, _)| change.at.0);
-    Ok(changes
-        .into_iter()
-        .map(|(change, trigger)| (change.scope, change.state, trigger == Trigger::Manual))
-        .collect())
+    breakers::changes(&stage.sim.client(), namespace, Timestamp::UNIX_EPOCH).await
 }
 
 /// The Events on the records of the breaker of all Clusters, by time.

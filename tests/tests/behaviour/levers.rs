@@ -3,19 +3,11 @@
 use anyhow::Context as _;
 use csm_api::{Growth, Phase, PvcPhase, State, StorageEvent, Trigger, annotation};
 use csm_tests::cli::Cli;
-use csm_tests::{Stage, person, phase, root, until};
+use csm_tests::person::{self, EDITOR};
+use csm_tests::{Stage, phase, root, until};
 use csm_units::Bytes;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
-
-/// What a person has who may edit a namespace: what CloudNativePG and Kubernetes give, and ours. No permission on PVCs
-/// but to read them.
-fn editing() -> Value {
-    json!([
-        {"apiGroups": [""], "resources": ["persistentvolumeclaims", "pods"], "verbs": ["get", "list"]},
-        {"apiGroups": ["postgresql.cnpg.io"], "resources": ["clusters"], "verbs": ["get", "list", "patch"]},
-    ])
-}
 
 /// The shipped roles and the shipped admission policy, and a person with the first.
 async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
@@ -23,12 +15,8 @@ async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
     for file in ["deploy/user-roles.yaml", "deploy/admission.yaml"] {
         plane.apply_yaml(&std::fs::read_to_string(root().join(file))?).await?;
     }
-    let shipped = [
-        "cnpg-storage-manager-view",
-        "cnpg-storage-manager-edit",
-        "cnpg-storage-manager-expand",
-    ];
-    let kubeconfig = person::kubeconfig(stage, "editor", &editing(), &shipped).await?;
+    let rbac = person::editor_rbac(&stage.namespace);
+    let kubeconfig = stage.sim.kubeconfig_with_rbac(&stage.namespace, EDITOR, &rbac).await?;
     let cli = Cli::new(&kubeconfig, &stage.namespace);
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kube::config::Kubeconfig::read_from(&kubeconfig)?, &options).await?;

@@ -33,6 +33,9 @@ use self::layout::Layout;
 use self::protocol::{Phase, Request, Status, ask};
 use crate::csi::{Kind, control};
 
+/// How often a kubelet of the lab looks at each pod again; one minute elsewhere.
+pub const SYNC_FREQUENCY: &str = "1s";
+
 /// A running lab.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -160,6 +163,23 @@ impl Lab {
             name: component.to_owned(),
         })
         .await
+    }
+
+    /// Has a node's kubelet look at each pod again so often, such as `1m0s`; it is started anew where it does not yet.
+    pub async fn kubelet_syncs(&self, node: u8, every: &str) -> Result<()> {
+        let layout = self.layout.node(node);
+        let path = layout.dir.join("kubelet.yaml");
+        let at = || path.display().to_string();
+        let text = std::fs::read_to_string(&path).with_context(at)?;
+        let mut settings: serde_json::Value = serde_json::from_str(&text).with_context(at)?;
+        if settings["syncFrequency"] == every {
+            return Ok(());
+        }
+        settings["syncFrequency"] = every.into();
+        std::fs::write(&path, settings.to_string()).with_context(at)?;
+        let name = format!("kubelet@{}", layout.name);
+        self.stop(&name).await?;
+        self.start(&name).await
     }
 
     /// Kills a component with SIGKILL. It is started again.

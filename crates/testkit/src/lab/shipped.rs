@@ -24,7 +24,7 @@ pub async fn deploy(lab: &Lab, client: &Client, binary: &Path, deploy: &Path, ad
     let image = image_name(binary)?;
     lab.load_own_image(binary, &image).await.context("load the manager's image")?;
     let mut files = crds(&deploy.join("crds"))?;
-    files.extend(["rbac.yaml", "webhook.yaml", "manager.yaml"].map(|name| deploy.join(name)));
+    files.extend(["rbac.yaml", "user-roles.yaml", "admission.yaml", "webhook.yaml", "manager.yaml"].map(|name| deploy.join(name)));
     let mut objects = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use super::component::{Namespaces, Spec};
 use super::controlplane::{csi_flags, kind_word, write, write_kubeconfig};
 use crate::csi::Kind;
+use crate::lab::SYNC_FREQUENCY;
 use crate::lab::command::{run, run_command, run_line};
 use crate::lab::config::Config;
 use crate::lab::host;
@@ -278,7 +279,7 @@ fn write_config(layout: &Layout, config: &Config, ca: &Ca, number: u8, node: &No
         "imageGCLowThresholdPercent": 99,
         "imageMinimumGCAge": "240h",
         // For the tests' sake: online growth within 2 s, figures of volumes every 5 to 7 s (defaults: 1 min each).
-        "syncFrequency": "1s",
+        "syncFrequency": SYNC_FREQUENCY,
         "volumeStatsAggPeriod": "5s",
         "nodeStatusUpdateFrequency": "5s",
         "nodeStatusReportFrequency": "5s",
