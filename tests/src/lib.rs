@@ -235,7 +235,7 @@ impl Stage {
     }
 
     /// Reasons and texts of the Kubernetes Events on a cluster.
-    async fn notes(&self, cluster: &str) -> anyhow::Result<Vec<(String, String)>> {
+    pub async fn notes(&self, cluster: &str) -> anyhow::Result<Vec<(String, String)>> {
         use k8s_openapi::api::events::v1::Event;
         let events = self.api::<Event>().list(&ListParams::default()).await?.items;
         let about = |e: &Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(cluster);

@@ -211,7 +211,13 @@ async fn a_lost_race_is_looked_at_again_and_not_told() -> anyhow::Result<()> {
         Ok((spec(&orders).await?["storage"]["size"] == "15Gi").then_some(()))
     })
     .await?;
-    stage.told_once("orders", &["AutoResizeSuccess"]).await?;
+    let told = until("an Event tells that it has followed", || async {
+        let told = stage.notes("orders").await?;
+        let raised = told.iter().any(|(_, text)| text.starts_with("Raised spec.storage.size"));
+        Ok(raised.then_some(told))
+    })
+    .await?;
+    assert!(told.iter().all(|(reason, _)| reason != "AutoResizeBlocked"), "{told:?}");
     let log = manager.log();
     assert!(!log.contains("refused to raise"), "{log}");
     Ok(())
