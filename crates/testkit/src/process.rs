@@ -315,6 +315,18 @@ impl ProcessId {
         bail!("process {} does not end after SIGKILL", self.pid)
     }
 
+    /// Whether each of its threads stands still after SIGSTOP, which takes a moment (proc(5), the third field of stat).
+    pub fn stands_still(self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
+            return false;
+        };
+        let stands = |stat: String| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'));
+        self.is_alive()
+            && threads
+                .flatten()
+                .all(|thread| fs::read_to_string(thread.path().join("stat")).is_ok_and(stands))
+    }
+
     /// Sends a signal, if this very process still runs.
     pub fn signal(self, signal: Signal) {
         if !self.is_alive() {
@@ -411,6 +423,11 @@ mod tests {
             .is_alive(),
             "another start is another process"
         );
+        assert!(!kept.stands_still());
+        kept.signal(Signal::STOP);
+        let stands = || if kept.stands_still() { Ok(()) } else { Err(()) };
+        retry_blocking(POLL, SOON, stands).expect("it stands still");
+        kept.signal(Signal::CONT);
         kept.stop(SOON).unwrap();
         assert!(process.wait(SOON).is_some());
     }

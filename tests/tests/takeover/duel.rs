@@ -27,6 +27,9 @@ const INSTANCES: usize = 3;
 /// How soon one that lost its lease must have ended.
 const GIVES_UP: Duration = Duration::from_mins(1);
 
+/// How soon a process stands still.
+const STOPS: Duration = Duration::from_secs(2);
+
 /// One of the two.
 pub struct Side {
     pub manager: Manager,
@@ -50,9 +53,10 @@ impl Side {
         })
     }
 
-    /// SIGSTOP: it does nothing more, and does not know.
-    pub fn stop(&self) {
+    /// SIGSTOP: it does nothing more, and does not know. Returns when that is so.
+    pub async fn stop(&self) -> Result<()> {
         self.process.signal(Signal::STOP);
+        within(STOPS, "it stands still", async || Ok(self.process.stands_still().then_some(()))).await
     }
 
     /// SIGCONT.

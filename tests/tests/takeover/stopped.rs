@@ -13,7 +13,7 @@ async fn stands_still(stops_at: &str, goes_on_at: &str) -> anyhow::Result<()> {
     duel.first.at(stops_at, 1, Fault::Meanwhile);
     duel.breach()?;
     let request = duel.first.turn().await?;
-    duel.first.stop();
+    duel.first.stop().await?;
     // The request is on its way, and is applied.
     drop(request);
     duel.second.at(goes_on_at, 1, Fault::Meanwhile);
