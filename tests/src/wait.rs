@@ -15,7 +15,7 @@ pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Res
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let patience = Patience::new(LOOK, PATIENCE);
+    let mut patience = Patience::new(LOOK, PATIENCE);
     loop {
         if let Some(found) = look().await? {
             return Ok(found);

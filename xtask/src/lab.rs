@@ -81,8 +81,8 @@ pub async fn run(args: LabArgs) -> Result<ExitCode> {
             };
             lab::up(&layout, options, |line| println!("{line}")).await?;
         }
-        LabTask::Down => lab::down(&layout, |line| println!("{line}"))?,
-        LabTask::Crash => lab::clean::crash(&layout)?,
+        LabTask::Down => lab::down(&layout, |line| println!("{line}")).await?,
+        LabTask::Crash => lab::clean::crash(&layout).await?,
         LabTask::Status => print!("{}", diagnose::screen(&layout).await?),
         LabTask::Diagnose { collect } => {
             let (text, healthy) = diagnose::report(&layout).await?;

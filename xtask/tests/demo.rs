@@ -1,15 +1,14 @@
 //! `cargo xtask demo` from its beginning to its end, and to ends that nobody wants.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use csm_testkit::process::{Command, Process};
+use csm_testkit::wait::within;
 use rustix::process::Signal;
 
 /// A demo takes 40 s on two idle cores.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// How often something is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A demo whose output goes to a file.
 struct Demo {
@@ -36,13 +35,15 @@ impl Demo {
         std::fs::read_to_string(self.process.log()).unwrap_or_default()
     }
 
-    fn wait_for(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.output().contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} was not said: {}", self.output());
-            assert!(self.process.is_alive(), "it has ended: {}", self.output());
-            std::thread::sleep(LOOK);
-        }
+    async fn wait_for(&mut self, text: &str) {
+        let said = within(PATIENCE, text, async || {
+            let (ended, output) = (!self.process.is_alive(), self.output());
+            let said = output.contains(text);
+            // One that has ended says nothing more.
+            Ok((said || ended).then_some((said, output)))
+        });
+        let (said, output) = said.await.unwrap();
+        assert!(said, "it has ended: {output}");
     }
 
     /// Waits for its end; returns its status and what it wrote. Nothing of it may be left.
@@ -106,20 +107,20 @@ fn the_growth_is_shown_and_verified() {
     assert!(widest <= Some(80), "{widest:?}:\n{output}");
 }
 
-#[test]
-fn an_interrupt_leaves_nothing_behind() {
+#[tokio::test]
+async fn an_interrupt_leaves_nothing_behind() {
     let mut demo = Demo::start();
-    demo.wait_for("Balanced/BelowThresholds");
+    demo.wait_for("Balanced/BelowThresholds").await;
     demo.process.signal(Signal::INT);
     let (status, output) = demo.end();
     assert_eq!(status, Some(130), "{output}");
     assert!(output.contains("interrupted"), "{output}");
 }
 
-#[test]
-fn a_manager_that_dies_is_told() {
+#[tokio::test]
+async fn a_manager_that_dies_is_told() {
     let mut demo = Demo::start();
-    demo.wait_for("Balanced/BelowThresholds");
+    demo.wait_for("Balanced/BelowThresholds").await;
     let manager = children(demo.process.pid()).into_iter().find(|child| {
         let name = std::fs::read_to_string(child.join("comm")).unwrap_or_default();
         // The kernel keeps 15 characters of a name.

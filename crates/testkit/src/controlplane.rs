@@ -288,7 +288,7 @@ async fn start_on_free_port(
 
 /// Waits for `/readyz`, giving up when `check` finds that something died.
 async fn wait_ready(client: &Client, mut check: impl FnMut() -> Result<()>) -> Result<()> {
-    let patience = Patience::new(READY_POLL, READY_PATIENCE);
+    let mut patience = Patience::new(READY_POLL, READY_PATIENCE);
     loop {
         let request = http::Request::get("/readyz").body(Vec::new()).context("build a request")?;
         let Err(error) = client.request_text(request).await else {

@@ -94,7 +94,7 @@ pub async fn apply(client: &Client, objects: Vec<Value>, namespace: &str) -> Res
 async fn discover(client: &Client, gvk: &GroupVersionKind) -> Result<(ApiResource, Scope)> {
     let maybe_later = |error: &kube::Error| retry::not_found(error) || matches!(error, kube::Error::Discovery(_));
     let what = || format!("the API server does not serve {}/{} {}", gvk.group, gvk.version, gvk.kind);
-    let patience = Patience::new(SERVED_POLL, SERVED_PATIENCE);
+    let mut patience = Patience::new(SERVED_POLL, SERVED_PATIENCE);
     loop {
         match discovery::pinned_kind(client, gvk).await {
             Ok((resource, capabilities)) => return Ok((resource, capabilities.scope)),

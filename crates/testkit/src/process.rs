@@ -6,21 +6,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::wait::retry_blocking;
-
-/// How often an ending process is looked at; short beside the time that any of them needs to end.
-const POLL: Duration = Duration::from_millis(10);
 /// After SIGKILL only the kernel is left to wait for.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -251,7 +250,13 @@ impl Process {
 
     /// Waits for its end, at most `patience`.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        retry_blocking(POLL, patience, || self.ended().ok_or(())).ok()
+        if self.ended().is_none()
+            && let Some(pid) = pid(self.pid())
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        {
+            ends(&process, patience);
+        }
+        self.ended()
     }
 
     /// Sends a signal to its group. A child that was not waited for keeps its pid, so this cannot hit a stranger.
@@ -301,7 +306,12 @@ impl ProcessId {
 
     /// Whether it ends, at most within `patience`.
     fn ends(self, patience: Duration) -> bool {
-        retry_blocking(POLL, patience, || if self.is_alive() { Err(()) } else { Ok(()) }).is_ok()
+        let process = pid(self.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        // Opened before the look, so that what is waited for is this very process.
+        match process {
+            Some(Ok(process)) if self.is_alive() => ends(&process, patience),
+            _ => !self.is_alive(),
+        }
     }
 
     /// SIGTERM, then SIGKILL after `grace`, to the group it leads, or to it alone where it leads none.
@@ -336,6 +346,18 @@ impl ProcessId {
             && kill_process_group(pid, signal).is_err()
         {
             let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+}
+
+/// Waits for the end of a process, which the kernel tells of (`pidfd_open(2)`), at most `patience`. Returns whether it came.
+fn ends(process: &OwnedFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], left.as_ref()) {
+            Err(Errno::INTR) => {}
+            ended => return ended.is_ok_and(|count| count > 0),
         }
     }
 }
@@ -378,6 +400,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::within;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -397,19 +420,21 @@ mod tests {
         );
     }
 
-    #[test]
-    fn one_that_ignores_sigterm_is_killed_with_its_children() {
+    #[tokio::test]
+    async fn one_that_ignores_sigterm_is_killed_with_its_children() {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000";
         let mut process = shell(dir.path(), script).spawn().unwrap();
-        let child = retry_blocking(POLL, SOON, || process.tail(1).parse()).expect("the script starts");
+        let child = within(SOON, "the script starts", async || Ok(process.tail(1).parse().ok()))
+            .await
+            .unwrap();
         let child = ProcessId::of(child).unwrap();
         process.stop(Duration::from_millis(50)).unwrap();
         assert!(child.ends(SOON), "the child outlived its group");
     }
 
-    #[test]
-    fn a_detached_process_is_found_again_and_stopped() {
+    #[tokio::test]
+    async fn a_detached_process_is_found_again_and_stopped() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = shell(dir.path(), "sleep 1000").detached().spawn().unwrap();
         let id = process.id().unwrap();
@@ -425,8 +450,9 @@ mod tests {
         );
         assert!(!kept.stands_still());
         kept.signal(Signal::STOP);
-        let stands = || if kept.stands_still() { Ok(()) } else { Err(()) };
-        retry_blocking(POLL, SOON, stands).expect("it stands still");
+        within(SOON, "it stands still", async || Ok(kept.stands_still().then_some(())))
+            .await
+            .unwrap();
         kept.signal(Signal::CONT);
         kept.stop(SOON).unwrap();
         assert!(process.wait(SOON).is_some());

@@ -1,6 +1,5 @@
-//! Waiting for a condition, with a deadline: the one place where this crate sleeps, but for delays that are faults.
+//! Waiting for a condition, with a deadline: looks again and again, where nothing tells of a change.
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -9,10 +8,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 /// How often a condition is looked at on a cluster: few cores are shared with everything that is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// A deadline, and how long to sleep between two attempts before it.
-#[derive(Clone, Copy, Debug)]
+/// A deadline, and how often to try before it.
+#[derive(Debug)]
 pub struct Patience {
-    every: Duration,
+    looks: Interval,
     deadline: Instant,
 }
 
@@ -21,20 +20,22 @@ impl Patience {
     #[must_use]
     pub fn new(every: Duration, patience: Duration) -> Self {
         Self {
-            every,
+            looks: looks(every),
             deadline: Instant::now() + patience,
         }
     }
 
-    /// Sleeps after an attempt that failed.
+    /// Waits for the next attempt after one that failed.
     ///
     /// # Errors
     /// The error of the attempt, when the patience has ended.
-    pub async fn pause<E>(&self, error: E) -> Result<(), E> {
+    pub async fn pause<E>(&mut self, error: E) -> Result<(), E> {
         if Instant::now() >= self.deadline {
             return Err(error);
         }
-        tokio::time::sleep(self.every).await;
+        // From now: an attempt that takes long is followed by a pause, too.
+        self.looks.reset();
+        self.looks.tick().await;
         Ok(())
     }
 }
@@ -53,26 +54,11 @@ pub fn looks(every: Duration) -> Interval {
 /// # Errors
 /// The last error, when the patience ends. What is not worth waiting for is a success with an error in it.
 pub async fn retry<T, E>(every: Duration, patience: Duration, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
-    let patience = Patience::new(every, patience);
+    let mut patience = Patience::new(every, patience);
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(error) => patience.pause(error).await?,
-        }
-    }
-}
-
-/// The same for a thread.
-///
-/// # Errors
-/// The last error, when the patience ends.
-pub fn retry_blocking<T, E>(every: Duration, patience: Duration, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-    let deadline = std::time::Instant::now() + patience;
-    loop {
-        match attempt() {
-            Ok(value) => return Ok(value),
-            Err(error) if std::time::Instant::now() >= deadline => return Err(error),
-            Err(_) => thread::sleep(every),
         }
     }
 }

@@ -82,6 +82,8 @@ struct Shared {
     client: Client,
     state: Mutex<State>,
     link: watch::Sender<Link>,
+    /// Whether nothing is to go wrong any more.
+    calm: watch::Sender<bool>,
     meanwhile: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -113,6 +115,7 @@ impl Proxy {
             client: Client::try_from(config)?,
             state: Mutex::default(),
             link: watch::Sender::default(),
+            calm: watch::Sender::new(true),
             meanwhile,
         });
         let task = tokio::spawn(listen(listener, shared.clone()));
@@ -146,15 +149,17 @@ impl Proxy {
             done: false,
         });
         self.shared.lock().rules.extend(armed);
+        self.shared.calm.send_replace(false);
     }
 
-    /// Nothing goes wrong any more.
+    /// Nothing goes wrong any more; what is delayed, or comes late, does so now.
     pub fn calm(&self) {
         {
             let mut state = self.shared.lock();
             state.rules.clear();
             state.gone.clear();
         }
+        self.shared.calm.send_replace(true);
         self.link(Link::Up);
     }
 
@@ -310,8 +315,7 @@ impl Shared {
             Fault::Drop(at) if *at == moment => Some(Err(Closed)),
             Fault::Answer(at, refusal) if *at == moment => Some(Ok(refusal.answer())),
             Fault::Delay(at, time) if *at == moment => {
-                // The fault itself, not a wait for something.
-                tokio::time::sleep(*time).await;
+                self.lasts(*time).await;
                 None
             }
             Fault::CutWatch { resource, gone } if moment == Moment::Before => {
@@ -329,11 +333,17 @@ impl Shared {
         }
     }
 
+    /// The time that a fault takes, or until nothing is to go wrong any more.
+    async fn lasts(&self, time: Duration) {
+        let mut calm = self.calm.subscribe();
+        // The sender lives as long as `self`.
+        let _ = tokio::time::timeout(time, calm.wait_for(|calm| *calm)).await;
+    }
+
     /// A request that comes to the API server when the manager has long given up.
     async fn later(self: Arc<Self>, fault: Fault, request: Request<kube::client::Body>, by: String, place: usize) {
         if let Fault::Late(time) = fault {
-            // The fault itself, not a wait for something.
-            tokio::time::sleep(time).await;
+            self.lasts(time).await;
         } else {
             let (done, wait) = oneshot::channel();
             let _ = self.meanwhile.send(done);

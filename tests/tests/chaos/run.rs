@@ -136,7 +136,7 @@ impl Run {
 
     /// Looks on until all has ended, or `patience` does. Returns whether it has.
     async fn watch(&mut self, what: &str, patience: Duration, storm: bool) -> Result<bool> {
-        let patience = Patience::new(LOOK, patience);
+        let mut patience = Patience::new(LOOK, patience);
         let (mut written, mut asked) = (usize::MAX, Instant::now());
         loop {
             self.keeper.keep(&self.proxy).context(what.to_owned())?;
@@ -301,7 +301,7 @@ impl Run {
 
     /// Waits until the manager that took over has decided on every volume, from figures of its own.
     async fn next_finds_nothing_to_do(&mut self) -> Result<()> {
-        let patience = Patience::new(LOOK, CALM);
+        let mut patience = Patience::new(LOOK, CALM);
         let namespace = format!("namespace=\"{}\"", self.stage.namespace);
         loop {
             self.keeper.keep(&self.proxy)?;

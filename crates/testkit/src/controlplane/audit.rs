@@ -157,7 +157,7 @@ async fn read(client: &Client, dir: &Path, mark: AuditMark) -> Result<(Vec<Audit
     let path = log_path(dir);
     let mut reader = Reader::open(&path, mark.0)?;
     let mut seen = Seen::default();
-    let patience = Patience::new(SETTLE_POLL, SETTLE_PATIENCE);
+    let mut patience = Patience::new(SETTLE_POLL, SETTLE_PATIENCE);
     while !seen
         .read_until(&barrier, &mut reader)
         .with_context(|| format!("read {}", path.display()))?

@@ -143,7 +143,7 @@ impl Client {
 
     async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
         let at = || format!("the CSI driver's control socket {}", self.socket.display());
-        let patience = Patience::new(POLL, RECONNECT);
+        let mut patience = Patience::new(POLL, RECONNECT);
         let stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => break stream,

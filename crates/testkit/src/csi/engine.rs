@@ -88,7 +88,7 @@ impl Engine {
         })
     }
 
-    /// Clears one fault, or all. Calls that hang on them go on.
+    /// Clears one fault, or all. Calls that hang on them, or are delayed by them, go on.
     pub fn clear(&self, name: Option<&str>) -> anyhow::Result<()> {
         self.change(|armed| armed.retain(|a| name.is_some_and(|name| a.fault.name != name)))
     }
@@ -110,7 +110,8 @@ impl Engine {
             match fault.action {
                 Action::Hang { .. } => self.until_cleared(&fault).await,
                 Action::Delay { seconds, .. } => {
-                    tokio::time::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()).await;
+                    let delay = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                    let _ = tokio::time::timeout(delay, self.until_cleared(&fault)).await;
                 }
                 Action::Fail { code, message, .. } => return Err(Refusal { code, message }),
                 Action::LargestSize { .. } | Action::PoolCapacity { .. } | Action::CoolDown { .. } => {}

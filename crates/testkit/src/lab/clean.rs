@@ -24,14 +24,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::system;
 use super::host::cgroup_hierarchies;
 use super::layout::{Layout, MARKER_ENV};
-use crate::wait::retry_blocking;
+use crate::wait::retry;
 
 /// After SIGKILL the kernel ends hundreds of processes and their namespaces, one after the other.
 const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Ends everything of the lab and deletes its run. Blocking. Calling it when there is nothing does nothing.
-pub fn clear(layout: &Layout) -> Result<()> {
+/// Ends everything of the lab and deletes its run. Calling it when there is nothing does nothing.
+pub async fn clear(layout: &Layout) -> Result<()> {
     if !layout.dir().exists() {
         return Ok(());
     }
@@ -42,20 +42,20 @@ pub fn clear(layout: &Layout) -> Result<()> {
             layout.marker().display()
         );
     }
-    kill_processes(layout)?;
-    wait_for("mounts below the lab's folder", || mounts_below(layout.dir()))?;
-    detach_loop_devices(layout)?;
-    wait_for("the cable into the lab's network", || Ok(links(layout)))?;
-    remove_cgroups(layout)?;
+    kill_processes(layout).await?;
+    wait_for("mounts below the lab's folder", || mounts_below(layout.dir())).await?;
+    detach_loop_devices(layout).await?;
+    wait_for("the cable into the lab's network", || Ok(links(layout))).await?;
+    remove_cgroups(layout).await?;
     remove_folder(&layout.run())
 }
 
 /// Kills every process of the lab, and does nothing else: what a crash leaves. For tests of what comes after it.
-pub fn crash(layout: &Layout) -> Result<()> {
+pub async fn crash(layout: &Layout) -> Result<()> {
     if !layout.is_claimed() {
         bail!("{} is not a lab's folder. Nothing was touched", layout.dir().display());
     }
-    kill_processes(layout)
+    kill_processes(layout).await
 }
 
 /// What of the lab is on the machine. Empty after [`clear`].
@@ -125,8 +125,8 @@ fn command_line(pid: i32) -> String {
     words.join(" ").chars().take(120).collect()
 }
 
-fn kill_processes(layout: &Layout) -> Result<()> {
-    let ended = retry_blocking(POLL, PATIENCE, || match processes(layout) {
+async fn kill_processes(layout: &Layout) -> Result<()> {
+    let ended = retry(POLL, PATIENCE, async || match processes(layout) {
         Ok(left) if !left.is_empty() => {
             for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -135,19 +135,19 @@ fn kill_processes(layout: &Layout) -> Result<()> {
         }
         ended => Ok(ended.map(|_| ())),
     });
-    ended.unwrap_or_else(|left| {
+    ended.await.unwrap_or_else(|left| {
         let list: Vec<_> = left.iter().map(|pid| format!("{pid} ({})", command_line(*pid))).collect();
         bail!("these processes do not end after SIGKILL: {}", list.join(", "))
     })
 }
 
 /// Waits until the kernel has undone something.
-fn wait_for(what: &str, mut left: impl FnMut() -> Result<Vec<String>>) -> Result<()> {
-    let undone = retry_blocking(POLL, PATIENCE, || match left() {
+async fn wait_for(what: &str, mut left: impl FnMut() -> Result<Vec<String>>) -> Result<()> {
+    let undone = retry(POLL, PATIENCE, async || match left() {
         Ok(left) if !left.is_empty() => Err(left),
         undone => Ok(undone.map(|_| ())),
     });
-    undone.unwrap_or_else(|left| {
+    undone.await.unwrap_or_else(|left| {
         bail!(
             "{what} are still there, so nothing was deleted. End the processes that hold them, or unmount them, and try again: {}",
             left.join(", ")
@@ -202,7 +202,7 @@ fn loop_devices(layout: &Layout) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-fn detach_loop_devices(layout: &Layout) -> Result<()> {
+async fn detach_loop_devices(layout: &Layout) -> Result<()> {
     // Those that were mounted go on their own; one that was cut off before its mount is detached here.
     for (device, _) in loop_devices(layout)? {
         let _ = system("losetup").args(["--detach", &device]).output();
@@ -210,6 +210,7 @@ fn detach_loop_devices(layout: &Layout) -> Result<()> {
     wait_for("loop devices", || {
         Ok(loop_devices(layout)?.into_iter().map(|(device, _)| device).collect())
     })
+    .await
 }
 
 fn links(layout: &Layout) -> Vec<String> {
@@ -233,7 +234,7 @@ fn cgroups(layout: &Layout) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-fn remove_cgroups(layout: &Layout) -> Result<()> {
+async fn remove_cgroups(layout: &Layout) -> Result<()> {
     wait_for("control groups", || {
         let mut left = Vec::new();
         for path in cgroups(layout)? {
@@ -243,6 +244,7 @@ fn remove_cgroups(layout: &Layout) -> Result<()> {
         }
         Ok(left)
     })
+    .await
 }
 
 /// Control groups are removed from the leaves; their files go with them.
@@ -302,13 +304,13 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn without_a_marker_nothing_is_deleted() {
+    #[tokio::test]
+    async fn without_a_marker_nothing_is_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::at(dir.path()).unwrap();
         fs::create_dir_all(layout.run()).unwrap();
         fs::write(layout.run().join("precious"), "x").unwrap();
-        let error = clear(&layout).unwrap_err().to_string();
+        let error = clear(&layout).await.unwrap_err().to_string();
         assert!(error.contains("Nothing was touched"), "{error}");
         assert!(layout.run().join("precious").exists());
     }

@@ -69,7 +69,7 @@ pub async fn up(layout: &Layout, options: Options, print: impl FnMut(&str) + 'st
         return Ok(status);
     }
     // What remains of another run goes first: its network would be in the way of the choice of ours.
-    clear(layout, &mut progress)?;
+    clear(layout, &mut progress).await?;
     host::ensure(layout.dir(), &mut |text| progress.say(text))?;
     progress.done("this machine has what the lab needs");
     // First, since it fails soonest.
@@ -97,7 +97,7 @@ pub async fn up(layout: &Layout, options: Options, print: impl FnMut(&str) + 'st
 }
 
 /// Takes the lab down. Calling it when there is none is no error.
-pub fn down(layout: &Layout, print: impl FnMut(&str) + 'static) -> Result<()> {
+pub async fn down(layout: &Layout, print: impl FnMut(&str) + 'static) -> Result<()> {
     require_root()?;
     let begin = Instant::now();
     let mut progress = Progress {
@@ -113,7 +113,7 @@ pub fn down(layout: &Layout, print: impl FnMut(&str) + 'static) -> Result<()> {
         bail!("{} is not a lab's folder. Nothing was touched", layout.dir().display());
     }
     let _lock = lock(layout, &mut progress)?;
-    clean::clear(layout)?;
+    clean::clear(layout).await?;
     let left = clean::leftovers(layout)?;
     if !left.is_empty() {
         bail!("something of the lab is left:\n  {}", left.join("\n  "));
@@ -215,7 +215,7 @@ async fn tidy(layout: &Layout, status: &Status, progress: &mut Progress) -> Resu
     Ok(())
 }
 
-fn clear(layout: &Layout, progress: &mut Progress) -> Result<()> {
+async fn clear(layout: &Layout, progress: &mut Progress) -> Result<()> {
     let left = clean::leftovers(layout)?;
     if left.is_empty() {
         return Ok(());
@@ -225,7 +225,7 @@ fn clear(layout: &Layout, progress: &mut Progress) -> Result<()> {
         left.len(),
         left[0]
     ));
-    clean::clear(layout)?;
+    clean::clear(layout).await?;
     progress.done("cleared");
     Ok(())
 }

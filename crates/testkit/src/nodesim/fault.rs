@@ -14,7 +14,7 @@ pub enum NodeFault {
     Reset,
     /// Requests are read and never answered.
     Hang,
-    /// Answers are right but come this much later.
+    /// Answers are right but come this much later, or when the fault changes.
     Slow(Duration),
     /// Answers come byte by byte, this long for each: no single read times out.
     Trickle(Duration),

@@ -16,7 +16,7 @@ mod volume;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -39,8 +39,9 @@ use self::state::{Node, State};
 pub use self::state::{PodKey, VolumeKey};
 pub use self::volume::{Figures, Filesystem, Usage, Volume};
 use crate::pki::{Ca, Subject, Usage as CertificateUsage};
-use crate::wait::retry_blocking;
 
+/// How soon a listener is gone after its end.
+const ENDS: Duration = Duration::from_secs(5);
 /// The shortest pause between two rounds of measuring a group of pods.
 const SHORTEST_ROUND: Duration = Duration::from_millis(10);
 /// The first address of simulated nodes. Linux answers on all of 127.0.0.0/8.
@@ -129,15 +130,16 @@ impl NodeSim {
         let listener = TcpListener::bind((address, 0)).with_context(|| format!("listen on {address} for node {name}"))?;
         let address = listener.local_addr().context("the address of a listener")?;
         let tls = self.inner.tls(name, address.ip())?;
+        let serving = CancellationToken::new();
         let node = Node {
             address,
+            served: self.inner.serve(name, &tls, &serving, listener)?,
             tls,
             fault: NodeFault::None,
             pods: BTreeSet::new(),
-            serving: CancellationToken::new(),
+            serving,
             requests: 0,
         };
-        self.inner.serve(name, &node, listener)?;
         self.inner.state().insert_node(name, node);
         self.inner.changed();
         Ok(address)
@@ -167,9 +169,12 @@ impl NodeSim {
         match (was == NodeFault::Down, node.fault == NodeFault::Down) {
             (false, true) => node.serving.cancel(),
             (true, false) => {
-                let listener = bind_again(node.address)?;
+                // Its old listener may need a moment to be gone.
+                let _ = node.served.recv_timeout(ENDS);
+                let address = node.address;
+                let listener = TcpListener::bind(address).with_context(|| format!("listen on {address} again"))?;
                 node.serving = CancellationToken::new();
-                self.inner.serve(name, node, listener)?;
+                node.served = self.inner.serve(name, &node.tls, &node.serving, listener)?;
             }
             (true, true) | (false, false) => {}
         }
@@ -288,6 +293,15 @@ impl Inner {
         self.state().nodes.get(node).map(|node| node.fault.clone()).unwrap_or_default()
     }
 
+    /// Waits until a kubelet has another fault than this.
+    async fn until_fault_changes(&self, node: &str, fault: &NodeFault) {
+        let mut changes = self.changes.subscribe();
+        while self.fault(node) == *fault {
+            // The sender lives as long as `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
     fn count_request(&self, node: &str) {
         if let Some(node) = self.state().nodes.get_mut(node) {
             node.requests += 1;
@@ -304,11 +318,22 @@ impl Inner {
         self.changed();
     }
 
-    fn serve(self: &Arc<Self>, name: &str, node: &Node, listener: TcpListener) -> Result<()> {
+    /// Serves until `ending`. What is returned is disconnected when nobody listens any more.
+    fn serve(
+        self: &Arc<Self>,
+        name: &str,
+        tls: &Arc<ServerConfig>,
+        ending: &CancellationToken,
+        listener: TcpListener,
+    ) -> Result<mpsc::Receiver<()>> {
         listener.set_nonblocking(true).context("make a listener non-blocking")?;
-        let serving = server::serve(self.clone(), name.to_owned(), listener, node.tls.clone(), node.serving.clone());
-        self.runtime.spawn(serving);
-        Ok(())
+        let serving = server::serve(self.clone(), name.to_owned(), listener, tls.clone(), ending.clone());
+        let (listens, served) = mpsc::channel();
+        self.runtime.spawn(async move {
+            serving.await;
+            drop(listens);
+        });
+        Ok(served)
     }
 
     /// A serving certificate as a kubelet's: for the node's name and address.
@@ -328,12 +353,6 @@ impl Inner {
             .context("use a certificate")?;
         Ok(Arc::new(config))
     }
-}
-
-/// Listens on an address of ours again; its old listener may need a moment to be gone.
-fn bind_again(address: SocketAddr) -> Result<TcpListener> {
-    let bound = retry_blocking(SHORTEST_ROUND, Duration::from_secs(5), || TcpListener::bind(address));
-    bound.with_context(|| format!("listen on {address} again"))
 }
 
 /// A bench has a listener and a few connections for each of thousands of nodes.

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -62,7 +61,9 @@ async fn answer(inner: &Inner, node: &str, request: Request<Incoming>) -> Respon
     let fault = inner.fault(node);
     match &fault {
         NodeFault::Hang => std::future::pending().await,
-        NodeFault::Slow(delay) => tokio::time::sleep(*delay).await,
+        NodeFault::Slow(delay) => {
+            let _ = tokio::time::timeout(*delay, inner.until_fault_changes(node, &fault)).await;
+        }
         NodeFault::Status(code) => return status(*code, node),
         _ => {}
     }
@@ -100,11 +101,11 @@ fn summary_answer(inner: &Inner, node: &str, fault: &NodeFault) -> Response<Body
             response
         }
         NodeFault::Trickle(pause) => {
-            let pause: Duration = *pause;
-            let pieces = stream::unfold(body, move |mut rest| async move {
-                tokio::time::sleep(pause).await;
+            let pace = tokio::time::interval(*pause);
+            let pieces = stream::unfold((body, pace), |(mut rest, mut pace)| async move {
+                pace.tick().await;
                 let piece = rest.split_to(TRICKLE_BYTES.min(rest.len()));
-                (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), rest))
+                (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, pace)))
             });
             json(Body::from_stream(pieces))
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -58,6 +58,8 @@ pub struct Node {
     pub pods: BTreeSet<PodKey>,
     /// Ends its listener and its connections.
     pub serving: CancellationToken,
+    /// Disconnected once nobody listens any more.
+    pub served: mpsc::Receiver<()>,
     /// Requests for `/stats/summary` that came in, whatever they got.
     pub requests: u64,
 }

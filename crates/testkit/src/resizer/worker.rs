@@ -16,8 +16,10 @@ use super::claim::{Claim, bytes, resource_status};
 use super::{Code, Inner, ResizeFault, Wanted};
 use crate::nodesim::{PodKey, VolumeKey};
 
-/// Pause after an answer of the API server that is neither success nor a conflict, as controllers make one.
+/// Longest pause after an answer of the API server that is neither success nor a conflict.
 const API_RETRY: Duration = Duration::from_millis(100);
+/// An interval cannot be shorter.
+const SHORTEST_SYNC: Duration = Duration::from_millis(1);
 /// The text of `FileSystemResizePending`.
 const PENDING_MESSAGE: &str = "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
 
@@ -50,7 +52,7 @@ struct Worker {
 
 /// Runs until the PVC needs nothing more.
 pub async fn run(inner: Arc<Inner>, key: VolumeKey, wanted: watch::Receiver<Wanted>) {
-    tokio::time::sleep(inner.speed().notice).await;
+    let notice = inner.speed().notice;
     let mut worker = Worker {
         inner,
         key,
@@ -60,6 +62,7 @@ pub async fn run(inner: Arc<Inner>, key: VolumeKey, wanted: watch::Receiver<Want
         infeasible: None,
         pod_updates: None,
     };
+    worker.lasts(notice).await;
     loop {
         let looked_at = worker.wanted.borrow_and_update().clone();
         match worker.step().await {
@@ -71,7 +74,7 @@ pub async fn run(inner: Arc<Inner>, key: VolumeKey, wanted: watch::Receiver<Want
             }
             // Somebody wrote the PVC meanwhile: look at it again.
             Err(error) if error.downcast_ref::<kube::Error>().is_some_and(crate::retry::conflict) => {}
-            Err(_) => tokio::time::sleep(API_RETRY).await,
+            Err(_) => drop(tokio::time::timeout(API_RETRY, worker.wanted.changed()).await),
         }
     }
 }
@@ -150,10 +153,10 @@ impl Worker {
         let message = format!("External resizer is resizing volume {}", claim.volume_name);
         self.event(&claim, RESIZER, "Normal", "Resizing", &message).await;
         let speed = self.inner.speed();
-        tokio::time::sleep(speed.controller).await;
+        self.lasts(speed.controller).await;
         let failure = match self.inner.fault(&self.key) {
             ResizeFault::HangController => {
-                self.hang(speed.call_timeout).await;
+                self.lasts(speed.call_timeout).await;
                 if self.inner.fault(&self.key) == ResizeFault::HangController {
                     Some((Code::DeadlineExceeded, "context deadline exceeded".to_owned()))
                 } else {
@@ -234,11 +237,11 @@ impl Worker {
             Some(resource_status::NODE_IN_PROGRESS) => claim,
             _ => self.patch(&claim, &status, KUBELET).await?,
         };
-        tokio::time::sleep(self.inner.speed().node).await;
+        self.lasts(self.inner.speed().node).await;
         match self.inner.fault(&self.key) {
             ResizeFault::HangNode => {
                 while self.inner.fault(&self.key) == ResizeFault::HangNode && self.wanted.borrow().request.is_some() {
-                    self.hang(Duration::MAX).await;
+                    self.lasts(Duration::MAX).await;
                 }
                 return Ok(());
             }
@@ -291,8 +294,8 @@ impl Worker {
     /// Waits until a pod has the volume and its kubelet looks at it: at its next sync, or when the pod object changes.
     async fn wait_for_kubelet(&mut self) {
         let mut updates = self.pod_updates.take().unwrap_or_else(|| self.inner.nodes.pod_updates());
-        let sync = tokio::time::sleep(self.inner.speed().node_sync);
-        tokio::pin!(sync);
+        let period = self.inner.speed().node_sync.max(SHORTEST_SYNC);
+        let mut syncs = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
         let mut synced = false;
         loop {
             let user = self.inner.nodes.user_of(&self.key);
@@ -300,7 +303,7 @@ impl Worker {
                 return;
             }
             tokio::select! {
-                () = &mut sync, if !synced => synced = true,
+                _ = syncs.tick() => synced = true,
                 updated = updates.recv() => {
                     // Having missed some counts as an update of ours.
                     synced |= updated.map_or(true, |pod| user.is_some_and(|(key, _)| key == pod));
@@ -313,13 +316,14 @@ impl Worker {
         }
     }
 
-    /// A call that does not come back, for `patience` at most. It ends early when the fault changes or the PVC goes.
-    async fn hang(&mut self, patience: Duration) {
+    /// Something that takes its time: work, a pause, a call that does not come back. It ends early when the fault changes or
+    /// the PVC goes.
+    async fn lasts(&mut self, time: Duration) {
         let changes = self.wanted.borrow().fault_changes;
         let change = self
             .wanted
             .wait_for(|wanted| wanted.fault_changes != changes || wanted.request.is_none());
-        let _ = tokio::time::timeout(patience, change).await;
+        let _ = tokio::time::timeout(time, change).await;
     }
 
     async fn back_off(&mut self, request: u64) {

@@ -364,7 +364,7 @@ fn json_stream(objects: &[serde_json::Value]) -> String {
 
 /// Tries until it succeeds. At the deadline the last error is the answer.
 async fn until<F: Future<Output = Result<()>>>(patience: Duration, mut attempt: impl FnMut() -> F) -> Result<()> {
-    let left = Patience::new(POLL, patience);
+    let mut left = Patience::new(POLL, patience);
     loop {
         match attempt().await {
             Ok(()) => return Ok(()),
