@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+/// Finest below 10 ms, which 99 of 100 answers stay below; the API server waits for 2 s.
+const SECONDS: [f64; 17] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.0,
+];
 
 type Labels = Vec<(&'static str, &'static str)>;
 
@@ -20,8 +25,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             requests: Family::default(),
-            // 78 µs to 2.56 s, by way of 10 ms, which 99 of 100 stay below: the API server waits for 2 s.
-            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01 / 128.0, 2.0, 16))),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
         }
     }
 }
