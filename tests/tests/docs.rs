@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use csm_api::{BreakerState, ConditionStatus, EventReason, Phase, PvcPhase, Reason, State, Verdict};
+use csm_api::{BreakerState, ConditionStatus, EventReason, Outcome, Phase, PvcPhase, Reason, State, Verdict};
 use csm_core::alerts::AlertKind;
 use csm_tests::root;
 
@@ -216,10 +216,11 @@ fn every_word_of_ours_that_a_page_names_is_one() {
     known.extend(State::ALL.iter().map(|x| x.as_str()));
     known.extend(Verdict::ALL.iter().map(|x| x.as_str()));
     known.extend(Phase::ALL.iter().map(|x| x.as_str()));
+    known.extend(Outcome::ALL.iter().map(|x| x.as_str()));
     known.extend(PvcPhase::ALL.iter().map(|x| x.as_str()));
     known.extend(BreakerState::ALL.iter().map(|x| x.as_str()));
     known.extend(ConditionStatus::ALL.iter().map(|x| x.as_str()));
-    // Conditions, and how operations end.
+    // Conditions.
     let said = literals(&["crates/api/src", "crates/core/src"]);
     for (name, page) in runbooks() {
         let prose = prose(&page);
@@ -229,6 +230,18 @@ fn every_word_of_ours_that_a_page_names_is_one() {
         for word in words {
             assert!(known.contains(word) || said.contains(word), "{name}: the code does not know {word}");
         }
+    }
+}
+
+#[test]
+fn every_way_to_end_has_its_heading_and_its_row() {
+    let pages = runbooks();
+    let headings: BTreeSet<String> = headings(&pages["operations"]).into_iter().collect();
+    let index = index();
+    let told: BTreeSet<&str> = rows(&index, 5).into_iter().flat_map(|cells| codes(cells[1])).collect();
+    for outcome in Outcome::ALL {
+        assert!(headings.contains(outcome.as_str()), "operations.md has no heading {outcome}");
+        assert!(told.contains(outcome.as_str()), "the index has no row of {outcome}");
     }
 }
 

@@ -7,8 +7,8 @@ use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClusterReference, EventType, ExpansionSpec, Phase, Reason, StorageEvent, StorageEventSpec, StorageEventStatus, Trigger, Urgency,
-    VolumeReference,
+    ClusterReference, EventType, ExpansionSpec, Outcome, Phase, Reason, StorageEvent, StorageEventSpec, StorageEventStatus, Trigger,
+    Urgency, VolumeReference,
 };
 
 /// A [`StorageEvent`] that records the growth of a volume: all that a growth has is there.
@@ -77,6 +77,18 @@ impl Growth {
 }
 
 impl Growth {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.status.as_ref().and_then(|status| status.phase).is_some_and(Phase::is_end)
+    }
+
+    /// How it ended; none: it has not, or in a way that only another version knows.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.status.as_ref()?.outcome()
+    }
+
     /// Whether a person asked for it and it was refused before it began: nothing failed, and no later growth waits for it.
     #[must_use]
     pub fn was_turned_down(&self) -> bool {
@@ -169,13 +181,15 @@ impl GrowthSpec {
     /// How pressing the operation was. A catch-up of members whose disk is full is a catch-up here: it counts against no budget.
     #[must_use]
     pub fn urgency(&self) -> Urgency {
-        match (self.trigger, self.reason) {
-            (Trigger::CatchUp, _) => Urgency::CatchUp,
-            (Trigger::Emergency, Reason::DiskFull) => Urgency::Rescue,
-            (Trigger::Emergency, Reason::Runway) => Urgency::Runway,
-            (Trigger::Emergency, _) => Urgency::Emergency,
-            (Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast | Trigger::Manual, _) => Urgency::Planned,
-        }
+        Urgency::of(self.trigger, Some(self.reason))
+    }
+
+    /// Whether it is to bring a full disk back. A catch-up that does so is recorded as a catch-up, and a person may write any
+    /// reason.
+    #[must_use]
+    pub fn rescues(&self) -> bool {
+        let disk_full = self.reason == Reason::DiskFull && self.trigger != Trigger::Manual;
+        disk_full || self.urgency() == Urgency::Rescue
     }
 }
 

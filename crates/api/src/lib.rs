@@ -31,8 +31,8 @@ pub use quantity::QuantityText;
 pub use reason::Reason;
 pub use settings::{CircuitBreaker, ClusterRef, Expansion, Settings, Thresholds};
 pub use storage_event::{
-    AffectedPvc, CircuitBreakerChange, ClusterReference, ExpansionSpec, Phase, PvcPhase, PvcStatus, Recovery, RetryBasis, StorageEvent,
-    StorageEventSpec, StorageEventStatus, VerifiedBy, VolumeReference,
+    AffectedPvc, CircuitBreakerChange, ClusterReference, ExpansionSpec, Outcome, Phase, PvcFailure, PvcPhase, PvcStatus, Recovery,
+    RetryBasis, StorageEvent, StorageEventSpec, StorageEventStatus, VerifiedBy, VolumeReference,
 };
 pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
 pub use vocabulary::{ApplyTo, BreakerScope, BreakerState, EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};

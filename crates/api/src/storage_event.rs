@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::vocabulary;
-use crate::{BreakerScope, BreakerState, Condition, EventType, Role, Trigger, Urgency};
+use crate::{BreakerScope, BreakerState, Condition, ConditionStatus, EventType, Role, Trigger, condition};
 
 /// One operation: its audit trail, its crash-safe journal and an entry of the budget's ledger in one.
 ///
@@ -55,20 +55,6 @@ pub struct StorageEventSpec {
     /// The breaker, of the type `circuit-breaker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerChange>,
-}
-
-impl Trigger {
-    /// What a growth is recorded as; `windowed`: a planned one in a maintenance window.
-    #[must_use]
-    pub fn of(urgency: Urgency, reason: crate::Reason, windowed: bool) -> Self {
-        match urgency {
-            Urgency::Rescue | Urgency::Emergency | Urgency::Runway => Self::Emergency,
-            Urgency::CatchUp => Self::CatchUp,
-            Urgency::Planned if reason == crate::Reason::TimeToFull => Self::Forecast,
-            Urgency::Planned if windowed => Self::Scheduled,
-            Urgency::Planned => Self::ThresholdBreach,
-        }
-    }
 }
 
 /// A circuit breaker that opened or closed.
@@ -161,6 +147,48 @@ vocabulary! {
         Failed = "Failed",
     }
 }
+impl Phase {
+    /// Whether the operation has ended.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Pending | Self::InProgress => false,
+            Self::Completed | Self::Failed => true,
+        }
+    }
+}
+
+vocabulary! {
+    /// How a growth ended: the reason of its condition `Complete`.
+    Outcome {
+        /// Every PVC's growth is verified.
+        Succeeded = "Succeeded",
+        /// That of some is, and others cannot grow.
+        PartialFailure = "PartialFailure",
+        /// The storage or the node says that it cannot be.
+        Infeasible = "Infeasible",
+        /// The API server took no patch, or what a person asked for was turned down.
+        Refused = "Refused",
+        /// A person or the settings stopped it.
+        Interrupted = "Interrupted",
+        /// Its PVCs went before they were patched.
+        Gone = "Gone",
+        /// It was recorded late: another growth had done its work.
+        NothingToDo = "NothingToDo",
+    }
+}
+
+impl Outcome {
+    /// The phase that it ends in.
+    #[must_use]
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Succeeded | Self::NothingToDo => Phase::Completed,
+            Self::PartialFailure | Self::Infeasible | Self::Refused | Self::Interrupted | Self::Gone => Phase::Failed,
+        }
+    }
+}
+
 vocabulary! {
     /// How far one PVC has come.
     PvcPhase {
@@ -178,6 +206,17 @@ vocabulary! {
         Completed = "Completed",
         /// It cannot grow.
         Failed = "Failed",
+    }
+}
+vocabulary! {
+    /// Why a PVC cannot grow.
+    PvcFailure {
+        /// The API server did not take the patch.
+        Refused = "Refused",
+        /// The storage or the node says that it cannot have the size.
+        Infeasible = "Infeasible",
+        /// Somebody else changed its request while it grew.
+        Changed = "Changed",
     }
 }
 vocabulary! {
@@ -220,6 +259,41 @@ pub struct StorageEventStatus {
     /// What it failed under: where that has changed since, the next growth does not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_basis: Option<RetryBasis>,
+}
+
+impl StorageEventStatus {
+    /// Puts the end of a growth into it.
+    pub fn end(&mut self, outcome: Outcome, message: String, now: Time) {
+        self.phase = Some(outcome.phase());
+        self.completion_time = Some(now.clone());
+        self.conditions = vec![Condition {
+            type_: condition::COMPLETE.to_owned(),
+            status: ConditionStatus::from(outcome.phase() == Phase::Completed),
+            reason: outcome.to_string(),
+            message,
+            last_transition_time: now,
+            observed_generation: None,
+        }];
+    }
+
+    /// The status of a growth that begins and ends at once: no PVC was touched.
+    #[must_use]
+    pub fn ended(outcome: Outcome, message: String, now: Time) -> Self {
+        let mut status = Self {
+            start_time: Some(now.clone()),
+            ..Self::default()
+        };
+        status.end(outcome, message, now);
+        status
+    }
+
+    /// How the growth ended; none: it has not, or in a way that only another version knows.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.phase.filter(|phase| phase.is_end())?;
+        let complete = self.conditions.iter().find(|c| c.type_ == condition::COMPLETE)?;
+        Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == complete.reason)
+    }
 }
 
 /// What a growth was refused or infeasible under.
@@ -271,6 +345,9 @@ pub struct PvcStatus {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why it cannot grow, once it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<PvcFailure>,
     /// What it asks for instead, where the storage cannot make it as large as was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,

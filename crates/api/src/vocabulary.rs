@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Reason;
+
 macro_rules! vocabulary {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -161,6 +163,35 @@ vocabulary! {
         Manual = "manual",
     }
 }
+
+impl Trigger {
+    /// What a growth is recorded as; `windowed`: a planned one in a maintenance window.
+    #[must_use]
+    pub fn of(urgency: Urgency, reason: Reason, windowed: bool) -> Self {
+        match urgency {
+            Urgency::Rescue | Urgency::Emergency | Urgency::Runway => Self::Emergency,
+            Urgency::CatchUp => Self::CatchUp,
+            Urgency::Planned if reason == Reason::TimeToFull => Self::Forecast,
+            Urgency::Planned if windowed => Self::Scheduled,
+            Urgency::Planned => Self::ThresholdBreach,
+        }
+    }
+}
+
+impl Urgency {
+    /// How pressing a growth was that is recorded so; `reason` is none where it is not known.
+    #[must_use]
+    pub fn of(trigger: Trigger, reason: Option<Reason>) -> Self {
+        match (trigger, reason) {
+            (Trigger::CatchUp, _) => Self::CatchUp,
+            (Trigger::Emergency, Some(Reason::DiskFull)) => Self::Rescue,
+            (Trigger::Emergency, Some(Reason::Runway)) => Self::Runway,
+            (Trigger::Emergency, _) => Self::Emergency,
+            (Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast | Trigger::Manual, _) => Self::Planned,
+        }
+    }
+}
+
 vocabulary! {
     /// State of a circuit breaker.
     BreakerState {

@@ -5,8 +5,8 @@
 //! A person's growth goes ahead of what only paces growth, or asks why: [`GOES_AHEAD_OF`].
 
 use csm_api::{
-    AffectedPvc, ClusterReference, Condition, ConditionStatus, ExpansionSpec, Growth, GrowthSpec, Phase, PvcStatus, Reason, RetryBasis,
-    StorageEventStatus, Trigger, Urgency, VolumeReference, condition,
+    AffectedPvc, ClusterReference, ExpansionSpec, Growth, GrowthSpec, Outcome, Phase, PvcStatus, Reason, RetryBasis, StorageEventStatus,
+    Trigger, Urgency, VolumeReference,
 };
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -250,20 +250,8 @@ fn parallelism(world: &World) -> i32 {
 /// The journal of what is refused: it ended without having begun. There is no next try, and nothing failed that a circuit
 /// breaker counts.
 fn refused(refusal: &Refusal, now: Timestamp) -> StorageEventStatus {
-    StorageEventStatus {
-        phase: Some(Phase::Failed),
-        start_time: Some(Time(now)),
-        completion_time: Some(Time(now)),
-        conditions: vec![Condition {
-            type_: condition::COMPLETE.to_owned(),
-            status: ConditionStatus::False,
-            reason: "Refused".to_owned(),
-            message: format!("not begun, nothing was changed: {refusal}"),
-            last_transition_time: Time(now),
-            observed_generation: None,
-        }],
-        ..StorageEventStatus::default()
-    }
+    let message = format!("not begun, nothing was changed: {refusal}");
+    StorageEventStatus::ended(Outcome::Refused, message, Time(now))
 }
 
 /// What a growth of all members to `to` comes to.

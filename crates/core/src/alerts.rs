@@ -17,7 +17,7 @@ use crate::last_seen::LastSeen;
 use crate::plan::{Decision, Plan};
 use crate::resolve::{Resolution, Resolved, ResolvedThresholds};
 use crate::view::{Members, View};
-use crate::world::{Breaker, Member, ResizeStage, VolumeKey, World};
+use crate::world::{Breaker, Member, VolumeKey, World};
 
 /// A level of usage clears this many points below where it fired, so that it does not come and go at the threshold.
 const HYSTERESIS: u16 = 2;
@@ -217,7 +217,7 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
         put(AlertKind::ResizeStuck, Reason::ResizeStuck, resize.member.map(|m| &m.instance));
     }
     let members = &view.volume.members;
-    if let Some(member) = members.iter().find(|m| is_infeasible(m)) {
+    if let Some(member) = members.iter().find(|m| m.is_infeasible()) {
         put(AlertKind::ResizeInfeasible, Reason::ResizeInProgress, Some(&member.instance));
     }
     let held_by = decision.wanted.map(|wanted| wanted.held_by);
@@ -284,11 +284,6 @@ fn level(volume: &VolumeKey, last_seen: &LastSeen, thresholds: &ResolvedThreshol
         figures.is_some_and(|f| threshold.reached_by(f.used, f.available)) || (active.contains(&id) && stays())
     };
     levels.iter().find(|level| is_due(level)).map(|(kind, _)| *kind)
-}
-
-fn is_infeasible(member: &Member) -> bool {
-    let stage = member.resize.as_ref().map(|resize| resize.stage);
-    matches!(stage, Some(ResizeStage::ControllerInfeasible | ResizeStage::NodeInfeasible))
 }
 
 /// Why the storage of a member cannot be managed.

@@ -3,7 +3,7 @@
 //! Memoryless: a breaker is a function of the growths that ended, and of the records of those who closed it. A manager that
 //! was killed anywhere finds it as it was.
 
-use csm_api::{BreakerState, Growth, Phase};
+use csm_api::{BreakerState, Growth, Outcome, Phase};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::freshness::after;
@@ -134,16 +134,14 @@ impl Ending {
     #[must_use]
     pub fn of(growth: &Growth) -> Option<(Timestamp, Self)> {
         let status = growth.status.as_ref()?;
-        let condition = status.conditions.first().map(|c| c.reason.as_str());
-        let counts = || matches!(condition, Some("Refused" | "Infeasible" | "PartialFailure"));
-        let ending = match status.phase? {
+        let ending = match (status.phase?, status.outcome()) {
+            (Phase::Pending | Phase::InProgress, _) => return None,
             // What never began shows nothing: a person's request that was turned down, a record that came late.
-            Phase::Failed if growth.was_turned_down() => Self::Neutral,
-            Phase::Completed if condition == Some(crate::operation::NOTHING_TO_DO) => Self::Neutral,
-            Phase::Completed => Self::Succeeded,
-            Phase::Failed if counts() => Self::Failed,
-            Phase::Failed => Self::Neutral,
-            Phase::Pending | Phase::InProgress => return None,
+            (Phase::Failed, _) if growth.was_turned_down() => Self::Neutral,
+            (_, Some(Outcome::Interrupted | Outcome::Gone | Outcome::NothingToDo)) => Self::Neutral,
+            (Phase::Failed, Some(Outcome::Refused | Outcome::Infeasible | Outcome::PartialFailure)) => Self::Failed,
+            (Phase::Completed, _) => Self::Succeeded,
+            (Phase::Failed, _) => Self::Neutral,
         };
         let began = status.start_time.as_ref();
         let at = status.completion_time.as_ref().or(began).map_or(Timestamp::MIN, |at| at.0);

@@ -74,6 +74,12 @@ impl Decision {
     pub const fn acts(&self) -> bool {
         matches!(self.verdict, Verdict::Grow | Verdict::CatchUp | Verdict::Rescue)
     }
+
+    /// Whether it is to bring a full disk back: by growing the volume, or its members that are behind.
+    #[must_use]
+    pub fn rescues(&self) -> bool {
+        self.urgency == Some(Urgency::Rescue)
+    }
 }
 
 /// A growth that is wanted and held.

@@ -11,7 +11,7 @@ mod pvc;
 mod record;
 mod step_back;
 
-use csm_api::{Growth, GrowthSpec, Phase, PvcPhase, Reason, RetryBasis, StorageEventStatus, Trigger};
+use csm_api::{Growth, GrowthSpec, Phase, PvcFailure, PvcPhase, Reason, RetryBasis, StorageEventStatus, Trigger};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,9 +20,9 @@ use crate::nudge::{self, Nudge};
 use crate::world::{Volume, World};
 
 pub use finish::retry_after;
-pub use late::{NOTHING_TO_DO, is_behind, is_overtaken, overtaken};
+pub use late::{is_behind, is_overtaken, overtaken};
 pub use permission::permission;
-pub(crate) use permission::{rescues, saves};
+pub(crate) use permission::saves;
 pub(crate) use pvc::grown_to;
 pub use record::record;
 pub(crate) use record::{affected, journal_of};
@@ -106,7 +106,7 @@ impl Progress {
     /// Whether the operation has ended, and how.
     #[must_use]
     pub fn ended(&self) -> Option<Phase> {
-        self.status.phase.filter(|p| matches!(p, Phase::Completed | Phase::Failed))
+        self.status.phase.filter(|phase| phase.is_end())
     }
 }
 
@@ -114,7 +114,7 @@ impl Progress {
 #[must_use]
 pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     let mut status = event.status.clone().unwrap_or_default();
-    if matches!(status.phase, Some(Phase::Completed | Phase::Failed)) {
+    if event.is_done() {
         return Progress::waits(status);
     }
     // What a person asks for begins with a journal, which `admit` makes.
@@ -169,6 +169,12 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
 pub fn refuse(status: &mut StorageEventStatus, uid: &str, error: &str) {
     for pvc in status.pvc_statuses.iter_mut().filter(|pvc| pvc.uid == uid) {
         pvc.phase = PvcPhase::Failed;
+        let was_infeasible = pvc.recovery.is_some();
+        pvc.failure = Some(if was_infeasible {
+            PvcFailure::Infeasible
+        } else {
+            PvcFailure::Refused
+        });
         pvc.error = Some(match (&pvc.recovery, pvc.error.take()) {
             (Some(recovery), Some(words)) => format!("{words}; it cannot ask for {} instead: {error}", recovery.size),
             (_, _) => error.to_owned(),

@@ -6,7 +6,7 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::operation::{grown_to, rescues};
+use crate::operation::grown_to;
 use crate::world::Volume;
 
 /// The condition of a rescue whose instances are all ready again.
@@ -99,7 +99,7 @@ pub fn aftermath(
             not_grown.push(pvc.name.clone());
         }
     }
-    let rescue = rescues(&event.spec);
+    let rescue = event.spec.rescues();
     let told = status.conditions.iter().any(|c| c.type_ == INSTANCES_READY);
     let ready = rescue && !told && event.spec.expansion.affected_pvcs.iter().all(|pvc| is_ready(&pvc.instance));
     let mut recovered = None;

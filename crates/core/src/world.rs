@@ -271,6 +271,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether its PVC says that it cannot be grown.
+    #[must_use]
+    pub fn is_infeasible(&self) -> bool {
+        self.resize.as_ref().is_some_and(|resize| resize.stage.is_infeasible())
+    }
+
     /// What it has or asks for, whichever is larger.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
@@ -382,6 +388,17 @@ pub enum ResizeStage {
     Node,
     /// The node says that it cannot be done.
     NodeInfeasible,
+}
+
+impl ResizeStage {
+    /// Whether the storage or the node says that it cannot be done.
+    #[must_use]
+    pub const fn is_infeasible(self) -> bool {
+        match self {
+            Self::ControllerInfeasible | Self::NodeInfeasible => true,
+            Self::Controller | Self::NodePending | Self::Node => false,
+        }
+    }
 }
 
 impl ResizeStage {

@@ -10,7 +10,7 @@ use csm_core::world::VolumeKey;
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::index::{PvcNow, Snapshot, is_done};
+use crate::index::{PvcNow, Snapshot};
 use crate::views::volume_of;
 use crate::world::newest;
 
@@ -80,7 +80,7 @@ pub(crate) fn learned_ceiling(snapshot: &Snapshot, volume: &VolumeKey, now: Time
     let ended: Vec<(&Growth, Timestamp)> = snapshot
         .events
         .iter()
-        .filter(|event| volume_of(event) == *volume && is_done(event))
+        .filter(|event| volume_of(event) == *volume && event.is_done())
         .filter_map(|event| Some((&**event, event.status.as_ref()?.completion_time.as_ref()?.0)))
         .filter(|(_, at)| now.duration_since(*at) < LEARNED_FOR)
         .collect();

@@ -135,6 +135,11 @@ pub fn has_begun(event: &Growth) -> bool {
     event.spec.trigger != Trigger::Manual || admit::is_admitted(event)
 }
 
+/// Whether a growth has begun, and has not ended.
+pub fn is_under_way(event: &Growth) -> bool {
+    has_begun(event) && !event.is_done()
+}
+
 /// When a growth last got on: it began, or a step of one of its PVCs was done.
 pub fn last_progress(event: &Growth) -> Timestamp {
     let pvcs = event.status.iter().flat_map(|status| &status.pvc_statuses);

@@ -11,9 +11,9 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::down;
-use crate::index::{PvcNow, Snapshot, closed_by_hand, is_done};
+use crate::index::{PvcNow, Snapshot, closed_by_hand};
 use crate::retry;
-use crate::views::{ClassView, has_begun, started_at, volume_of};
+use crate::views::{ClassView, is_under_way, started_at, volume_of};
 
 /// What the manager's own settings say about volumes.
 #[derive(Clone, Debug)]
@@ -158,7 +158,7 @@ pub fn circuit(snapshot: &Snapshot) -> Circuit {
         .iter()
         .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
     let closings = ours.filter_map(|event| Some((closed_by_hand(event)?, Ending::Closed)));
-    let under_way = growths().filter(|growth| has_begun(growth)).map(|growth| started_at(growth));
+    let under_way = growths().filter(|growth| is_under_way(growth)).map(|growth| started_at(growth));
     breaker::judge(endings.chain(closings), under_way, breaker.rules())
 }
 
@@ -231,7 +231,7 @@ fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
             .any(|pvc| *pvc.view.uid == *uid && pvc.view.request >= expansion.requested_size)
     };
     let patched = status.is_some_and(|s| s.pvc_statuses.iter().any(|p| p.patched_at.is_some()));
-    let done = is_done(event);
+    let done = event.is_done();
     Some(Operation {
         id: Arc::from(event.metadata.name.as_deref().unwrap_or_default()),
         volume: volume_of(event),
@@ -248,7 +248,7 @@ fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
 /// Operations of a volume that failed in a row, up to the newest that has ended.
 #[must_use]
 pub fn failures_before(snapshot: &Snapshot, volume: &VolumeKey) -> i32 {
-    let mut ended: Vec<_> = snapshot.events.iter().filter(|e| volume_of(e) == *volume && is_done(e)).collect();
+    let mut ended: Vec<_> = snapshot.events.iter().filter(|e| volume_of(e) == *volume && e.is_done()).collect();
     ended.retain(|e| !e.was_turned_down());
     ended.sort_by_key(|e| started_at(e));
     let newest = ended.last().and_then(|e| e.status.as_ref());

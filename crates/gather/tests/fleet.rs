@@ -278,6 +278,14 @@ fn a_breaker_of_its_own_is_read_from_the_ledger() {
     index.put_event(growth("a", 3, 3, Some(("Failed", "PartialFailure"))));
     assert_eq!(of(&mut index, "a").state(at(4)), Breaker::Open);
     assert_eq!(of(&mut index, "b").state(at(4)), Breaker::Closed);
+    // One tries once its time is over, and others wait; they wait no longer once that has ended, in whatever way.
+    let half_open = at(3 + 60);
+    index.put_event(growth("a", 4, 64, None));
+    assert!(of(&mut index, "a").holds(at(65)), "one tries");
+    index.put_event(growth("a", 4, 64, Some(("Failed", "Interrupted"))));
+    assert_eq!(of(&mut index, "a").state(half_open), Breaker::HalfOpen);
+    assert!(!of(&mut index, "a").holds(at(65)), "nothing tries any more");
+    index.remove_event("db", "a-expansion-4");
     // A person closes it; what is recorded of itself says nothing new.
     let record = |trigger: &str, number: u32| -> StorageEvent {
         read(json!({

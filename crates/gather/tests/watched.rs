@@ -3,12 +3,12 @@
 use csm_api::{ClusterStoragePolicy, PostgresStorage, Settings, StorageEvent, StoragePolicy, Urgency};
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, Operation, VolumeKey};
-use csm_gather::index::{Index, Kind};
+use csm_gather::index::{Index, Kind, Retention};
 use csm_gather::views::ClusterView;
 use csm_gather::watched::{Watch, Watched};
 use csm_gather::world::{VolumeSettings, world};
 use csm_units::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::core::{ObjectList, WatchEvent};
@@ -296,4 +296,30 @@ fn a_cluster_that_cannot_be_read_is_not_managed() {
     index.put_unreadable(Kind::Cluster, &wrong);
     assert!(index.snapshot(&key("shop")).is_none());
     assert!(index.snapshot(&key("other")).is_some());
+
+    // What is under way goes on once it can be read again: its record is kept, until the Cluster is gone.
+    let mut growth = object(
+        "shop",
+        "orders-expansion-20260301-100000-abcde",
+        &json!({
+            "clusterRef": {"name": "orders", "uid": "c1"}, "eventType": "expansion", "trigger": "threshold-breach",
+            "volume": {"role": "data"}, "reason": "UsageThreshold", "message": "",
+            "expansion": {"originalSize": "10Gi", "requestedSize": "15Gi", "parallelism": 1, "affectedPVCs": []},
+        }),
+    );
+    growth["metadata"]["creationTimestamp"] = json!("2026-03-01T10:00:00Z");
+    index.put_event(serde_json::from_value::<StorageEvent>(growth).expect("a StorageEvent"));
+    let month = SignedDuration::from_hours(30 * 24);
+    let retention = Retention {
+        keep: month,
+        counted: month,
+    };
+    let two_days_later: Timestamp = "2026-03-03T10:00:00Z".parse().expect("a time");
+    assert_eq!(index.events_to_drop(retention, two_days_later), []);
+    assert!(
+        index.names(Kind::Cluster).iter().any(|(namespace, _)| &**namespace == "shop"),
+        "it is there"
+    );
+    index.put_cluster(&key("shop"), None);
+    assert_eq!(index.events_to_drop(retention, two_days_later).len(), 1);
 }

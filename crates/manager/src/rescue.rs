@@ -11,7 +11,7 @@ use csm_core::plan::{Decision, Evidence};
 use csm_core::rescue::{Times, aftermath};
 use csm_core::world::World;
 use csm_gather::down::{LogWanted, logs_wanted};
-use csm_gather::index::{Snapshot, is_done};
+use csm_gather::index::Snapshot;
 use csm_gather::postgres_log;
 use csm_gather::views::volume_of;
 use futures::{AsyncRead, AsyncReadExt as _};
@@ -158,7 +158,7 @@ pub fn settled(snapshot: &Snapshot, world: &World, now: Timestamp) -> Vec<Settle
     let ended = snapshot
         .events
         .iter()
-        .filter(|event| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && is_done(event));
+        .filter(|event| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && event.is_done());
     let is_ready = |instance: &str| snapshot.pods.get(instance).is_some_and(|pod| pod.ready);
     ended
         .filter_map(|event| {

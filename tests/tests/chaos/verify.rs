@@ -350,8 +350,7 @@ impl Verdict<'_> {
 
 /// Whether an operation found all its PVCs grown when it began.
 fn had_nothing_to_do(event: &Growth) -> bool {
-    let reason = event.status.as_ref().and_then(|s| s.conditions.first()).map(|c| c.reason.as_str());
-    reason == Some(csm_core::operation::NOTHING_TO_DO) && !patched(event)
+    event.outcome() == Some(csm_api::Outcome::NothingToDo) && !patched(event)
 }
 
 /// Whether the API server accepted a patch of the operation.

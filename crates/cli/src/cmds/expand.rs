@@ -123,7 +123,7 @@ async fn ended(connection: &Connection, name: &str, longest: Duration) -> Result
             });
         };
         let phase = event.status.as_ref().and_then(|status| status.phase);
-        if matches!(phase, Some(Phase::Completed | Phase::Failed)) {
+        if phase.is_some_and(Phase::is_end) {
             return Ok(event);
         }
         if Instant::now() >= deadline {

@@ -229,7 +229,7 @@ impl OperationReport {
     /// Whether it has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Completed | Phase::Failed)
+        self.phase.is_end()
     }
 }
 

@@ -30,9 +30,10 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     ))
 }
 
-/// When a breaker that is open lets one try.
+/// When a breaker that is open lets one try, and when one that tries is waited for no longer.
 pub(crate) fn changes_at(view: &View) -> impl Iterator<Item = Timestamp> {
-    breakers(view).into_iter().filter_map(|(breaker, _)| breaker.resets_at())
+    let moments = |(breaker, _): (Circuit, bool)| [breaker.resets_at(), breaker.tried_until];
+    breakers(view).into_iter().flat_map(moments).flatten()
 }
 
 fn inputs(view: &View) -> Inputs {

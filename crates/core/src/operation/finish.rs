@@ -1,6 +1,6 @@
 //! How an operation ended, and when the next one is tried where it failed.
 
-use csm_api::{Condition, ConditionStatus, Phase, PvcPhase, StorageEventStatus, VerifiedBy, condition};
+use csm_api::{Outcome, PvcFailure, PvcPhase, StorageEventStatus, VerifiedBy};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -35,34 +35,27 @@ pub(super) fn finish(status: &mut StorageEventStatus, context: &Context<'_>) {
     if gone > 0 {
         message = format!("{message}, {gone} gone");
     }
-    let reason = match (&error, context.permission) {
-        _ if succeeded => "Succeeded",
+    let failures = || status.pvc_statuses.iter().filter_map(|s| s.failure);
+    let outcome = match (&error, context.permission) {
+        _ if succeeded => Outcome::Succeeded,
         (Some(error), _) => {
             message = format!("{message}; {error}");
-            if completed > 0 {
-                "PartialFailure"
-            } else if status.pvc_statuses.iter().any(|s| s.patched_at.is_some()) {
-                "Infeasible"
-            } else {
-                "Refused"
+            match failures().min() {
+                // Somebody wants it smaller: that says nothing of the storage.
+                Some(PvcFailure::Changed) => Outcome::Interrupted,
+                _ if completed > 0 => Outcome::PartialFailure,
+                _ if failures().any(|failure| failure == PvcFailure::Infeasible) => Outcome::Infeasible,
+                _ => Outcome::Refused,
             }
         }
+        (None, _) if gone == total => Outcome::Gone,
         (None, Err(reason)) => {
             message = format!("{message}; stopped before the others: {reason}");
-            "Interrupted"
+            Outcome::Interrupted
         }
-        (None, Ok(())) => "Interrupted",
+        (None, Ok(())) => Outcome::Interrupted,
     };
-    status.phase = Some(if succeeded { Phase::Completed } else { Phase::Failed });
-    status.completion_time = Some(Time(context.now));
-    status.conditions = vec![Condition {
-        type_: condition::COMPLETE.to_owned(),
-        status: ConditionStatus::from(succeeded),
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(context.now),
-        observed_generation: None,
-    }];
+    status.end(outcome, message, Time(context.now));
     if error.is_some() {
         try_again_later(status, context);
     }

@@ -1,23 +1,19 @@
 //! Records that come to the API server late, when another operation has done their work.
 
-use csm_api::{AffectedPvc, Condition, ConditionStatus, Growth, Phase, PvcPhase, PvcStatus, StorageEventStatus, condition};
+use csm_api::{AffectedPvc, Growth, Outcome, PvcPhase, PvcStatus, StorageEventStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Progress;
 
-/// Reason of the condition `Complete` of such a record.
-pub const NOTHING_TO_DO: &str = "NothingToDo";
-
 /// Whether an operation waits for another one, which sees to the same PVCs and has begun, or was recorded before. A record may
 /// come to the API server long after its manager has given it up, and has made another, or its successor has.
 #[must_use]
 pub fn is_behind(event: &Growth, other: &Growth) -> bool {
-    let unfinished = |e: &Growth| !matches!(e.status.as_ref().and_then(|s| s.phase), Some(Phase::Completed | Phase::Failed));
     let lists = |uid: &str| other.spec.expansion.affected_pvcs.iter().any(|pvc| pvc.uid == uid);
     let order = |e: &Growth| (e.metadata.creation_timestamp.clone(), e.metadata.name.clone());
     event.status.is_none()
-        && unfinished(other)
+        && !other.is_done()
         && (other.status.is_some() || order(other) < order(event))
         && event.spec.expansion.affected_pvcs.iter().any(|pvc| lists(&pvc.uid))
 }
@@ -39,20 +35,6 @@ pub fn is_overtaken<'a>(event: &Growth, others: impl Iterator<Item = &'a Growth>
 /// The end of an operation that others have done already: nothing is patched, and it counts for nothing.
 #[must_use]
 pub fn overtaken(now: Timestamp) -> Progress {
-    let now = Time(now);
-    let status = StorageEventStatus {
-        phase: Some(Phase::Completed),
-        start_time: Some(now.clone()),
-        completion_time: Some(now.clone()),
-        conditions: vec![Condition {
-            type_: condition::COMPLETE.to_owned(),
-            status: ConditionStatus::True,
-            reason: NOTHING_TO_DO.to_owned(),
-            message: "it was recorded late: another operation has grown its PVCs since it was decided".to_owned(),
-            last_transition_time: now,
-            observed_generation: None,
-        }],
-        ..StorageEventStatus::default()
-    };
-    Progress::waits(status)
+    let message = "it was recorded late: another operation has grown its PVCs since it was decided";
+    Progress::waits(StorageEventStatus::ended(Outcome::NothingToDo, message.to_owned(), Time(now)))
 }

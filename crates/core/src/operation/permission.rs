@@ -1,10 +1,10 @@
 //! What stands against an operation: a person's newest intent, and resizes of the Cluster's other volumes.
 
-use csm_api::{GrowthSpec, Reason, Trigger, Urgency, VolumeReference};
+use csm_api::{GrowthSpec, Reason, Urgency, VolumeReference};
 use jiff::Timestamp;
 
 use crate::resolve::{Resolution, Resolved, Sizing, VolumeRules};
-use crate::world::{Member, ResizeStage, Volume, World};
+use crate::world::{Member, Volume, World};
 
 /// Whether a growth that was decided may go on to its next PVC, or what stands against it. The same is asked before it is
 /// recorded: what would be stopped at once is not begun.
@@ -56,16 +56,9 @@ pub(super) fn volume_of<'a>(world: &'a World, growth: &GrowthSpec) -> Option<&'a
     volumes.find(|v| v.key.role == *role && v.key.tablespace.as_deref() == tablespace.as_deref())
 }
 
-/// Whether it is to bring a full disk back. A catch-up that does so is recorded as a catch-up, and a person may write any
-/// reason.
-pub(crate) fn rescues(growth: &GrowthSpec) -> bool {
-    let disk_full = growth.reason == Reason::DiskFull && growth.trigger != Trigger::Manual;
-    disk_full || growth.urgency() == Urgency::Rescue
-}
-
 /// Whether it is an emergency or a rescue.
 pub(crate) fn saves(growth: &GrowthSpec) -> bool {
-    rescues(growth) || growth.urgency() == Urgency::Emergency
+    growth.rescues() || growth.urgency() == Urgency::Emergency
 }
 
 fn lists(growth: &GrowthSpec, member: &Member) -> bool {
@@ -87,11 +80,9 @@ pub(super) fn in_flight_elsewhere(world: &World, growth: &GrowthSpec, now: Times
 
 /// Whether a PVC asks for more than it has, and may soon have it. One that is not bound has nothing yet.
 fn gets_on(world: &World, volume: &Volume, member: &Member, now: Timestamp) -> bool {
-    let stage = member.resize.as_ref().map(|resize| resize.stage);
-    let infeasible = matches!(stage, Some(ResizeStage::ControllerInfeasible | ResizeStage::NodeInfeasible));
     let operations = world.operations.iter().filter(|o| o.volume == volume.key && !o.done);
     let begun = operations.filter(|o| o.concerns(&member.uid)).map(|o| o.started_at);
     let since = begun.chain(member.resize.as_ref().and_then(|resize| resize.since)).max();
     let stuck = since.is_some_and(|since| now.duration_since(since) >= world.limits.stuck_after);
-    !member.size.is_zero() && member.request > member.size && !infeasible && !stuck
+    !member.size.is_zero() && member.request > member.size && !member.is_infeasible() && !stuck
 }

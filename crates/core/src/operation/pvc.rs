@@ -1,6 +1,6 @@
 //! One PVC of an operation, from its patched request to its verified filesystem.
 
-use csm_api::{AffectedPvc, PvcPhase, PvcStatus, Reason, Recovery, VerifiedBy};
+use csm_api::{AffectedPvc, PvcFailure, PvcPhase, PvcStatus, Reason, Recovery, VerifiedBy};
 use csm_units::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -39,7 +39,7 @@ pub(super) fn follow(
     let target = step_back::target(&status, requested);
     if member.request < target {
         if status.patched_at.is_some() {
-            status.phase = PvcPhase::Failed;
+            fails(&mut status, PvcFailure::Changed);
             status.error = Some(format!("its request was lowered to {} while it grew to {target}", member.request));
         }
         return status;
@@ -80,6 +80,11 @@ pub(super) fn follow(
     status
 }
 
+fn fails(status: &mut PvcStatus, why: PvcFailure) {
+    status.phase = PvcPhase::Failed;
+    status.failure = Some(why);
+}
+
 /// A PVC that is to step back still asks for more than that: it goes on doing so until it is patched, unless a person asks
 /// for something else meanwhile, or does not want it to.
 fn is_to_step_back(status: &mut PvcStatus, member: &Member, context: &Context<'_>) {
@@ -88,12 +93,12 @@ fn is_to_step_back(status: &mut PvcStatus, member: &Member, context: &Context<'_
     let as_we_left_it = |r: &Recovery| member.request == r.infeasible && r.asked_at.is_none() && member.size < r.size;
     if !status.recovery.as_ref().is_some_and(as_we_left_it) {
         status.error = Some(format!("{words}; its request was changed to {} meanwhile", member.request));
-        status.phase = PvcPhase::Failed;
+        fails(status, PvcFailure::Infeasible);
         return;
     }
     status.error = Some(words);
     if !may_step_back(context) {
-        status.phase = PvcPhase::Failed;
+        fails(status, PvcFailure::Infeasible);
     }
 }
 
@@ -102,12 +107,13 @@ fn infeasible(status: &mut PvcStatus, stage: ResizeStage, target: Bytes, member:
     status
         .error
         .get_or_insert_with(|| format!("the storage says that it cannot grow to {target}"));
-    status.phase = PvcPhase::Failed;
+    fails(status, PvcFailure::Infeasible);
     if stage == ResizeStage::ControllerInfeasible {
         status.learned_ceiling = Some(member.size);
         let next = step_back::next(member.size, target, status.recovery.as_ref());
         if let Some(next) = next.filter(|_| may_step_back(context)) {
             status.phase = PvcPhase::SteppingBack;
+            status.failure = None;
             status.recovery = Some(next);
         }
     }
@@ -122,7 +128,7 @@ fn grown(status: &mut PvcStatus, by: VerifiedBy, target: Bytes, context: &Contex
         let words = status.error.take().unwrap_or_default();
         status.error = Some(format!("{words}; it stepped back to {target}, which it has"));
         status.learned_ceiling = Some(target);
-        status.phase = PvcPhase::Failed;
+        fails(status, PvcFailure::Infeasible);
     } else {
         status.error = None;
         status.phase = PvcPhase::Completed;

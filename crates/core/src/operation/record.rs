@@ -26,7 +26,7 @@ pub fn record(world: &World, decision: &Decision, parallelism: i32, message: Str
             name: world.cluster.key.name.to_string(),
             uid: world.cluster.uid.to_string(),
         },
-        rescue: decision.urgency == Some(Urgency::Rescue),
+        rescue: decision.rescues(),
         trigger: trigger(world, decision),
         volume: VolumeReference {
             role: decision.volume.role,
@@ -82,6 +82,7 @@ pub(crate) fn journal_of(pvc: &AffectedPvc) -> PvcStatus {
         filesystem_resized: None,
         verified_by: None,
         error: None,
+        failure: None,
         recovery: None,
         learned_ceiling: None,
     }

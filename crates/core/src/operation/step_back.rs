@@ -34,9 +34,8 @@ pub(super) fn target(status: &PvcStatus, requested: Bytes) -> Bytes {
 /// asked for before counts no more.
 pub(super) fn is_infeasible(member: &Member, stepping_back: bool) -> Option<ResizeStage> {
     let resize = member.resize.as_ref()?;
-    let infeasible = matches!(resize.stage, ResizeStage::ControllerInfeasible | ResizeStage::NodeInfeasible);
     let of_this = resize.allocated.map_or(!stepping_back, |allocated| allocated == member.request);
-    (infeasible && of_this).then_some(resize.stage)
+    (resize.stage.is_infeasible() && of_this).then_some(resize.stage)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use csm_api::{Phase, PvcPhase, Reason, VerifiedBy};
+use csm_api::{Outcome, Phase, PvcPhase, Reason, VerifiedBy};
+use csm_core::breaker::Ending;
 use csm_core::operation::{Context, Progress, follow, is_behind, is_overtaken, overtaken, refuse};
 use csm_core::world::{Member, Resize, ResizeStage, Volume};
 use csm_units::Bytes;
@@ -152,8 +153,12 @@ fn a_pvc_that_is_gone_holds_nothing_up() {
     // Where all are gone before anything was asked of them, nothing was expanded.
     let mut event = self::event(1);
     let progress = step(&mut event, gone);
-    assert_eq!(progress.ended(), Some(Phase::Failed));
+    assert_eq!(
+        (progress.ended(), progress.status.outcome()),
+        (Some(Phase::Failed), Some(Outcome::Gone))
+    );
     assert_eq!(said(&progress).as_deref(), Some("0/2 PVCs expanded successfully, 2 gone"));
+    assert_eq!(Ending::of(&event).map(|(_, ending)| ending), Some(Ending::Neutral));
     assert_eq!(progress.status.next_retry_time, None);
 }
 
@@ -204,6 +209,33 @@ fn infeasible_fails_with_the_drivers_words_and_others_are_not_begun() {
     assert_eq!((progress.ended(), condition.reason.as_str()), (Some(Phase::Failed), "Infeasible"));
     assert!(condition.message.contains("OutOfRange: at most 12Gi"), "{}", condition.message);
     assert!(patched(&progress).is_empty());
+}
+
+/// Somebody wants the PVC smaller: that says nothing of the storage, and no breaker counts it.
+#[test]
+fn a_request_that_somebody_lowered_stops_it() {
+    let mut event = event(1);
+    let asked = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(15), Bytes::gib(10)),
+    ]);
+    assert!(step(&mut event, context(&asked, 1)).ended().is_none());
+    let lowered = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(12), Bytes::gib(10)),
+    ]);
+    let progress = step(&mut event, context(&lowered, 2));
+    assert_eq!(
+        (progress.ended(), progress.status.outcome()),
+        (Some(Phase::Failed), Some(Outcome::Interrupted))
+    );
+    assert_eq!(Ending::of(&event).map(|(_, ending)| ending), Some(Ending::Neutral));
+    let said = progress.status.conditions.first().map(|c| c.message.as_str());
+    assert_eq!(
+        said,
+        Some("0/2 PVCs expanded successfully; pg-2: its request was lowered to 12Gi while it grew to 15Gi")
+    );
+    assert!(progress.status.next_retry_time.is_some(), "it is not asked for again at once");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::history::History;
-use super::{HalfRead, Sample, is_done};
+use super::{HalfRead, Sample};
 use crate::compact::{Packed, Strings, Uid};
 use crate::views::{DownView, PodView, PvcView, ResourceVersion, started_at};
 
@@ -224,7 +224,7 @@ impl Record {
             Ok(growth) => growth,
             Err(NoGrowth(other)) => return Self::Other(Arc::from(other)),
         };
-        if !is_done(&event) {
+        if !event.is_done() {
             return Self::Open(Arc::new(event));
         }
         Self::Ended(Box::new(Ended {

@@ -21,7 +21,7 @@ mod unreadable;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use csm_api::{Growth, Settings, StorageEvent};
+use csm_api::{Settings, StorageEvent};
 use csm_core::disk_full::Log;
 use csm_core::resolve::{Policy, Resolution};
 use csm_core::world::{ClusterKey, Observation};
@@ -125,6 +125,7 @@ impl Index {
     pub fn put_cluster(&mut self, key: &ClusterKey, cluster: Option<ClusterView>) -> Wake {
         let key = self.key(&key.namespace, &key.name);
         let slot = self.slots.entry(key.clone()).or_default();
+        slot.is_unreadable = false;
         if let Some(cluster) = cluster {
             if slot
                 .cluster
@@ -375,11 +376,4 @@ impl Index {
             }
         }
     }
-}
-
-/// Whether an operation has ended.
-#[must_use]
-pub fn is_done(event: &Growth) -> bool {
-    use csm_api::Phase;
-    matches!(event.status.as_ref().and_then(|s| s.phase), Some(Phase::Completed | Phase::Failed))
 }

@@ -30,7 +30,7 @@ impl Index {
         let none: Arc<str> = Arc::from("");
         let cluster_wide = |name: &Arc<str>| (none.clone(), name.clone());
         match kind {
-            Kind::Cluster => self.own(|slot| slot.cluster.is_some()),
+            Kind::Cluster => self.own(|slot| slot.cluster.is_some() || slot.is_unreadable),
             Kind::PostgresStorage => self.own(|slot| slot.storage.is_some()),
             Kind::Pvc => self.parts(|slot| slot.pvcs.keys()),
             Kind::Pod => self.parts(|slot| slot.pods.keys()),

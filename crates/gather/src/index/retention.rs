@@ -52,7 +52,8 @@ impl Slot {
                 is_old && uid != Some(event.spec.cluster_ref.uid.as_str())
             })
         };
-        self.events.values().filter(is_orphan)
+        // Of a Cluster that is there and cannot be read, all stay: it goes on once it can be read again.
+        self.events.values().filter(|_| !self.is_unreadable).filter(is_orphan)
     }
 
     fn to_drop(&self, old: Timestamp, retention: Retention, now: Timestamp) -> Vec<&Record> {

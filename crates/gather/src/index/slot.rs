@@ -18,6 +18,8 @@ use crate::views::ClusterView;
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub cluster: Option<Arc<ClusterView>>,
+    /// The Cluster exists, and cannot be read.
+    pub is_unreadable: bool,
     /// Looked at when the Cluster is, and otherwise only in the way.
     pub storage: Option<Packed<PostgresStorage>>,
     /// Whether that has settings. Most have none, and need not be looked at for them.
@@ -55,7 +57,12 @@ impl Slot {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.cluster.is_none() && self.storage.is_none() && self.pvcs.is_empty() && self.pods.is_empty() && self.events.is_empty()
+        self.cluster.is_none()
+            && !self.is_unreadable
+            && self.storage.is_none()
+            && self.pvcs.is_empty()
+            && self.pods.is_empty()
+            && self.events.is_empty()
     }
 
     /// The PostgresStorage, where it has settings.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use csm_api::{EventType, PostgresStorage, PostgresStorageSpec, Reason, Role, Trigger, Urgency, label};
+use csm_api::{EventType, Phase, PostgresStorage, PostgresStorageSpec, Reason, Role, Trigger, Urgency, label};
 use csm_core::resolve::{Origin, OriginKind, Policy, Selection};
 use csm_core::validate::Problem;
 use csm_core::world::{ClusterKey, Operation, VolumeKey};
@@ -40,7 +40,7 @@ impl HalfRead {
         let role = field::<Role>(object, &["spec", "volume", "role"]);
         let tablespace = field::<String>(object, &["spec", "volume", "tablespace"]);
         let created = metadata.creation_timestamp.as_ref().map(|t| t.0);
-        let phase = text(object, &["status", "phase"]);
+        let phase = field::<Phase>(object, &["status", "phase"]);
         Self {
             name: Arc::from(metadata.name.as_deref().unwrap_or_default()),
             resource_version: ResourceVersion::of(metadata),
@@ -55,7 +55,7 @@ impl HalfRead {
             started_at: field(object, &["status", "startTime"]).or(created).unwrap_or(Timestamp::UNIX_EPOCH),
             from: size("originalSize"),
             to: size("requestedSize"),
-            done: matches!(phase, Some("Completed" | "Failed")),
+            done: phase.is_some_and(Phase::is_end),
         }
     }
 
@@ -80,13 +80,8 @@ impl HalfRead {
 /// How pressing an operation was; where that is not known, what counts against the budgets of planned growth and of emergencies.
 fn urgency(object: &Value) -> Urgency {
     let trigger = field::<Trigger>(object, &["spec", "trigger"]);
-    match (trigger, field::<Reason>(object, &["spec", "reason"])) {
-        (Some(Trigger::CatchUp), _) => Urgency::CatchUp,
-        (Some(Trigger::ThresholdBreach | Trigger::Scheduled | Trigger::Forecast | Trigger::Manual), _) => Urgency::Planned,
-        (Some(Trigger::Emergency), Some(Reason::DiskFull)) => Urgency::Rescue,
-        (Some(Trigger::Emergency), Some(Reason::Runway)) => Urgency::Runway,
-        (Some(Trigger::Emergency) | None, _) => Urgency::Emergency,
-    }
+    let reason = field::<Reason>(object, &["spec", "reason"]);
+    trigger.map_or(Urgency::Emergency, |trigger| Urgency::of(trigger, reason))
 }
 
 /// The Cluster that a StorageEvent is about: as it says, or as its label or its name do.
@@ -123,7 +118,12 @@ impl Index {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let name = object.metadata.name.as_deref().unwrap_or_default();
         match kind {
-            Kind::Cluster => self.put_cluster(&cluster_key(namespace, name), None),
+            Kind::Cluster => {
+                let key = self.key(namespace, name);
+                let wake = self.put_cluster(&key, None);
+                self.slots.entry(key).or_default().is_unreadable = true;
+                wake
+            }
             Kind::StoragePolicy => self.put_unreadable_policy(Origin::object(OriginKind::StoragePolicy, Some(namespace), name), object),
             Kind::ClusterStoragePolicy => self.put_unreadable_policy(Origin::object(OriginKind::ClusterStoragePolicy, None, name), object),
             Kind::PostgresStorage => self.put_unreadable_storage(&cluster_key(namespace, name), object),

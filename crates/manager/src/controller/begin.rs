@@ -1,6 +1,5 @@
 //! Growths that a plan decided: each is recorded before anything is touched.
 
-use csm_api::Verdict;
 use csm_core::breaker::Breaker;
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
@@ -26,7 +25,7 @@ impl Controller {
         let mut begun = false;
         let one_tries = breaker::lets_one_try(world, now);
         let first = breaker::most_urgent(world, plan, now).filter(|_| one_tries);
-        let goes = |d: &&Decision| d.acts() && (d.verdict == Verdict::Rescue || first.is_none_or(|first| first.volume == d.volume));
+        let goes = |d: &&Decision| d.acts() && (d.rescues() || first.is_none_or(|first| first.volume == d.volume));
         for decision in plan.decisions.iter().filter(goes) {
             let parallelism = i32::from(settings.expansion.parallelism.value);
             let Some(spec) = operation::record(world, decision, parallelism, explain::sentence(decision)) else {
@@ -40,7 +39,7 @@ impl Controller {
             }
             let known = |name: &str| snapshot.knows(name);
             // Eight look at a time: what was free when this was decided may be taken.
-            let alone = world.global_breaker.state(now) == Breaker::HalfOpen && decision.verdict != Verdict::Rescue;
+            let alone = world.global_breaker.state(now) == Breaker::HalfOpen && !decision.rescues();
             let classes = breaker::classes_of(world, &decision.volume);
             if !self.shared.index().reserve(&snapshot.key, &snapshot.fleet, classes, alone) {
                 return Ok(true);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use csm_api::{Growth, Phase, Urgency};
+use csm_api::{Growth, Outcome, Phase};
 use csm_core::breaker::Ending;
 use csm_core::rescue::Times;
 use csm_core::world::World;
 use csm_core::{admit, operation};
-use csm_gather::index::{Snapshot, is_done};
+use csm_gather::index::Snapshot;
 use csm_gather::retry;
 use csm_gather::views::{has_begun, volume_of};
 use csm_gather::world::failures_before;
@@ -27,7 +27,7 @@ impl Controller {
         // What a person asked for of another Cluster of this name is refused.
         let of_cluster = |event: &&Arc<Growth>| {
             let is_ours = *event.spec.cluster_ref.uid == *snapshot.cluster.uid || !has_begun(event);
-            is_ours && !is_done(event)
+            is_ours && !event.is_done()
         };
         let mut result = Ok(Advanced::Waiting);
         let mut following = false;
@@ -88,7 +88,9 @@ impl Controller {
             .as_ref()
             .zip(status.completion_time.as_ref())
             .map(|(start, end)| end.0.duration_since(start.0));
-        if !event.was_turned_down() {
+        // Somebody has removed what was to grow: nothing failed.
+        let gone = event.outcome() == Some(Outcome::Gone);
+        if !event.was_turned_down() && !gone {
             self.shared.metrics.expanded(
                 &snapshot.key,
                 volume_of(event),
@@ -97,7 +99,7 @@ impl Controller {
                 took.and_then(|t| Duration::try_from(t).ok()),
             );
         }
-        if event.spec.urgency() == Urgency::Rescue {
+        if event.spec.rescues() && !gone {
             let times = if success {
                 Times::of(event, rescue::recorded_evidence(event))
             } else {
@@ -110,6 +112,8 @@ impl Controller {
         let (volume, operation) = (volume_of(event), event.name_any());
         if success {
             tracing::info!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expanded and verified");
+        } else if gone {
+            tracing::info!(%namespace, %cluster, %volume, operation, message, "its PVCs are gone");
         } else {
             tracing::warn!(%namespace, %cluster, %volume, operation, reason = %event.spec.reason, to = %event.spec.expansion.requested_size, message, "expansion failed");
         }

@@ -8,7 +8,7 @@ use csm_units::Percent;
 use jiff::Timestamp;
 
 use crate::apply::Annotations;
-use csm_gather::index::{Snapshot, is_done};
+use csm_gather::index::Snapshot;
 use csm_gather::views::{started_at, volume_of};
 
 /// Usage that moved by fewer points is no news.
@@ -41,7 +41,7 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
         );
         wanted.insert(annotation::EXPANSION_REASON, reason(newest, threshold_of(settings, newest)));
     }
-    let growing: Vec<_> = events.iter().filter(|event| !is_done(event)).collect();
+    let growing: Vec<_> = events.iter().filter(|event| !event.is_done()).collect();
     let volumes = plan.decisions.len();
     let targets: Vec<String> = growing
         .iter()

@@ -1,7 +1,7 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
 use csm_api::{
-    Condition, EventReason, Growth, LastDecision, Phase, PostgresStorageStatus, Reason, Role, State, Urgency, Verdict, condition,
+    Condition, EventReason, Growth, LastDecision, Outcome, Phase, PostgresStorageStatus, Reason, Role, State, Urgency, Verdict, condition,
 };
 use csm_core::explain;
 use csm_core::plan::Decision;
@@ -162,9 +162,11 @@ pub fn of_operation(event: &Growth, world: &World) -> Option<Note> {
             reason: EventReason::AutoResizeSuccess,
             message: format!("Expanded {growth}: {}", condition.message),
         }),
+        // Somebody has removed what was to grow: there is nothing to see to.
+        Phase::Failed if status.outcome() == Some(Outcome::Gone) => None,
         Phase::Failed => Some(Note {
             severity: Severity::Warning,
-            reason: if condition.reason == "Infeasible" {
+            reason: if status.outcome() == Some(Outcome::Infeasible) {
                 EventReason::AutoResizeInfeasible
             } else {
                 EventReason::AutoResizeFailed

@@ -192,7 +192,7 @@ fn volume_sizing(
 ) -> VolumeSizing {
     let last = newest(snapshot, &volume.key);
     let growing = last
-        .filter(|event| !csm_gather::index::is_done(event))
+        .filter(|event| !event.is_done())
         .map(|event| event.spec.expansion.requested_size);
     VolumeSizing {
         effective_size: decision.from,

@@ -1,6 +1,6 @@
 //! What the record of an operation must say of itself.
 
-use csm_api::{Growth, Phase, PvcPhase};
+use csm_api::{Growth, Outcome, Phase, PvcPhase};
 
 /// Everything in a StorageEvent that contradicts itself.
 pub fn contradictions(event: &Growth) -> Vec<String> {
@@ -14,11 +14,7 @@ pub fn contradictions(event: &Growth) -> Vec<String> {
             wrong.push(format!("{name}: {what}: {status:?}"));
         }
     };
-    if status
-        .conditions
-        .first()
-        .is_some_and(|c| c.reason == csm_core::operation::NOTHING_TO_DO)
-    {
+    if status.outcome() == Some(Outcome::NothingToDo) {
         holds(status.pvc_statuses.is_empty(), "what had nothing to do did nothing");
         return wrong;
     }
