@@ -20,7 +20,7 @@ pub struct Subject<'a> {
     /// What its policies come to.
     pub resolution: &'a Resolution,
     /// Its volumes.
-    pub volumes: Vec<VolumeFacts>,
+    pub volumes: Cow<'a, [VolumeFacts]>,
     /// Whether it archives WAL; none where that is not known.
     pub archiving: Option<bool>,
 }
@@ -85,7 +85,7 @@ pub fn warn_cluster(subject: &Subject<'_>) -> Vec<Warning> {
         return Vec::new();
     };
     let mut warnings = Vec::new();
-    for volume in &subject.volumes {
+    for volume in &*subject.volumes {
         of_class(subject, volume, &mut warnings);
         let Ok(rules) = resolved.volumes.of(&volume.key) else { continue };
         if !volume.size.is_zero() {
@@ -98,7 +98,6 @@ pub fn warn_cluster(subject: &Subject<'_>) -> Vec<Warning> {
 
 fn of_class(subject: &Subject<'_>, volume: &VolumeFacts, warnings: &mut Vec<Warning>) {
     let Some(class) = &volume.class else { return };
-    let path = Block::new(&volume.key).path();
     let (kind, why, example) = if class.shared_filesystem {
         (
             WarningKind::SharedFilesystem,
@@ -116,6 +115,7 @@ fn of_class(subject: &Subject<'_>, volume: &VolumeFacts, warnings: &mut Vec<Warn
     };
     let key = subject.identity.key;
     let name = if class.name.is_empty() { "(none)" } else { &class.name };
+    let path = Block::new(&volume.key).path();
     let reason = format!("the storage class of {} of {key} {why}: the volume is monitored only", volume.key);
     warnings.push(Warning::new(kind, "storageClass", name, reason, example).at(format!("{path}.storageClass")));
 }
@@ -123,33 +123,39 @@ fn of_class(subject: &Subject<'_>, volume: &VolumeFacts, warnings: &mut Vec<Warn
 /// The limits, the free space that triggers and emergencies ask for.
 fn of_sizes(subject: &Subject<'_>, volume: &VolumeFacts, resolved: &Resolved, rules: &VolumeRules, warnings: &mut Vec<Warning>) {
     let (key, size) = (subject.identity.key, volume.size);
-    let of = format!("{} of {key}, {size}", volume.key);
-    let path = Block::new(&volume.key).path();
+    // Of a thousand Clusters few have anything to be told: texts are made for those alone.
+    let of = || format!("{} of {key}, {size}", volume.key);
+    let path = || Block::new(&volume.key).path();
     let limit = match &rules.sizing {
         Sizing::Thresholds => None,
         Sizing::Resize(resize) => resize.limit.as_ref().map(|f| ("resize.expansion.limit", f)),
         Sizing::Target(target) => Some(("limit", &target.limit)),
     };
-    let own = limit.map(|(name, field)| (format!("{path}.{name}"), field));
-    let shared = resolved.expansion.max_size.as_ref().map(|field| (MAX_SIZE.to_owned(), field));
-    let bound = resolved.bounds.max_size.as_ref().map(|field| (super::BOUND_SIZE.to_owned(), field));
-    for (name, field) in [own, shared, bound].into_iter().flatten().filter(|(_, f)| f.value <= size) {
-        let reason = format!("{name} is at or below the current size of {of}: it will never grow");
+    let shared = resolved.expansion.max_size.as_ref().map(|field| (MAX_SIZE, field));
+    let bound = resolved.bounds.max_size.as_ref().map(|field| (super::BOUND_SIZE, field));
+    let limits = [(true, limit), (false, shared), (false, bound)];
+    let limits = limits.into_iter().filter_map(|(own, limit)| Some((own, limit?)));
+    for (own, (name, field)) in limits.filter(|(_, (_, field))| field.value <= size) {
+        let name = if own { format!("{}.{name}", path()) } else { name.to_owned() };
+        let reason = format!("{name} is at or below the current size of {}: it will never grow", of());
         let example = format!("\"{}\"", size.mul_div(3, 1).round_up());
         warnings.push(set(WarningKind::NeverGrows, name, field, reason, &example));
     }
     if let Sizing::Resize(resize) = &rules.sizing
         && let Some(field) = resize.min_available.as_ref().filter(|f| f.value >= size)
     {
-        let name = format!("{path}.resize.triggers.minAvailable");
-        let reason = format!("{name} is at or above the size of {of}: it fires at once");
+        let name = format!("{}.resize.triggers.minAvailable", path());
+        let reason = format!("{name} is at or above the size of {}: it fires at once", of());
         let example = format!("\"{}\"", size.mul_div(1, 10).round_up());
         warnings.push(set(WarningKind::FiresAtOnce, name, field, reason, &example));
     }
     let free = rules.emergency.as_ref().and_then(|e| e.minimum_free.as_ref());
     if let Some(field) = free.filter(|f| f.value > size.mul_div(1, 4)) {
-        let name = format!("{path}.emergencyGrow.criticalMinimumFree");
-        let reason = format!("{name} is over a quarter of the size of {of}: much that is no emergency counts as one");
+        let name = format!("{}.emergencyGrow.criticalMinimumFree", path());
+        let reason = format!(
+            "{name} is over a quarter of the size of {}: much that is no emergency counts as one",
+            of()
+        );
         let example = format!("\"{}\"", size.mul_div(1, 20).round_up());
         warnings.push(set(WarningKind::LargeMinimumFree, name, field, reason, &example));
     }

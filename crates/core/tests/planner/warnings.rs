@@ -1,5 +1,6 @@
 //! What is allowed and seldom meant, every kind of it; and policies against each other.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -213,7 +214,7 @@ impl Case {
         Subject {
             identity: identity(&self.key, &self.labels),
             resolution: &self.resolution,
-            volumes: self.volumes.clone(),
+            volumes: Cow::Borrowed(&self.volumes),
             archiving: None,
         }
     }

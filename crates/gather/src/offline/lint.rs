@@ -302,7 +302,7 @@ fn facts<'a>(subject: &'a super::Subject, identity: Identity<'a>, classes: &[Sto
     let mut facts = validate::Subject::of(&subject.world, identity);
     for (key, size) in subject.snapshot.cluster.spec_sizes.iter() {
         if facts.volumes.iter().all(|v| v.key != *key) {
-            facts.volumes.push(VolumeFacts {
+            facts.volumes.to_mut().push(VolumeFacts {
                 key: key.clone(),
                 size: *size,
                 class: class_of(&subject.object, key, classes),
@@ -311,7 +311,7 @@ fn facts<'a>(subject: &'a super::Subject, identity: Identity<'a>, classes: &[Sto
     }
     // A volume of no size that can be read is one all the same.
     if subject.object.spec.wal_storage.is_some() && facts.volumes.iter().all(|v| v.key != VolumeKey::WAL) {
-        facts.volumes.push(VolumeFacts {
+        facts.volumes.to_mut().push(VolumeFacts {
             key: VolumeKey::WAL,
             size: csm_units::Bytes::ZERO,
             class: None,
