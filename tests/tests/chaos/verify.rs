@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use csm_api::{Growth, Phase, Role, Trigger};
 use csm_testkit::controlplane::AuditEntry;
-use csm_tests::phase;
 use csm_tests::proxy::Fault;
 use csm_tests::writers::{self, grown};
 use csm_units::Bytes;
+use csm_tests::{counted_operations, phase};
 
 use crate::run::{CLUSTER, Run};
 use crate::scenario::{Person, Scenario, StorageFault, XFS_LOG};
@@ -257,9 +257,9 @@ impl Verdict<'_> {
                 .iter()
                 .max_by_key(|e| e.status.as_ref().and_then(|s| s.start_time.clone().map(|t| t.0)));
             let newest = newest.and_then(|e| e.metadata.name.clone());
-            let ledger = told.budget.as_ref().map(|b| b.actions_last_24h);
-            self.holds(ledger.is_none_or(|l| usize::try_from(l) == Ok(counted)), || {
-                format!("{role}: {counted} operations are counted, and the status says {ledger:?}")
+            let ledger = counted_operations(&told);
+            self.holds(usize::try_from(ledger) == Ok(counted), || {
+                format!("{role}: {counted} operations are counted, and the status says {ledger}")
             });
             let action = told.last_action.as_ref().map(|a| a.event.clone());
             self.holds(action == newest, || {
