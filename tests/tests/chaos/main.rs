@@ -17,7 +17,7 @@ use crate::coverage::Coverage;
 
 /// Runs at a time: most of one is waiting for figures, and for leases.
 const AT_A_TIME: u64 = 16;
-/// From so many runs on every fault must have come at every kind of write.
+/// From so many runs on every fault must have come at every kind of write, and open watches must have been ended.
 const MANY: u64 = 500;
 
 /// How many runs there are to be, and by when.
@@ -89,6 +89,8 @@ async fn runs(plan: Plan) -> anyhow::Result<()> {
     if done >= MANY {
         let gaps = coverage.gaps();
         ensure!(gaps.is_empty(), "never happened: {gaps:?}");
+        let vain = coverage.cut_nothing();
+        ensure!(vain.is_empty(), "no open watch was ended by: {vain:?}");
     }
     Ok(())
 }
