@@ -2,6 +2,7 @@
 
 mod breaker;
 mod contract;
+mod deleted;
 mod growth;
 mod held;
 mod killed;
