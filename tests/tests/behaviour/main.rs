@@ -3,6 +3,7 @@
 mod breaker;
 mod contract;
 mod deleted;
+mod fleet;
 mod growth;
 mod held;
 mod killed;
