@@ -1,9 +1,10 @@
 //! A Cluster is deleted while it grows: nothing more is patched, its records end or go with it, and nobody waits for them.
 
-use csm_api::{Growth, Phase, PvcPhase, StorageEvent};
+use csm_api::{Growth, Phase, PvcPhase, Reason, State, StorageEvent};
 use csm_testkit::controlplane::AuditMark;
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::SimCluster;
+use csm_tests::manager::Manager;
 use csm_tests::{Stage, phase, until, up_to, writers};
 use csm_units::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -87,5 +88,39 @@ async fn a_cluster_that_is_being_deleted_gets_no_further_patch_and_the_record_en
     // As the garbage collector does when all is gone.
     let free = json!({"metadata": {"finalizers": null}});
     clusters.patch("orders", &PatchParams::default(), &Patch::Merge(free)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_cluster_that_is_gone_had_begun_is_left_alone_and_holds_up_nobody() -> anyhow::Result<()> {
+    let (stage, orders, mark) = hanging("deleted").await?;
+    let arguments = ["--fleet-concurrent-resizes", "1"];
+    let manager = Manager::start(&stage.sim, &[&stage.namespace], &arguments).await?;
+    let begun = in_flight(&stage).await?;
+    let uid = orders.object().await?.metadata.uid.unwrap_or_default();
+    are_owned(&stage, &uid).await?;
+    let users = stage.sim.cluster(&stage.namespace, "users").data("10Gi").data_used(0.87);
+    users.create().await?;
+    let waits = |d: &csm_api::VolumeSizing| d.last_decision.reason == Reason::FleetLimit;
+    stage.data_status("users", "waits for the other", waits).await?;
+
+    orders.delete().await?;
+    // Another one of its name, before the garbage collector has come: the record is none of its.
+    let orders = stage.orders(|c| c.instances(2).data("10Gi")).await?;
+    let balanced = |d: &csm_api::VolumeSizing| d.state == State::Balanced && d.last_decision.reason == Reason::BelowThresholds;
+    stage.data_status("orders", "balanced, and nothing under way", balanced).await?;
+    for instance in orders.instances() {
+        assert_eq!(orders.data(&instance).request().await?, Bytes::gib(10));
+    }
+    let left = stage.events("orders").await?;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].status, begun.status, "nobody writes what goes with its Cluster");
+    // As the garbage collector does.
+    let record = begun.metadata.name.as_deref().expect("a name");
+    stage.api::<StorageEvent>().delete(record, &DeleteParams::default()).await?;
+    stage.event("users", "grown", |e| phase(e) == Some(Phase::Completed)).await?;
+    assert_eq!(patched(&stage, mark).await?, ["orders-2", "users-1"]);
+    let noise = manager.log().lines().filter(|line| line.contains("could not finish")).count();
+    assert_eq!(noise, 0, "{}", manager.log());
     Ok(())
 }
