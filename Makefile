@@ -25,8 +25,8 @@ coverage: ## line coverage of core, units and api; fails below 85 %
 fuzz: ## looks for inputs that break what must always hold; SECONDS=60 for each target, TARGET=schedule for one, SEED=1 to repeat
 	@$(CARGO) xtask fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGET)
 
-chaos: ## kills, lost answers, errors and cut watches at single requests; RUNS=1000, SEED=1 for the same runs again, AT_A_TIME=16, MINUTES=120 at most
-	@$(CARGO) xtask chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(AT_A_TIME),--at-a-time $(AT_A_TIME)) $(if $(MINUTES),--minutes $(MINUTES))
+chaos: ## kills, lost answers, errors and cut watches at single requests; RUNS=1000, SEED=1 for the same runs again, AT_A_TIME=16, MINUTES=160 at most (PARTIAL=1: fewer runs will do then)
+	@$(CARGO) xtask chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(AT_A_TIME),--at-a-time $(AT_A_TIME)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PARTIAL),--partial)
 
 bench: ## decisions a second, the manager's memory, CPU and API requests with simulated fleets
 	@$(CARGO) xtask bench

@@ -56,6 +56,22 @@ fn resize(more: Value) -> Value {
     json!({"resize": resize})
 }
 
+/// What needs a class of storage beside those of [`cases`]: `heap` has a volume of a class that is known to put many volumes on
+/// one filesystem.
+#[must_use]
+pub fn shared_cases() -> Vec<(&'static str, &'static str, Value, Said)> {
+    use Said::Warned;
+    let words: &[&str] = &[
+        "the storage class of data of",
+        "/heap puts many volumes on one filesystem: the volume is monitored only",
+    ];
+    let spec = json!({"expansion": {"maxSize": "50Gi"}});
+    vec![
+        ("PostgresStorage", "heap", spec.clone(), Warned(words)),
+        ("StoragePolicy", "new", only("heap", spec), Warned(words)),
+    ]
+}
+
 /// In the table of api.md, what needs more than the schema: kind, name, spec, and what is said. `single` has one volume of 20Gi, `split` a
 /// WAL volume of 4Gi or less beside it, `fixed` volumes that cannot grow.
 #[must_use]
@@ -140,6 +156,24 @@ pub fn cases() -> Vec<(&'static str, &'static str, Value, Said)> {
             "split",
             json!({"expansion": {"maxSize": "30.5Gi"}}),
             Warned(&["expansion.maxSize is not on a whole GiB: storage drivers round up"]),
+        ),
+        (
+            "PostgresStorage",
+            "split",
+            json!({"expansion": {"minIncrementGi": 50, "maxSize": "50Gi"}}),
+            Warned(&[
+                "expansion.maxSize is not above expansion.minIncrementGi (50Gi)",
+                "no volume can grow by a whole step below it",
+            ]),
+        ),
+        (
+            "PostgresStorage",
+            "split",
+            json!({"walStorage": resize(json!({"expansion": {"minStep": "30Gi", "limit": "20Gi"}}))}),
+            Warned(&[
+                "walStorage.resize.expansion.limit is not above resize.expansion.minStep (30Gi)",
+                "no volume can grow by a whole step below it",
+            ]),
         ),
         (
             "PostgresStorage",

@@ -19,7 +19,7 @@ pub mod writers;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use csm_api::{ClusterStoragePolicy, Growth, PostgresStorage, StorageEvent, StoragePolicy};
+use csm_api::{ClusterStoragePolicy, EventType, Growth, NoGrowth, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_testkit::scenario::{ClusterBuilder, Sim, SimCluster, SimOptions};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
@@ -181,10 +181,13 @@ impl Stage {
     }
 
     /// The growths of a cluster, by name.
+    ///
+    /// # Errors
+    /// Where the record of one cannot be read as a growth: it would go unseen.
     pub async fn events(&self, cluster: &str) -> anyhow::Result<Vec<Growth>> {
         let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
         let events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
-        let mut events: Vec<_> = events.into_iter().filter_map(|event| Growth::try_from(event).ok()).collect();
+        let mut events = events.into_iter().filter_map(growth).collect::<anyhow::Result<Vec<_>>>()?;
         events.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         Ok(events)
     }
@@ -289,6 +292,22 @@ fn unchecked(mut definition: CustomResourceDefinition) -> Option<CustomResourceD
 /// The settings of a policy that lets volumes grow at the usual thresholds, to this size at most.
 pub fn up_to(size: &str) -> Value {
     json!({"expansion": {"maxSize": size}})
+}
+
+/// How many operations of a volume count in its last 24 hours, by its status: where it says nothing of a budget, none.
+pub fn counted_operations(volume: &csm_api::VolumeSizing) -> i32 {
+    volume.budget.as_ref().map_or(0, |budget| budget.actions_last_24h)
+}
+
+/// The growth that a record is of; none where it is of another type.
+fn growth(event: StorageEvent) -> Option<anyhow::Result<Growth>> {
+    match event.spec.event_type {
+        EventType::Expansion | EventType::Rescue => {
+            let unread = |NoGrowth(event)| anyhow::anyhow!("a growth that lacks its Cluster, its volume or its sizes: {event:?}");
+            Some(Growth::try_from(event).map_err(unread))
+        }
+        EventType::WalCleanup | EventType::Alert | EventType::CircuitBreaker => None,
+    }
 }
 
 /// The phase of a StorageEvent.

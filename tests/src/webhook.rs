@@ -60,10 +60,15 @@ pub fn spawn(sim: &Sim, kubeconfig: &Path, port: u16, more: &[&str]) -> anyhow::
 
 /// One manager that serves webhooks, with failures seen; returns when the API server can call it.
 pub async fn serving(sim: &Sim) -> anyhow::Result<(Manager, u16)> {
+    serving_with(sim, &[]).await
+}
+
+/// The same, with more arguments.
+pub async fn serving_with(sim: &Sim, more: &[&str]) -> anyhow::Result<(Manager, u16)> {
     let port = port()?;
     let kubeconfig = manager::kubeconfig(sim).await?;
     apply(sim, calling(&[port], fail)?).await?;
-    let manager = spawn(sim, &kubeconfig, port, &[])?;
+    let manager = spawn(sim, &kubeconfig, port, more)?;
     ready(&manager).await?;
     called(sim).await?;
     Ok((manager, port))

@@ -59,10 +59,12 @@ pub fn take_overs(audit: &[AuditEntry]) -> Vec<SignedDuration> {
 /// Every write of a process while the lease was another's, or passed to another.
 ///
 /// Who writes stands in the user agent (see [`crate::proxy`]). A lease is a process's from its successful write of it
-/// until the next one of another process. Requests have a length: a write that overlaps the take-over counts as wrong.
+/// until the next one of another process. Requests have a length: a write that overlaps the take-over counts as wrong. What
+/// was answered with 504, or another 5xx, may have been written, and counts as a write; it gives nobody a lease.
 pub fn overlaps(audit: &[AuditEntry]) -> Vec<String> {
-    let writes = |e: &&AuditEntry| e.code < 300 && !["get", "list", "watch"].contains(&e.verb.as_str());
-    let (leases, others): (Vec<&AuditEntry>, Vec<&AuditEntry>) = audit.iter().filter(writes).partition(|e| e.resource == "leases");
+    let writes = |e: &&AuditEntry| (e.code < 300 || e.code >= 500) && !["get", "list", "watch"].contains(&e.verb.as_str());
+    let (mut leases, others): (Vec<&AuditEntry>, Vec<&AuditEntry>) = audit.iter().filter(writes).partition(|e| e.resource == "leases");
+    leases.retain(|lease| lease.code < 300);
     let mut wrong = Vec::new();
     for write in others {
         let before = leases.iter().filter(|l| l.written <= write.received).max_by_key(|l| l.written);
@@ -73,8 +75,8 @@ pub fn overlaps(audit: &[AuditEntry]) -> Vec<String> {
         if holder != write.user_agent || during.is_some() {
             let during = during.map_or_else(String::new, |l| format!(", and {} took it meanwhile", l.user_agent));
             wrong.push(format!(
-                "{} wrote {} {} ({} to {}) while {holder} held the lease{during}",
-                write.user_agent, write.resource, write.name, write.received, write.written
+                "{} wrote {} {} ({} to {}, {}) while {holder} held the lease{during}",
+                write.user_agent, write.resource, write.name, write.received, write.written, write.code
             ));
         }
     }

@@ -10,7 +10,7 @@ mod request;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -57,6 +57,8 @@ pub struct Seen {
     pub by: String,
     /// What was done to it.
     pub fault: Option<Fault>,
+    /// How many open watches that ended.
+    pub ended: usize,
     /// The API server's answer, where it was asked and has answered.
     pub code: Option<u16>,
 }
@@ -67,13 +69,21 @@ struct Armed {
     done: bool,
 }
 
+/// A watch whose answer goes on.
+struct Open {
+    resource: String,
+    cut: CancellationToken,
+    /// Gone with the answer, be it that the manager has ended.
+    answer: Weak<()>,
+}
+
 #[derive(Default)]
 struct State {
     seen: Vec<Seen>,
     rules: Vec<Armed>,
     /// The process that asks, and its name.
     process: Option<(ProcessId, String)>,
-    watches: Vec<(String, CancellationToken)>,
+    watches: Vec<Open>,
     /// Resources whose next watch is answered with 410.
     gone: BTreeSet<String>,
 }
@@ -167,8 +177,8 @@ impl Proxy {
     pub fn link(&self, link: Link) {
         self.shared.link.send_replace(link);
         if link == Link::Refuse {
-            for (_, watch) in self.shared.lock().watches.drain(..) {
-                watch.cancel();
+            for watch in self.shared.lock().watches.drain(..) {
+                watch.cut.cancel();
             }
         }
     }
@@ -232,7 +242,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respons
         return Ok(Refusal::Gone.answer());
     }
     if let Some(fault) = &fault
-        && let Some(answer) = shared.happens(fault, Moment::Before).await
+        && let Some(answer) = shared.happens(fault, Moment::Before, place).await
     {
         return answer;
     }
@@ -244,16 +254,20 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respons
     let response = shared.forward(request, &by, Some(place)).await?;
     shared.link_is_up().await?;
     if let Some(fault) = &fault
-        && let Some(answer) = shared.happens(fault, Moment::After).await
+        && let Some(answer) = shared.happens(fault, Moment::After, place).await
     {
         return answer;
     }
     if !asked.is_watch() {
         return Ok(response);
     }
-    let cut = CancellationToken::new();
-    shared.lock().watches.push((asked.resource, cut.clone()));
-    Ok(response.map(|body| watched(body, cut, shared.link.subscribe())))
+    let (cut, answer) = (CancellationToken::new(), Arc::new(()));
+    shared.lock().watches.push(Open {
+        resource: asked.resource,
+        cut: cut.clone(),
+        answer: Arc::downgrade(&answer),
+    });
+    Ok(response.map(|body| watched(body, cut, shared.link.subscribe(), answer)))
 }
 
 impl Shared {
@@ -297,13 +311,14 @@ impl Shared {
             asked: asked.clone(),
             by: by.clone(),
             fault: fault.clone(),
+            ended: 0,
             code: None,
         });
         (state.seen.len() - 1, by, fault)
     }
 
-    /// What a fault does at a moment of a request; where it answers, the request goes no further.
-    async fn happens(&self, fault: &Fault, moment: Moment) -> Option<Result<Response<Body>, Closed>> {
+    /// What a fault does at a moment of the request in this place; where it answers, the request goes no further.
+    async fn happens(&self, fault: &Fault, moment: Moment, place: usize) -> Option<Result<Response<Body>, Closed>> {
         match fault {
             Fault::Kill(at) if *at == moment => {
                 let process = self.lock().process.as_ref().map(|(process, _)| *process);
@@ -319,7 +334,10 @@ impl Shared {
                 None
             }
             Fault::CutWatch { resource, gone } if moment == Moment::Before => {
-                self.cut(resource, *gone);
+                let ended = self.cut(resource, *gone);
+                if let Some(seen) = self.lock().seen.get_mut(place) {
+                    seen.ended = ended;
+                }
                 None
             }
             Fault::Meanwhile if moment == Moment::Before => {
@@ -352,18 +370,19 @@ impl Shared {
         let _ = self.forward(request, &by, Some(place)).await;
     }
 
-    fn cut(&self, resource: &str, gone: bool) {
+    /// Ends the open watches of a resource, and says how many there were.
+    fn cut(&self, resource: &str, gone: bool) -> usize {
         let mut state = self.lock();
-        state.watches.retain(|(of, watch)| {
-            let meant = of == resource;
-            if meant {
-                watch.cancel();
-            }
-            !meant
-        });
+        state.watches.retain(|watch| watch.answer.strong_count() > 0);
+        let (meant, others) = state.watches.drain(..).partition::<Vec<_>, _>(|watch| watch.resource == resource);
+        state.watches = others;
         if gone {
             state.gone.insert(resource.to_owned());
         }
+        for watch in &meant {
+            watch.cut.cancel();
+        }
+        meant.len()
     }
 
     async fn forward(&self, mut request: Request<kube::client::Body>, by: &str, place: Option<usize>) -> Result<Response<Body>, Closed> {

@@ -2,6 +2,8 @@
 
 mod breaker;
 mod contract;
+mod deleted;
+mod fleet;
 mod growth;
 mod held;
 mod killed;

@@ -2,9 +2,9 @@
 
 use csm_api::{ConditionStatus, StoragePolicy};
 use csm_testkit::scenario::FIXED;
-use csm_tests::admissions::{cases, only, window};
+use csm_tests::admissions::{cases, only, shared_cases, window};
 use csm_tests::verdicts::object;
-use csm_tests::webhook::{kubectl, serving};
+use csm_tests::webhook::{kubectl, serving, serving_with};
 use csm_tests::{Stage, until};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -18,8 +18,12 @@ async fn each_error_and_warning_is_said_as_kubectl_prints_it() -> anyhow::Result
     cluster("single").create().await?;
     cluster("split").wal("4Gi").create().await?;
     cluster("fixed").storage_class(FIXED).create().await?;
-    let (manager, _) = serving(&stage.sim).await?;
-    for (kind, name, spec, said) in cases() {
+    stage.sim.storage_class("heap", true, false).await?;
+    cluster("heap").storage_class("heap").create().await?;
+    let settings = tempfile::NamedTempFile::new()?;
+    std::fs::write(settings.path(), "storageClasses: {heap: {sharedFilesystem: true}}\n")?;
+    let (manager, _) = serving_with(&stage.sim, &["--config", &settings.path().to_string_lossy()]).await?;
+    for (kind, name, spec, said) in cases().into_iter().chain(shared_cases()) {
         let object = object(kind, &stage.namespace, name, &spec);
         let (taken, text) = kubectl(&stage.sim, &object).await?;
         let as_said = said.is(taken, &text, "r0.policies.storage.cnpg.supporttools.io");

@@ -5,7 +5,7 @@ use std::fmt;
 
 use csm_tests::proxy::Seen;
 
-use crate::scenario::{SORTS, WRITES};
+use crate::scenario::{CUTS, SORTS, WRITES};
 
 /// Hits by kind of request and sort of fault.
 #[derive(Default)]
@@ -13,6 +13,8 @@ pub struct Coverage {
     hits: BTreeMap<(String, &'static str), usize>,
     /// Kinds that were seen at all, and how often.
     kinds: BTreeMap<String, usize>,
+    /// Watches that were ended while they were open, by the sort of fault.
+    ended: BTreeMap<&'static str, usize>,
 }
 
 impl Coverage {
@@ -22,6 +24,7 @@ impl Coverage {
             *self.kinds.entry(seen.asked.kind.clone()).or_default() += 1;
             if let Some(fault) = &seen.fault {
                 *self.hits.entry((seen.asked.kind.clone(), fault.sort())).or_default() += 1;
+                *self.ended.entry(fault.sort()).or_default() += seen.ended;
             }
         }
     }
@@ -30,6 +33,12 @@ impl Coverage {
     pub fn never_hit(&self) -> Vec<&'static str> {
         let hit = |kind: &&str| !self.hits.keys().any(|(of, _)| of == kind);
         WRITES.into_iter().filter(hit).collect()
+    }
+
+    /// Sorts of cuts that ended no open watch.
+    pub fn cut_nothing(&self) -> Vec<&'static str> {
+        let ended = |sort: &&str| self.ended.get(sort).copied().unwrap_or(0);
+        CUTS.into_iter().filter(|sort| ended(sort) == 0).collect()
     }
 
     /// Faults that never came at a kind of write of an operation.
@@ -54,6 +63,8 @@ impl fmt::Display for Coverage {
             let requests = self.kinds.get(kind).copied().unwrap_or(0);
             writeln!(f, "  {kind} (of {requests}): {}", told.join(", "))?;
         }
+        let ended = CUTS.map(|sort| format!("{sort} {}", self.ended.get(sort).copied().unwrap_or(0)));
+        writeln!(f, "open watches that were ended: {}", ended.join("; "))?;
         let untouched: Vec<&str> = self
             .kinds
             .keys()

@@ -17,11 +17,30 @@ use crate::coverage::Coverage;
 
 /// Runs at a time: most of one is waiting for figures, and for leases.
 const AT_A_TIME: u64 = 16;
-/// From so many runs on every fault must have come at every kind of write.
+/// From so many runs on every fault must have come at every kind of write, and open watches must have been ended.
 const MANY: u64 = 500;
 
+/// How many runs there are to be, and by when.
+struct Plan {
+    seeds: std::ops::Range<u64>,
+    at_a_time: usize,
+    /// No run begins after so long.
+    patience: Duration,
+    /// Whether fewer runs than there are seeds will do, where the time is up.
+    partial: bool,
+}
+
 /// Carries out the runs of consecutive seeds.
-async fn runs(seeds: std::ops::Range<u64>, at_a_time: usize, patience: Duration) -> anyhow::Result<()> {
+///
+/// # Errors
+/// Where one of them failed, where the time was up before all of them had begun, and where they left out what they are for.
+async fn runs(plan: Plan) -> anyhow::Result<()> {
+    let Plan {
+        seeds,
+        at_a_time,
+        patience,
+        partial,
+    } = plan;
     let start = Instant::now();
     let wanted = seeds.end.saturating_sub(seeds.start);
     println!("{wanted} runs, seeds {} to {}", seeds.start, seeds.end.saturating_sub(1));
@@ -57,6 +76,11 @@ async fn runs(seeds: std::ops::Range<u64>, at_a_time: usize, patience: Duration)
         if done < wanted { "; stopped by the time limit" } else { "" }
     );
     ensure!(failed.is_empty(), "runs failed, with seeds {failed:?}; see above");
+    ensure!(
+        done >= wanted || partial,
+        "{done} of {wanted} runs in {} min: raise MINUTES, lower RUNS, or say PARTIAL=1 where fewer will do",
+        patience.as_secs() / 60
+    );
     // One run, to see something again, covers little.
     if done >= 50 {
         let never = coverage.never_hit();
@@ -65,6 +89,8 @@ async fn runs(seeds: std::ops::Range<u64>, at_a_time: usize, patience: Duration)
     if done >= MANY {
         let gaps = coverage.gaps();
         ensure!(gaps.is_empty(), "never happened: {gaps:?}");
+        let vain = coverage.cut_nothing();
+        ensure!(vain.is_empty(), "no open watch was ended by: {vain:?}");
     }
     Ok(())
 }
@@ -78,6 +104,11 @@ async fn runs_end_as_if_nothing_had_happened() -> anyhow::Result<()> {
     };
     let (first, count) = (asked("CSM_CHAOS_SEED", 1)?, asked("CSM_CHAOS_RUNS", 50)?);
     let at_a_time = usize::try_from(asked("CSM_CHAOS_AT_A_TIME", AT_A_TIME)?)?;
-    let patience = Duration::from_mins(asked("CSM_CHAOS_MINUTES", 10)?);
-    runs(first..first.saturating_add(count), at_a_time.max(1), patience).await
+    runs(Plan {
+        seeds: first..first.saturating_add(count),
+        at_a_time: at_a_time.max(1),
+        patience: Duration::from_mins(asked("CSM_CHAOS_MINUTES", 10)?),
+        partial: asked("CSM_CHAOS_PARTIAL", 0)? != 0,
+    })
+    .await
 }

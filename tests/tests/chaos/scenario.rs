@@ -315,6 +315,9 @@ pub const SORTS: [&str; 13] = [
     "504 after",
 ];
 
+/// The sorts that end open watches, at whatever request.
+pub const CUTS: [&str; 2] = ["watch cut", "watch cut, 410"];
+
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -1,5 +1,6 @@
 //! What must hold after every run, whatever went wrong in it (e2e.md, "In every test", as far as there is no PostgreSQL).
 
+mod order;
 mod record;
 mod report;
 
@@ -8,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use csm_api::{Growth, Phase, Role, Trigger};
 use csm_testkit::controlplane::AuditEntry;
-use csm_tests::phase;
 use csm_tests::proxy::Fault;
 use csm_tests::writers::{self, grown};
+use csm_tests::{counted_operations, phase};
 use csm_units::Bytes;
 
 use crate::run::{CLUSTER, Run};
@@ -42,7 +43,7 @@ pub async fn verify(run: &Run) -> Result<()> {
     verdict.history();
     verdict.operations();
     verdict.patches();
-    verdict.order();
+    verdict.wrong.extend(order::out_of_order(&verdict.audit, &verdict.events));
     verdict.status().await?;
     verdict.words().await?;
     verdict.wrong.extend(writers::overlaps(&verdict.audit));
@@ -202,36 +203,6 @@ impl Verdict<'_> {
         self.holds(silent.is_empty(), || format!("patched without a record: {silent:?}"));
     }
 
-    /// Nothing is patched before its operation is recorded, nor after it has ended.
-    fn order(&mut self) {
-        let mut late = Vec::new();
-        for (at, entry) in self.audit.iter().enumerate() {
-            let Some((name, to)) = grown(entry) else { continue };
-            // 504: the client had gone before the answer was made; the change may be stored all the same.
-            let done = |e: &AuditEntry| e.code < 300 || e.code >= 500;
-            let begun = |e: &AuditEntry| e.resource == "storageevents" && e.verb == "create" && done(e);
-            if !self.audit.iter().take(at).any(begun) {
-                late.push(format!("{name} was patched to {to} before anything was recorded"));
-            }
-            let of = |e: &&Growth| {
-                let listed = e
-                    .status
-                    .iter()
-                    .flat_map(|s| &s.pvc_statuses)
-                    .any(|s| s.name == name && s.patched_at.is_some());
-                listed && e.spec.expansion.requested_size == to
-            };
-            let operation = self.events.iter().find(of).and_then(|e| e.metadata.name.clone());
-            let told = |e: &AuditEntry| {
-                e.resource == "storageevents" && e.subresource == "status" && Some(&e.name) == operation.as_ref() && done(e)
-            };
-            if operation.is_some() && !self.audit.iter().skip(at).any(told) {
-                late.push(format!("{name} was patched to {to} after {operation:?} had ended"));
-            }
-        }
-        self.wrong.extend(late);
-    }
-
     /// The status tells what the StorageEvents tell.
     async fn status(&mut self) -> Result<()> {
         let status = self.run.stage.storage(CLUSTER).await?.and_then(|s| s.status).unwrap_or_default();
@@ -257,9 +228,9 @@ impl Verdict<'_> {
                 .iter()
                 .max_by_key(|e| e.status.as_ref().and_then(|s| s.start_time.clone().map(|t| t.0)));
             let newest = newest.and_then(|e| e.metadata.name.clone());
-            let ledger = told.budget.as_ref().map(|b| b.actions_last_24h);
-            self.holds(ledger.is_none_or(|l| usize::try_from(l) == Ok(counted)), || {
-                format!("{role}: {counted} operations are counted, and the status says {ledger:?}")
+            let ledger = counted_operations(&told);
+            self.holds(usize::try_from(ledger) == Ok(counted), || {
+                format!("{role}: {counted} operations are counted, and the status says {ledger}")
             });
             let action = told.last_action.as_ref().map(|a| a.event.clone());
             self.holds(action == newest, || {

@@ -11,7 +11,7 @@ use csm_testkit::scenario::SimCluster;
 use csm_testkit::wait::within;
 use csm_tests::manager::{Manager, kubeconfig};
 use csm_tests::proxy::{At, Fault, OF_A_CLUSTER, Proxy, Rule};
-use csm_tests::{Stage, phase, until, writers};
+use csm_tests::{Stage, counted_operations, phase, until, writers};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 use rustix::process::Signal;
@@ -176,7 +176,7 @@ impl Duel {
         let patched = |e: &&Growth| e.status.iter().flat_map(|s| &s.pvc_statuses).any(|p| p.patched_at.is_some());
         let counted = events.iter().filter(patched).count();
         ensure!(counted == 1, "one of the two patched anything: {events:?}");
-        let counts = |d: &csm_api::VolumeSizing| d.state == State::Balanced && d.budget.as_ref().is_none_or(|b| b.actions_last_24h == 1);
+        let counts = |d: &csm_api::VolumeSizing| d.state == State::Balanced && counted_operations(d) == 1;
         self.stage.data_status("orders", "one operation is counted", counts).await?;
         let audit = writers::audit(&self.stage, self.mark).await?;
         let mut grown: Vec<_> = audit.iter().filter_map(writers::grown).map(|(name, _)| name).collect();
@@ -195,8 +195,8 @@ impl Duel {
             "one operation, complete: {told:?}"
         );
         let data = self.stage.data_status("orders", "a status", |_| true).await?;
-        let accepted = data.budget.map(|b| b.actions_last_24h);
-        ensure!(accepted.is_none_or(|n| n == 1), "one operation is counted: {accepted:?}");
+        let counted = counted_operations(&data);
+        ensure!(counted == 1, "one operation is counted, not {counted}");
         let audit = writers::audit(&self.stage, self.mark).await?;
         let mut grown: Vec<_> = audit.iter().filter_map(writers::grown).collect();
         grown.sort();

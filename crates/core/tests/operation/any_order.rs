@@ -1,15 +1,18 @@
-//! Any order of what storage, nodes, people, the API server and crashes do: the operation ends, asks for each size once at
-//! most, and never after its end.
+//! Any order of what storage, nodes, people, the API server and crashes do: the operation ends, or is told of as stuck; it
+//! asks for each size once at most, and never after its end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use csm_api::{Growth, Phase, PvcPhase, Reason, VerifiedBy};
+use csm_core::alerts::{AlertKind, due};
 use csm_core::operation::{Context, Patch, follow, refuse};
-use csm_core::world::{ResizeStage, Volume};
+use csm_core::world::{Operation, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use proptest::prelude::*;
 
 use crate::support::*;
+use crate::worlds;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,8 @@ enum Happens {
     Asks { pvc: usize, size: u64 },
     /// It is deleted.
     Deleted(usize),
+    /// It is deleted, and another one of its name is made.
+    Recreated(usize),
     /// A person stops operations, or lets them go on.
     Permission(bool),
     /// Time passes.
@@ -49,6 +54,16 @@ enum Dies {
     Conflict,
 }
 
+/// Whether what grows a PVC ever comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangs {
+    No,
+    /// The driver's controller does not.
+    Driver,
+    /// The node does not.
+    Node,
+}
+
 /// What is at the API server, and what storage does with it.
 struct Scene {
     event: Growth,
@@ -61,6 +76,10 @@ struct Scene {
     asked: HashSet<(String, Bytes)>,
     /// PVCs that a person has asked something of.
     touched: HashSet<String>,
+    /// UIDs of the PVCs that nobody ever grows, and why.
+    hangs: Vec<(String, Hangs)>,
+    /// UIDs of PVCs that were made when the operation had begun.
+    recreated: HashSet<String>,
 }
 
 impl Scene {
@@ -76,7 +95,43 @@ impl Scene {
             seconds: 0,
             asked: HashSet::new(),
             touched: HashSet::new(),
+            hangs: Vec::new(),
+            recreated: HashSet::new(),
         }
+    }
+
+    /// The same, where the driver or the node of `uid-1` and `uid-2` does not come back.
+    fn hanging(mut self, hangs: [Hangs; 2]) -> Self {
+        let named = hangs.into_iter().enumerate();
+        self.hangs = named.map(|(place, hangs)| (format!("uid-{}", place + 1), hangs)).collect();
+        self
+    }
+
+    fn hangs(&self, pvc: usize, by: Hangs) -> bool {
+        let member = self.volume.members.get(pvc);
+        member.is_some_and(|m| self.hangs.iter().any(|(uid, hangs)| **uid == *m.uid && *hangs == by))
+    }
+
+    /// Whether the alert of a stuck resize is due, and nothing but the ledger and the PVCs is known.
+    fn is_told_of_as_stuck(&self) -> bool {
+        let status = self.event.status.as_ref();
+        let expansion = &self.event.spec.expansion;
+        let operation = Operation {
+            id: self.event.metadata.name.as_deref().unwrap_or_default().into(),
+            volume: VolumeKey::DATA,
+            urgency: self.event.spec.urgency(),
+            started_at: status.and_then(|s| s.start_time.as_ref()).map_or(at(0), |t| t.0),
+            from: expansion.original_size,
+            to: expansion.requested_size,
+            members: Some(expansion.affected_pvcs.iter().map(|p| Arc::from(p.uid.as_str())).collect()),
+            accepted: status.is_some_and(|s| s.pvc_statuses.iter().any(|p| p.patched_at.is_some())),
+            done: self.ended().is_some(),
+        };
+        let mut world = worlds::world(self.volume.members.clone());
+        world.operations.push(operation);
+        let now = at(self.seconds);
+        let alerts = due(&world, &worlds::plan_at(&world, now), &BTreeSet::new(), now);
+        alerts.iter().any(|alert| alert.id.kind == AlertKind::ResizeStuck)
     }
 
     fn ended(&self) -> Option<Phase> {
@@ -113,6 +168,15 @@ impl Scene {
             Happens::Deleted(pvc) => {
                 if pvc < self.volume.members.len() {
                     self.volume.members.remove(pvc);
+                }
+            }
+            Happens::Recreated(pvc) => {
+                if let Some(old) = self.volume.members.get(pvc) {
+                    let uid = format!("{}-again", old.uid);
+                    let mut new = member(0, Bytes::gib(10), Bytes::gib(10));
+                    (new.pvc, new.instance, new.uid) = (old.pvc.clone(), old.instance.clone(), uid.as_str().into());
+                    self.volume.members[pvc] = new;
+                    self.recreated.insert(uid);
                 }
             }
             Happens::Permission(given) => self.permission = if given { Ok(()) } else { Err(Reason::Paused) },
@@ -162,6 +226,10 @@ impl Scene {
     fn patch(&mut self, patch: &Patch) {
         let member = self.volume.members.iter_mut().find(|m| *m.uid == *patch.uid);
         let member = member.expect("only what is there is patched");
+        assert!(
+            !self.recreated.contains(&patch.uid),
+            "not what took the name of one that it was begun for: {patch:?}"
+        );
         match patch.instead_of {
             None => assert!(member.request < patch.to, "raised: {patch:?}"),
             Some(infeasible) => {
@@ -178,6 +246,9 @@ impl Scene {
     }
 
     fn driver(&mut self, pvc: usize) {
+        if self.hangs(pvc, Hangs::Driver) {
+            return;
+        }
         let most = self.most[pvc.min(1)];
         let Some(member) = self.volume.members.get_mut(pvc) else { return };
         if member.request <= member.size {
@@ -194,6 +265,9 @@ impl Scene {
     }
 
     fn node(&mut self, pvc: usize, pretends: bool) {
+        if self.hangs(pvc, Hangs::Node) {
+            return;
+        }
         let Some(member) = self.volume.members.get_mut(pvc) else { return };
         let Some(resize) = member.resize.take_if(|r| r.stage == ResizeStage::NodePending) else {
             return;
@@ -212,7 +286,8 @@ impl Scene {
         }
     }
 
-    /// People are done, storage and nodes work, and nobody dies any more.
+    /// People are done, storage and nodes work but for those that hang, and nobody dies any more. It takes an hour, which is
+    /// longer than `stuckAfter`.
     fn settle(&mut self) {
         self.permission = Ok(());
         for _ in 0..60 {
@@ -245,28 +320,43 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => pvc.clone().prop_map(Happens::Figures),
         1 => pvc.clone().prop_map(Happens::Pod),
         1 => (pvc.clone(), 8..20_u64).prop_map(|(pvc, size)| Happens::Asks { pvc, size }),
-        1 => pvc.prop_map(Happens::Deleted),
+        1 => pvc.clone().prop_map(Happens::Deleted),
+        1 => pvc.prop_map(Happens::Recreated),
         1 => any::<bool>().prop_map(Happens::Permission),
         2 => (1..900_i64).prop_map(Happens::Time),
     ]
+}
+
+fn hangs() -> impl Strategy<Value = Hangs> {
+    prop_oneof![6 => Just(Hangs::No), 1 => Just(Hangs::Driver), 1 => Just(Hangs::Node)]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_ends_and_asks_for_each_size_once(
+    fn it_ends_or_is_told_of_as_stuck_and_asks_for_each_size_once(
         parallelism in 1..3_i32,
         most in [10..17_u64, 10..17_u64],
+        hangs in [hangs(), hangs()],
         order in prop::collection::vec(happens(), 0..40),
     ) {
-        let mut scene = Scene::new(parallelism, most);
+        let mut scene = Scene::new(parallelism, most).hanging(hangs);
         for what in order {
             scene.happen(what);
         }
         scene.settle();
         let status = scene.event.status.as_ref().expect("a status");
-        prop_assert!(scene.ended().is_some(), "it has not ended: {status:?}");
+        let comes_back = hangs == [Hangs::No; 2];
+        prop_assert!(
+            scene.ended().is_some() || (!comes_back && scene.is_told_of_as_stuck()),
+            "it has not ended, and nobody is told: {status:?}"
+        );
+        for new in scene.volume.members.iter().filter(|m| scene.recreated.contains(&*m.uid)) {
+            let asked = scene.touched.contains(&*new.uid);
+            prop_assert!(asked || new.request == Bytes::gib(10), "left alone: {new:?}");
+            prop_assert!(status.pvc_statuses.iter().all(|s| *s.uid != *new.uid), "none of the operation's: {status:?}");
+        }
         for pvc in &status.pvc_statuses {
             prop_assert!(pvc.recovery.as_ref().is_none_or(|r| r.halvings <= 3));
             let there = scene.volume.members.iter().find(|m| *m.uid == *pvc.uid);
@@ -288,9 +378,31 @@ fn a_driver_that_hangs_keeps_it_open() {
         scene.happen(Happens::Time(600));
     }
     let status = scene.event.status.as_ref().expect("a status");
-    assert_eq!(
-        (scene.ended(), status.pvc_statuses[0].phase),
-        (None, PvcPhase::ControllerResizing),
-        "the alert resize-stuck is told of it"
-    );
+    assert_eq!((scene.ended(), status.pvc_statuses[0].phase), (None, PvcPhase::ControllerResizing));
+    assert!(scene.is_told_of_as_stuck(), "{status:?}");
+}
+
+#[test]
+fn a_resize_is_told_of_as_stuck_only_when_it_is() {
+    let mut scene = Scene::new(1, [99, 99]).hanging([Hangs::Node; 2]);
+    scene.happen(Happens::Look(Dies::Nowhere));
+    scene.happen(Happens::Driver(1));
+    scene.happen(Happens::Time(590));
+    scene.happen(Happens::Look(Dies::Nowhere));
+    assert!(!scene.is_told_of_as_stuck(), "after less than ten minutes");
+    scene.happen(Happens::Time(10));
+    assert!(scene.is_told_of_as_stuck(), "after ten minutes");
+}
+
+#[test]
+fn another_pvc_of_the_same_name_is_left_alone() {
+    let mut scene = Scene::new(1, [99, 99]);
+    scene.happen(Happens::Look(Dies::Nowhere));
+    scene.happen(Happens::Recreated(0));
+    scene.settle();
+    let status = scene.event.status.as_ref().expect("a status");
+    let gone = status.pvc_statuses.iter().find(|s| s.uid == "uid-1").expect("pg-1");
+    assert_eq!((gone.phase, gone.verified_by), (PvcPhase::Completed, Some(VerifiedBy::Gone)));
+    let sizes: Vec<_> = scene.volume.members.iter().map(|m| (&*m.pvc, m.request)).collect();
+    assert_eq!(sizes, [("pg-1", Bytes::gib(10)), ("pg-2", Bytes::gib(15))]);
 }

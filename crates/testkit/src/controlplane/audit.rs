@@ -19,7 +19,7 @@ use crate::wait::Patience;
 const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
 const SETTLE_POLL: Duration = Duration::from_millis(5);
 
-/// Metadata of every request; bodies where tests look at what was asked of somebody else's object.
+/// Metadata of every request; bodies where tests look at what was asked of somebody else's object, or when a journal said what.
 const POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -36,6 +36,8 @@ rules:
         resources: [persistentvolumeclaims, persistentvolumeclaims/status]
       - group: postgresql.cnpg.io
         resources: [clusters]
+      - group: cnpg.supporttools.io
+        resources: [storageevents/status]
   - level: Metadata
 "#;
 
@@ -75,7 +77,7 @@ pub struct AuditEntry {
     pub name: String,
     /// HTTP status of the answer.
     pub code: u16,
-    /// The body of the request: for patches and updates of PVCs and CNPG clusters.
+    /// The body of the request: for patches and updates of PVCs, CNPG clusters and the status of StorageEvents.
     pub request: Option<Value>,
     /// When it came in.
     pub received: Timestamp,
