@@ -113,9 +113,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
         .iter()
         .flat_map(|event| event.operations(&cluster.uid, volumes.keys()));
     let operations = snapshot
-        .events
-        .iter()
-        .filter_map(|event| operation(event, snapshot))
+        .growths()
+        .map(|event| operation(event, snapshot))
         .chain(half_read)
         .collect();
     World {
@@ -151,14 +150,16 @@ pub fn circuit(snapshot: &Snapshot) -> Circuit {
         return Circuit::default();
     }
     let uid = &*snapshot.cluster.uid;
-    let growths = || snapshot.events.iter().filter(|growth| *growth.spec.cluster_ref.uid == *uid);
-    let endings = growths().filter_map(|growth| Ending::of(growth));
+    let endings = snapshot.growths().filter_map(|growth| Ending::of(growth));
     let ours = snapshot
         .records
         .iter()
         .filter(|event| event.spec.cluster_ref.as_ref().is_some_and(|of| *of.uid == *uid));
     let closings = ours.filter_map(|event| Some((closed_by_hand(event)?, Ending::Closed)));
-    let under_way = growths().filter(|growth| is_under_way(growth)).map(|growth| started_at(growth));
+    let under_way = snapshot
+        .growths()
+        .filter(|growth| is_under_way(growth))
+        .map(|growth| started_at(growth));
     breaker::judge(endings.chain(closings), under_way, breaker.rules())
 }
 
@@ -208,7 +209,7 @@ fn fallback_ceiling(spec: Option<Bytes>, factor: u32) -> Option<Bytes> {
 /// The newest operation of a volume, other than what a person asked for and was refused.
 #[must_use]
 pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<Growth>> {
-    let of_volume = snapshot.events.iter().filter(|e| volume_of(e) == *volume && !e.was_turned_down());
+    let of_volume = snapshot.growths().filter(|e| volume_of(e) == *volume && !e.was_turned_down());
     of_volume.max_by(|a, b| {
         started_at(a)
             .cmp(&started_at(b))
@@ -216,11 +217,8 @@ pub fn newest<'a>(snapshot: &'a Snapshot, volume: &VolumeKey) -> Option<&'a Arc<
     })
 }
 
-/// A growth as an entry of the ledger; none for one of another Cluster of the same name.
-fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
-    if *event.spec.cluster_ref.uid != *snapshot.cluster.uid {
-        return None;
-    }
+/// A growth as an entry of the ledger.
+fn operation(event: &Growth, snapshot: &Snapshot) -> Operation {
     let expansion = &event.spec.expansion;
     let status = event.status.as_ref();
     // A patch that was applied but never answered shows in the PVC before it shows in the record.
@@ -232,7 +230,7 @@ fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
     };
     let patched = status.is_some_and(|s| s.pvc_statuses.iter().any(|p| p.patched_at.is_some()));
     let done = event.is_done();
-    Some(Operation {
+    Operation {
         id: Arc::from(event.metadata.name.as_deref().unwrap_or_default()),
         volume: volume_of(event),
         urgency: event.spec.urgency(),
@@ -242,13 +240,13 @@ fn operation(event: &Growth, snapshot: &Snapshot) -> Option<Operation> {
         members: Some(expansion.affected_pvcs.iter().map(|p| Arc::from(p.uid.as_str())).collect()),
         accepted: patched || (!done && expansion.affected_pvcs.iter().any(|p| shows(&p.uid))),
         done,
-    })
+    }
 }
 
 /// Operations of a volume that failed in a row, up to the newest that has ended.
 #[must_use]
 pub fn failures_before(snapshot: &Snapshot, volume: &VolumeKey) -> i32 {
-    let mut ended: Vec<_> = snapshot.events.iter().filter(|e| volume_of(e) == *volume && e.is_done()).collect();
+    let mut ended: Vec<_> = snapshot.growths().filter(|e| volume_of(e) == *volume && e.is_done()).collect();
     ended.retain(|e| !e.was_turned_down());
     ended.sort_by_key(|e| started_at(e));
     let newest = ended.last().and_then(|e| e.status.as_ref());

@@ -128,6 +128,16 @@ fn the_most_endangered_is_next() {
 }
 
 #[test]
+fn a_cluster_that_goes_leaves_its_place_to_the_next() {
+    let mut index = index(at_most(1), &json!({"dryRun": false}), &["a", "b"]);
+    index.put_event(growth("a", 1, 1, None));
+    assert_eq!(index.wait(&key("b"), Some(waiter(Some(5), 86))), wakes(&[]), "there is no room");
+    let woken = index.put_cluster(&key("a"), None);
+    assert!(woken.contains(&key("b")), "{woken:?}");
+    assert_eq!(now(&mut index, "b").all.is_full(), None);
+}
+
+#[test]
 fn two_that_decide_at_one_moment_do_not_both_go() {
     let mut index = index(at_most(1), &json!({"dryRun": false}), &["a", "b"]);
     let (seen_by_a, seen_by_b) = (now(&mut index, "a"), now(&mut index, "b"));

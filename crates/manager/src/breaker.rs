@@ -71,7 +71,7 @@ fn changes<'a>(records: impl Iterator<Item = &'a Arc<StorageEvent>>) -> impl Ite
 
 /// What the growth said that failed last.
 fn last_failure(snapshot: &Snapshot) -> Option<String> {
-    let failed = snapshot.events.iter().filter_map(|growth| match Ending::of(growth)? {
+    let failed = snapshot.growths().filter_map(|growth| match Ending::of(growth)? {
         (at, Ending::Failed) => Some((at, growth)),
         _ => None,
     });

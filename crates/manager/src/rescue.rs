@@ -155,10 +155,7 @@ pub struct Settled {
 /// The operations of a Cluster of which more is known now than when they ended.
 #[must_use]
 pub fn settled(snapshot: &Snapshot, world: &World, now: Timestamp) -> Vec<Settled> {
-    let ended = snapshot
-        .events
-        .iter()
-        .filter(|event| *event.spec.cluster_ref.uid == *snapshot.cluster.uid && event.is_done());
+    let ended = snapshot.growths().filter(|event| event.is_done());
     let is_ready = |instance: &str| snapshot.pods.get(instance).is_some_and(|pod| pod.ready);
     ended
         .filter_map(|event| {

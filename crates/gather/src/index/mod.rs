@@ -139,13 +139,16 @@ impl Index {
                 self.matches_changed = true;
             }
             slot.cluster = Some(Arc::new(cluster));
-        } else {
-            slot.cluster = None;
-            slot.resolution = None;
-            self.matches_changed = true;
-            self.fleet.left(&key);
+            return self.touched(&key);
         }
-        self.touched(&key)
+        slot.cluster = None;
+        slot.resolution = None;
+        self.matches_changed = true;
+        self.fleet.left(&key);
+        // What it had begun takes no place of the fleet's any more.
+        let mut wake = self.touched(&key);
+        wake.extend(self.next_in_line());
+        wake
     }
 
     /// A PVC is like this now; `now` is when that was learnt.

@@ -41,6 +41,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The growths of this very Cluster. Records of an earlier one of its name may still be there.
+    pub fn growths(&self) -> impl Iterator<Item = &Arc<Growth>> + Clone {
+        let uid = &*self.cluster.uid;
+        self.events.iter().filter(move |event| *event.spec.cluster_ref.uid == *uid)
+    }
+
     /// Whether a StorageEvent of this name is part of it.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {

@@ -28,11 +28,7 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
         return None;
     }
     let mut wanted = Annotations::from([(annotation::MANAGED, "true".to_owned())]);
-    let mut events: Vec<_> = snapshot
-        .events
-        .iter()
-        .filter(|e| *e.spec.cluster_ref.uid == *snapshot.cluster.uid && !e.was_turned_down())
-        .collect();
+    let mut events: Vec<_> = snapshot.growths().filter(|e| !e.was_turned_down()).collect();
     events.sort_by_key(|event| started_at(event));
     if let Some(newest) = events.iter().rev().find(|event| event.spec.trigger != csm_api::Trigger::CatchUp) {
         wanted.insert(

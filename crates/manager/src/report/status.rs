@@ -44,7 +44,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, refused: &[String
                 sizing.tablespaces.insert(name.as_deref().unwrap_or_default().to_owned(), entry);
             }
         }
-        add_disks(&mut disks, volume, decision, &snapshot.events);
+        add_disks(&mut disks, volume, decision, snapshot);
     }
     let soonest = plan
         .decisions
@@ -76,7 +76,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, refused: &[String
         policies: policies(&snapshot.resolution),
         storage_sizing: Some(sizing),
         disk_status: Some(disks),
-        auto_resize_events: outcomes(&snapshot.events),
+        auto_resize_events: outcomes(snapshot.growths()),
         circuit_breaker: circuit_breaker(&snapshot.resolution, world, now),
         observed_generation: generation,
     }
@@ -302,7 +302,7 @@ fn last_action(event: &Growth) -> LastAction {
     }
 }
 
-fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, events: &[Arc<Growth>]) {
+fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, snapshot: &Snapshot) {
     let blocked = blocked_by(decision);
     for member in &volume.members {
         let Some(figures) = member.figures() else { continue };
@@ -319,7 +319,7 @@ fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, event
             resize_blocked: blocked.is_some(),
             block_reason: blocked,
             budget_remaining: remaining(&decision.budget).map(whole),
-            resize_count: Some(resizes(events, &member.uid)),
+            resize_count: Some(resizes(snapshot.growths(), &member.uid)),
             source: "kubelet".to_owned(),
             observed_at: Time(figures.at),
         };
@@ -335,11 +335,8 @@ fn add_disks(disks: &mut DiskStatus, volume: &Volume, decision: &Decision, event
 }
 
 /// How often a PVC was resized and verified.
-fn resizes(events: &[Arc<Growth>], uid: &str) -> i32 {
-    let pvcs = events
-        .iter()
-        .filter_map(|event| event.status.as_ref())
-        .flat_map(|s| &s.pvc_statuses);
+fn resizes<'a>(growths: impl Iterator<Item = &'a Arc<Growth>>, uid: &str) -> i32 {
+    let pvcs = growths.filter_map(|event| event.status.as_ref()).flat_map(|s| &s.pvc_statuses);
     let resized = pvcs.filter(|pvc| pvc.uid == uid && pvc.phase == PvcPhase::Completed && pvc.filesystem_resized.is_some());
     i32::try_from(resized.count()).unwrap_or(i32::MAX)
 }
@@ -362,9 +359,9 @@ fn policies(resolution: &Resolution) -> Vec<PolicyRef> {
 }
 
 /// The newest outcomes, newest first.
-fn outcomes(events: &[Arc<Growth>]) -> Vec<ResizeOutcome> {
+fn outcomes<'a>(growths: impl Iterator<Item = &'a Arc<Growth>>) -> Vec<ResizeOutcome> {
     let mut outcomes = Vec::new();
-    for event in events {
+    for event in growths {
         let Some(status) = &event.status else { continue };
         let Some(ended) = status.completion_time.as_ref() else { continue };
         let instances: BTreeMap<&str, &str> = event
@@ -424,11 +421,12 @@ mod tests {
             members.find(|m| *m.instance == *instance).unwrap().uid.to_string()
         };
         let pvc = |instance: &str, phase: &str, at: Option<&str>| json!({"name": instance, "uid": uid(instance), "phase": phase, "originalSize": "8Gi", "filesystemResized": at});
+        let uid = subject.snapshot.cluster.uid.to_string();
         let event = |pvcs: serde_json::Value| -> Arc<Growth> {
             serde_json::from_value(json!({
                 "metadata": {"name": "orders-expansion-1", "namespace": "shop"},
                 "spec": {
-                    "clusterRef": {"name": "orders", "uid": "u"}, "eventType": "expansion", "trigger": "threshold-breach",
+                    "clusterRef": {"name": "orders", "uid": uid}, "eventType": "expansion", "trigger": "threshold-breach",
                     "volume": {"role": "data"}, "reason": "UsageThreshold", "message": "full",
                     "expansion": {"originalSize": "8Gi", "requestedSize": "10Gi", "parallelism": 1, "affectedPVCs": []},
                 },
