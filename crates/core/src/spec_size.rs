@@ -7,7 +7,7 @@ use csm_api::ApplyTo;
 use csm_units::Bytes;
 use jiff::Timestamp;
 
-use crate::decision::CeilingSource;
+use crate::decision::{Ceiling, CeilingSource};
 use crate::resolve::Resolution;
 use crate::view::{MemberView, Members, View};
 use crate::world::{Volume, World};
@@ -27,25 +27,70 @@ pub fn settled(world: &World, volume: &Volume, now: Timestamp) -> Option<Bytes> 
     view.members.iter().map(|m| m.member.request).min().filter(|size| !size.is_zero())
 }
 
-/// The size that the spec is to be raised to, from what it says now; none where it is to stay. Never lower, never above the
-/// ceiling, never while a person's intent stands against any action, and only where the ceiling is somebody's: the one of
-/// last resort is worked out from the spec.
+/// How the size of a volume in its Cluster's spec stands to the volume itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not asked to follow (`applyTo`), or the settings could not be resolved.
+    NotAsked,
+    /// It will not follow: no ceiling is anybody's. The one of last resort is a multiple of this very size, and would go up with
+    /// each growth.
+    NoCeiling,
+    /// A person's intent stands against any action, or the settings of this volume do not validate.
+    Held,
+    /// The volume is not at rest: see [`settled`].
+    NotSettled,
+    /// It says as much as every PVC asks for, or more.
+    Level,
+    /// It will not follow: every PVC asks for more than the ceiling allows.
+    AboveCeiling {
+        /// What every PVC asks for.
+        size: Bytes,
+        /// What it is not raised above.
+        ceiling: Ceiling,
+    },
+    /// It is to be raised to this size.
+    Behind(Bytes),
+}
+
+impl Standing {
+    /// The reason in the condition `SpecFollows` why it will not follow, unless somebody changes something; none: it does, or
+    /// will.
+    #[must_use]
+    pub const fn never(&self) -> Option<&'static str> {
+        match self {
+            Self::NoCeiling => Some("NoCeiling"),
+            Self::AboveCeiling { .. } => Some("AboveCeiling"),
+            Self::NotAsked | Self::Held | Self::NotSettled | Self::Level | Self::Behind(_) => None,
+        }
+    }
+}
+
+/// How the size that the spec says of a volume stands. It is never to be lowered, never to be raised above the ceiling or
+/// while a person's intent stands against any action, and only where the ceiling is somebody's.
 #[must_use]
-pub fn due(world: &World, volume: &Volume, spec: Bytes, now: Timestamp) -> Option<Bytes> {
+pub fn standing(world: &World, volume: &Volume, spec: Bytes, now: Timestamp) -> Standing {
     let Resolution::Settings(settings) = &*world.resolution else {
-        return None;
+        return Standing::NotAsked;
     };
-    let cluster = &world.cluster;
-    let stands = cluster.deleting || cluster.pause.in_force(now) || settings.dry_run.value;
-    if stands || settings.expansion.apply_to.value != ApplyTo::ClusterSpec {
-        return None;
+    if settings.expansion.apply_to.value != ApplyTo::ClusterSpec {
+        return Standing::NotAsked;
     }
     let mut scratch = Members::new();
-    let ceiling = View::new(world, volume, now, &mut scratch).ceiling;
-    // A ceiling that is a multiple of what the spec says would go up with each growth.
-    if ceiling.is_some_and(|ceiling| ceiling.source == CeilingSource::Fallback) {
-        return None;
+    let view = View::new(world, volume, now, &mut scratch);
+    let cluster = &world.cluster;
+    if view.rules.is_none() || cluster.deleting {
+        return Standing::Held;
     }
-    let size = settled(world, volume, now)?;
-    (size > spec && ceiling.is_none_or(|ceiling| size <= ceiling.size)).then_some(size)
+    let Some(ceiling) = view.ceiling.filter(|ceiling| ceiling.source != CeilingSource::Fallback) else {
+        return Standing::NoCeiling;
+    };
+    if cluster.pause.in_force(now) || settings.dry_run.value {
+        return Standing::Held;
+    }
+    match settled(world, volume, now) {
+        None => Standing::NotSettled,
+        Some(size) if size <= spec => Standing::Level,
+        Some(size) if size > ceiling.size => Standing::AboveCeiling { size, ceiling },
+        Some(size) => Standing::Behind(size),
+    }
 }

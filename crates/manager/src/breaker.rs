@@ -19,6 +19,7 @@ use jiff::Timestamp;
 pub(crate) use self::requests::{Asked, Requests};
 use crate::apply::{BreakerChange, Note, Recorded, Severity, Whose};
 use crate::controller::Controller;
+use crate::report::why_open;
 use crate::shared::Key;
 
 /// The breaker of all Clusters is looked at so often, whatever happens.
@@ -118,6 +119,25 @@ fn note_of(change: &BreakerChange) -> Note {
     }
 }
 
+/// What is told of a request to close a Cluster's breaker besides that it is closed: where it was already, and where the one
+/// of all Clusters holds, which the request is not for.
+fn note_of_request(own: &Circuit, of_all: &Circuit, now: Timestamp) -> Option<Note> {
+    if let Some(why) = why_open(of_all, true, now) {
+        return Some(Note {
+            severity: Severity::Warning,
+            reason: EventReason::CircuitBreakerOpened,
+            message: format!(
+                "A person asked for the circuit breaker of this Cluster to be closed; {why}. It holds this Cluster too, and is closed by: kubectl cnpg storage reset-breaker --global"
+            ),
+        });
+    }
+    (own.failures == 0).then(|| Note {
+        severity: Severity::Normal,
+        reason: EventReason::CircuitBreakerClosed,
+        message: "A person asked for the circuit breaker to be closed; it is, and no growth has failed since".to_owned(),
+    })
+}
+
 impl Controller {
     /// Records that a Cluster's breaker has opened or closed, where that is not recorded yet.
     pub(crate) async fn record_breaker(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<(), Failure> {
@@ -194,12 +214,8 @@ impl Controller {
                 message: format!("a person asked for it (annotation {})", csm_api::annotation::RESET_CIRCUIT_BREAKER),
             };
             self.change(snapshot, change, now).await?;
-        } else {
-            let note = Note {
-                severity: Severity::Normal,
-                reason: EventReason::CircuitBreakerClosed,
-                message: "A person asked for the circuit breaker to be closed; it is, and no growth has failed since".to_owned(),
-            };
+        }
+        if let Some(note) = note_of_request(&circuit, &snapshot.fleet.breaker, now) {
             self.note(snapshot, &note, now).await;
         }
         self.requests.done(&asked);
@@ -304,5 +320,50 @@ impl Controller {
         let clusters = self.shared.index().clusters();
         self.shared.wake(clusters.into_iter().collect());
         self.shared.queue.add(Key::Policies);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn open(opened: Opened) -> Circuit {
+        Circuit {
+            failures: 3,
+            opened: Some((Timestamp::UNIX_EPOCH, opened)),
+            ..Circuit::default()
+        }
+    }
+
+    fn failed(now: Timestamp, resets_in: SignedDuration) -> Circuit {
+        let resets_at = Some(now.saturating_add(resets_in).unwrap_or(now));
+        open(Opened::Failures { resets_at })
+    }
+
+    /// Of a Cluster whose own breaker is closed, and of one whose own is closed by this.
+    #[rstest]
+    #[case::never_opened(|_| Circuit::default(), None)]
+    #[case::open(|now| failed(now, SignedDuration::from_mins(5)), Some("the circuit breaker of all Clusters is open until"))]
+    #[case::half_open(|now| failed(now, SignedDuration::ZERO), Some("the circuit breaker of all Clusters is half open"))]
+    #[case::runaway(|_| open(Opened::Runaway { grown: 2, managed: 4 }), Some("(runaway stop)"))]
+    fn one_that_is_asked_to_close_says_what_holds_besides(#[case] of_all: fn(Timestamp) -> Circuit, #[case] holds: Option<&str>) {
+        let now = Timestamp::UNIX_EPOCH;
+        for own in [Circuit::default(), failed(now, SignedDuration::from_mins(5))] {
+            let note = note_of_request(&own, &of_all(now), now);
+            let reason = note.as_ref().map(|note| note.reason);
+            let says = |words: &str| note.as_ref().is_some_and(|note| note.message.contains(words));
+            match holds {
+                Some(words) => {
+                    assert_eq!(reason, Some(EventReason::CircuitBreakerOpened));
+                    assert!(says(words) && says("reset-breaker --global"), "{note:?}");
+                }
+                None if own.failures == 0 => assert!(says("it is, and no growth has failed since"), "{note:?}"),
+                // Its record says it.
+                None => assert_eq!(note, None),
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@ mod begin;
 mod follow;
 mod spec_sizes;
 mod tell;
+#[cfg(test)]
+mod testing;
 mod violations;
 
 use std::collections::HashMap;
@@ -16,13 +18,14 @@ use csm_gather::world::world;
 use csm_runtime::Failure;
 use csm_runtime::FailureClass;
 use csm_runtime::backoff::Backoffs;
+use csm_runtime::tasks::{Tasks, caught};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Advanced, Writer};
 use crate::breaker;
-use crate::report::{self, ClusterReport};
+use crate::report::{self, ClusterReport, metrics};
 use crate::rescue::Rescues;
 use crate::shared::{Key, Shared};
 
@@ -64,23 +67,16 @@ impl Controller {
         })
     }
 
-    /// Works until told to stop; a look that has begun is ended first.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Starts to work, among `tasks`, until told to stop; a look that has begun is ended first.
+    pub fn start(self: Arc<Self>, stop: &CancellationToken, tasks: &mut Tasks) {
         let clusters = self.shared.index().clusters();
         self.shared.wake(clusters.into_iter().collect());
         self.shared.queue.add(Key::Policies);
         self.shared.queue.add(Key::Fleet);
         self.shared.queue.add(Key::Retention);
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|_| {
-                let (controller, stop) = (self.clone(), stop.clone());
-                tokio::spawn(async move { controller.work(stop).await })
-            })
-            .collect();
-        for worker in workers {
-            if let Err(error) = worker.await {
-                tracing::error!(%error, "a worker ended badly");
-            }
+        for worker in 1..=WORKERS {
+            let (controller, stop) = (self.clone(), stop.clone());
+            tasks.spawn(format!("worker {worker}"), async move { controller.work(stop).await });
         }
     }
 
@@ -90,37 +86,59 @@ impl Controller {
                 () = stop.cancelled() => return,
                 key = self.shared.queue.next() => key,
             };
-            let start = Instant::now();
-            let (controller, result) = match &key {
-                Key::Cluster(cluster) => ("cluster", self.cluster(cluster).await),
-                Key::Policies => ("policies", self.policies().await),
-                Key::Fleet => ("fleet", self.fleet().await),
-                Key::Retention => ("retention", self.retention().await),
-            };
-            self.shared.metrics.reconciled(controller, result.is_ok(), start.elapsed());
-            let again = match result {
-                Ok(again) => {
-                    self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).succeeded(&key);
-                    again
-                }
-                Err(failure) => {
-                    let delay = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner).failed(key.clone());
-                    if failure.class() == FailureClass::NamespaceTerminating {
-                        tracing::debug!(?key, "its namespace is being deleted");
-                    } else if let Key::Cluster(cluster) = &key {
-                        self.shared.metrics.error(cluster, failure.class().as_str());
-                        tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class = failure.class().as_str(), error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
-                    } else {
-                        tracing::warn!(what = controller, error = failure.message(), retry_in = ?delay, "failed; trying again");
-                    }
-                    Some(delay)
-                }
-            };
+            let again = self.look(&key).await;
             self.shared.queue.done(&key);
             if let Some(delay) = again {
                 self.shared.queue.add_after(key, delay);
             }
         }
+    }
+
+    /// One look at one thing, whatever comes of it. Returns when to look again.
+    ///
+    /// A panic is one more way to fail: what it was about is tried again with a growing pause, and everything else goes on. What
+    /// many looks share has no state between two locks that a panic could leave in halves, but the turn that `begin` takes.
+    async fn look(&self, key: &Key) -> Option<Duration> {
+        let start = Instant::now();
+        let (controller, looked) = match key {
+            Key::Cluster(cluster) => ("cluster", caught(Box::pin(self.cluster(cluster))).await),
+            Key::Policies => ("policies", caught(self.policies()).await),
+            Key::Fleet => ("fleet", caught(self.fleet()).await),
+            Key::Retention => ("retention", caught(self.retention()).await),
+        };
+        let success = matches!(looked, Ok(Ok(_)));
+        self.shared.metrics.reconciled(controller, success, start.elapsed());
+        let mut backoffs = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Ok(again)) = looked {
+            backoffs.succeeded(key);
+            return again;
+        }
+        let delay = backoffs.failed(key.clone());
+        drop(backoffs);
+        match (looked, key) {
+            (Err(panic), Key::Cluster(cluster)) => {
+                self.shared.metrics.error(cluster, metrics::PANIC);
+                let wake = self.shared.index().release(cluster);
+                self.shared.wake(wake);
+                tracing::error!(namespace = %cluster.namespace, cluster = %cluster.name, error = %panic, retry_in = ?delay, "BUG: the look panicked; nothing is done for this cluster until one does not");
+            }
+            (Err(panic), _) => {
+                tracing::error!(what = controller, error = %panic, retry_in = ?delay, "BUG: the look panicked; trying again");
+            }
+            (Ok(Err(failure)), _) if failure.class() == FailureClass::NamespaceTerminating => {
+                tracing::debug!(?key, "its namespace is being deleted");
+            }
+            (Ok(Err(failure)), Key::Cluster(cluster)) => {
+                let class = failure.class().as_str();
+                self.shared.metrics.error(cluster, class);
+                tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class, error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
+            }
+            (Ok(Err(failure)), _) => {
+                tracing::warn!(what = controller, error = failure.message(), retry_in = ?delay, "failed; trying again");
+            }
+            (Ok(Ok(_)), _) => {}
+        }
+        Some(delay)
     }
 
     /// One look at one Cluster. Returns when to look again, whatever happens.
@@ -241,5 +259,61 @@ impl Controller {
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test
+mod tests {
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::StatusCode;
+    use prometheus_client::registry::Registry;
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::testing::controller;
+    use super::*;
+    use csm_gather::views::ClusterView;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_over_which_the_look_panics_stops_no_other() {
+        let (asks, mut asked) = mpsc::unbounded_channel();
+        let api_server = Router::new().fallback(move |request: Request| {
+            let path = request.uri().path().to_owned();
+            asks.send(path.clone()).unwrap();
+            async move {
+                assert!(!path.contains("/poison/"), "over the edge");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        });
+        let controller = controller(api_server);
+        let shared = controller.shared.clone();
+        let put = |namespace: &str| {
+            let cluster = json!({"metadata": {"name": "orders", "namespace": namespace, "uid": namespace}, "spec": {"instances": 1}});
+            let view = ClusterView::of(&serde_json::from_value(cluster).unwrap());
+            let key = ClusterKey::new(namespace, "orders");
+            shared.index().put_cluster(&key, Some(view));
+            shared.queue.add(Key::Cluster(key));
+        };
+        put("poison");
+        let (stop, mut tasks) = (CancellationToken::new(), Tasks::default());
+        controller.start(&stop, &mut tasks);
+        // More often than there are workers.
+        let mut times = 0;
+        while times <= WORKERS {
+            let path = asked.recv().await.unwrap();
+            times += usize::from(path.contains("/poison/"));
+        }
+        put("shop");
+        while !asked.recv().await.unwrap().contains("/shop/") {}
+        stop.cancel();
+        tasks.end(Duration::MAX).await;
+        let mut registry = Registry::default();
+        shared.metrics.register(&mut registry, shared.index.clone(), false);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let counted = "cnpg_storage_manager_errors_total{type=\"panic\",cluster=\"orders\",namespace=\"poison\"} ";
+        assert!(text.contains(counted), "{text}");
     }
 }

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use thiserror::Error;
 
 use csm_gather::views::NodeView;
+use csm_runtime::tasks::Panicked;
 
 /// Answers beyond this are not a summary: 500 pods with 20 volumes each are about 5 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -73,6 +74,9 @@ pub enum KubeletError {
         /// What is wrong with it.
         reason: String,
     },
+    /// We panicked over it.
+    #[error("BUG: looking at the figures {0}")]
+    Panic(Panicked),
 }
 
 impl KubeletError {
@@ -87,6 +91,7 @@ impl KubeletError {
             Self::Refused { .. } => "refused",
             Self::Status { .. } => "status",
             Self::Garbage { .. } => "garbage",
+            Self::Panic(_) => "panic",
         }
     }
 }

@@ -14,6 +14,7 @@ use csm_gather::down::{LogWanted, logs_wanted};
 use csm_gather::index::Snapshot;
 use csm_gather::postgres_log;
 use csm_gather::views::volume_of;
+use csm_runtime::tasks::caught;
 use futures::{AsyncRead, AsyncReadExt as _};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -63,7 +64,10 @@ impl Rescues {
             tokio::spawn(async move {
                 // It is never closed.
                 let turn = turns.acquire().await;
-                let log = read(client, &wanted).await;
+                // What could not be read counts as read: it stays wanted by nobody else.
+                let log = caught(read(client, &wanted))
+                    .await
+                    .unwrap_or_else(|panic| Log::Failed(panic.to_string().into()));
                 drop(turn);
                 tracing::info!(namespace = %wanted.namespace, pod = %wanted.pod, container = %wanted.container, log = ?log, "an instance is down: looked for a reason in its log");
                 let LogWanted {

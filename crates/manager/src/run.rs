@@ -1,16 +1,17 @@
 //! Wires the manager together and runs it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use csm_runtime::lease::{self, Leadership};
 use csm_runtime::readiness::Readiness;
+use csm_runtime::tasks::{Ended, Tasks};
 use csm_runtime::{Identity, admin, client, shutdown, telemetry};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Writer;
@@ -57,46 +58,43 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
         .metrics
         .register(&mut registry, shared.index.clone(), shared.settings.disk_metrics);
     registry.register_collector(Box::new(Process(readiness.clone())));
-    let webhooks = webhook::start(&shared, &client, &lease_namespace, &readiness, &mut registry, &stop).await?;
+    let mut tasks = Tasks::default();
+    webhook::start(&shared, &client, &lease_namespace, &readiness, &mut registry, &stop, &mut tasks).await?;
     let listener = admin::bind(shared.settings.admin_address)
         .await
         .with_context(|| format!("cannot serve on {} (setting adminAddress)", shared.settings.admin_address))?;
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
     // Served until the very end: a stop that takes long can be watched.
     let ended = CancellationToken::new();
-    let mut server = JoinSet::new();
-    server.spawn(admin::serve(
-        listener,
-        registry,
-        readiness.clone(),
-        || Ok(()),
-        ended.clone().cancelled_owned(),
-    ));
+    let mut server = Tasks::default();
+    // There is no state in which it lives and is of no use: it ends where a part of it does.
+    let serve = admin::serve(listener, registry, readiness.clone(), ended.clone().cancelled_owned());
+    server.spawn("admin server", serve);
 
-    let watches = watches::start(&shared, &client, &readiness, &stop);
-    let outcome = lead(&shared, &client, &readiness, kubelets, &lease_namespace, &stop).await;
+    watches::start(&shared, &client, &readiness, &stop, &mut tasks);
+    let mut leading = pin!(lead(&shared, &client, &readiness, kubelets, &lease_namespace, &stop));
+    let outcome = tokio::select! {
+        outcome = &mut leading => outcome,
+        fault = async { tokio::select! { fault = tasks.fault(&stop) => fault, fault = server.fault(&stop) => fault } } => {
+            // Looks that have begun are ended, and the lease is given back: another replica goes on.
+            stop.cancel();
+            if let Err(error) = leading.await {
+                tracing::warn!(error = format!("{error:#}"), "ended badly as well");
+            }
+            Err(to_be_started_again(fault))
+        }
+    };
     stop.cancel();
-    end("watches", watches).await;
-    end("webhooks", webhooks).await;
+    tasks.end(ENDS_WITHIN).await;
     ended.cancel();
-    end("admin server", server).await;
+    server.end(ENDS_WITHIN).await;
     tracing::info!("stopped");
     outcome
 }
 
-/// Waits until tasks that were told to stop have ended, and leaves those that do not. One that lost its lease must be started
-/// again soon, whatever its peers do.
-async fn end(what: &str, mut tasks: JoinSet<()>) {
-    let all = async {
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(what, %error, "a task ended badly");
-            }
-        }
-    };
-    if tokio::time::timeout(ENDS_WITHIN, all).await.is_err() {
-        tracing::warn!(what, within = ?ENDS_WITHIN, "did not end in time, and is left");
-    }
+/// A part that is needed has ended: what it held in memory is lost, and it is not begun anew within this process.
+fn to_be_started_again(fault: Ended) -> anyhow::Error {
+    anyhow::Error::new(fault).context("a part of the manager ended; it is to be started again with clean caches")
 }
 
 /// Waits until all caches are complete and the lease is ours; then works until told to stop.
@@ -130,31 +128,28 @@ async fn lead(
     shared.metrics.leading(true);
     let work = CancellationToken::new();
     let writer = Writer::new(client.clone(), leadership.guard.clone(), identity.as_str().to_owned());
-    let controller = tokio::spawn(Controller::new(shared.clone(), writer).run(work.clone()));
+    let mut tasks = Tasks::default();
+    Controller::new(shared.clone(), writer).start(&work, &mut tasks);
     let sampler = Sampler::new(
         shared.clone(),
         kubelets,
         shared.settings.metrics_interval,
         shared.settings.kubelet.concurrency,
     );
-    let sampler = tokio::spawn(sampler.run(work.clone()));
-    let lost = tokio::select! {
-        () = stop.cancelled() => false,
-        () = leadership.lost.cancelled() => true,
+    tasks.spawn("sampler", sampler.run(work.clone()));
+    let (lost, outcome) = tokio::select! {
+        () = stop.cancelled() => (false, Ok(())),
+        () = leadership.lost.cancelled() => (true, Err(anyhow::anyhow!("lost the lease; to be started again with clean caches"))),
+        fault = tasks.fault(&work) => (false, Err(to_be_started_again(fault))),
     };
     work.cancel();
-    for (what, mut task) in [("controller", controller), ("sampler", sampler)] {
-        // A look that has begun is ended first; without the lease it may write nothing more, and is not waited for.
-        let limit = if lost { ENDS_WITHIN } else { Duration::MAX };
-        match tokio::time::timeout(limit, &mut task).await {
-            Ok(ended) => ended.with_context(|| format!("the {what} ended badly"))?,
-            Err(_) => task.abort(),
-        }
-    }
+    // A look that has begun is ended first; without the lease it may write nothing more, and is not waited for.
+    tasks.end(if lost { ENDS_WITHIN } else { Duration::MAX }).await;
     shared.metrics.leading(false);
-    anyhow::ensure!(!lost, "lost the lease; to be started again with clean caches");
-    leadership.release().await;
-    Ok(())
+    if !lost {
+        leadership.release().await;
+    }
+    outcome
 }
 
 async fn elect(client: &kube::Client, election: &LeaderElection, default_namespace: &str, identity: Identity) -> Leadership {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use csm_runtime::tasks::caught;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -68,6 +69,7 @@ impl Sampler {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(ended) = running.join_next() => {
+                    // It catches its panics, and is not aborted: its node does not stay busy.
                     if let Ok(outcome) = ended {
                         busy.remove(&outcome.node);
                         self.tell(&outcome, &mut errors);
@@ -98,9 +100,9 @@ impl Sampler {
     /// Asks one node, and puts what it says into the index.
     fn ask(&self, node: Arc<str>, view: Option<NodeView>) -> impl Future<Output = Outcome> + Send + 'static {
         let (shared, kubelets, slots, buffers) = (self.shared.clone(), self.kubelets.clone(), self.slots.clone(), self.buffers.clone());
-        async move {
+        outcome(node, async move {
             let Ok(_slot) = slots.acquire_owned().await else {
-                return Outcome { node, result: Ok(()) };
+                return Ok(());
             };
             let mut buffer = buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let empty = NodeView {
@@ -125,8 +127,8 @@ impl Sampler {
                 kept.push(buffer);
             }
             drop(kept);
-            Outcome { node, result }
-        }
+            result
+        })
     }
 
     /// Says once that a node gives no figures, and once that it does again.
@@ -145,6 +147,12 @@ impl Sampler {
             }
         }
     }
+}
+
+/// What came of asking a node, a panic included: one node costs only its own volumes.
+async fn outcome(node: Arc<str>, asked: impl Future<Output = Result<(), KubeletError>>) -> Outcome {
+    let result = caught(asked).await.unwrap_or_else(|panic| Err(KubeletError::Panic(panic)));
+    Outcome { node, result }
 }
 
 /// Puts the figures of one node into the index.
@@ -184,4 +192,20 @@ fn put(shared: &Shared, figures: &[Figure<'_>]) {
         )
     };
     shared.wake(wake);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_over_the_figures_of_a_node_is_that_nodes_error() {
+        let outcome = outcome("node-1".into(), async { panic!("no such volume") }).await;
+        assert_eq!(&*outcome.node, "node-1");
+        let error = outcome.result.map_err(|error| (error.kind(), error.to_string()));
+        assert_eq!(
+            error,
+            Err(("panic", "BUG: looking at the figures panicked: no such volume".to_owned()))
+        );
+    }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_runtime::readiness::Readiness;
+use csm_runtime::tasks::Tasks;
 use csm_runtime::watch::{self, Change, Keys};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Api, Client, ResourceExt};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::{Key, Shared};
@@ -26,23 +26,23 @@ pub const POLICIES_AFTER: std::time::Duration = std::time::Duration::from_secs(1
 /// Pods that run PostgreSQL, and PVCs of instances.
 const OF_CLUSTERS: &str = csm_cnpg::label::CLUSTER;
 
-/// Starts all watches. Readiness waits for the first complete list of each.
-pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop: &CancellationToken) -> JoinSet<()> {
-    let mut tasks = Tasks {
+/// Starts all watches, among `tasks`. Readiness waits for the first complete list of each.
+pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop: &CancellationToken, tasks: &mut Tasks) {
+    let mut watches = Watches {
         shared,
         client,
         readiness,
         stop,
-        set: JoinSet::new(),
+        tasks,
     };
 
-    tasks.namespaced::<csm_cnpg::Cluster>(
+    watches.namespaced::<csm_cnpg::Cluster>(
         Kind::Cluster,
         "clusters.postgresql.cnpg.io",
         None,
         |index, namespace, name, cluster| index.put_cluster(&cluster_key(namespace, name), cluster.as_ref().map(ClusterView::of)),
     );
-    tasks.namespaced::<PersistentVolumeClaim>(
+    watches.namespaced::<PersistentVolumeClaim>(
         Kind::Pvc,
         "persistentvolumeclaims",
         Some(OF_CLUSTERS),
@@ -51,11 +51,11 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_pvc(namespace, name),
         },
     );
-    tasks.namespaced::<PodObject>(Kind::Pod, "pods", Some(OF_CLUSTERS), |index, namespace, name, pod| match pod {
+    watches.namespaced::<PodObject>(Kind::Pod, "pods", Some(OF_CLUSTERS), |index, namespace, name, pod| match pod {
         Some(pod) => PodView::of(&pod).map_or_else(Wake::new, |view| index.put_pod(namespace, name, view)),
         None => index.remove_pod(namespace, name),
     });
-    tasks.namespaced::<StorageEvent>(
+    watches.namespaced::<StorageEvent>(
         Kind::StorageEvent,
         "storageevents.cnpg.supporttools.io",
         None,
@@ -64,7 +64,7 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_event(namespace, name),
         },
     );
-    tasks.namespaced::<PostgresStorage>(
+    watches.namespaced::<PostgresStorage>(
         Kind::PostgresStorage,
         "postgresstorages.cnpg.supporttools.io",
         None,
@@ -73,7 +73,7 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_storage(namespace, name),
         },
     );
-    tasks.namespaced::<StoragePolicy>(
+    watches.namespaced::<StoragePolicy>(
         Kind::StoragePolicy,
         "storagepolicies.cnpg.supporttools.io",
         None,
@@ -82,10 +82,10 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_policy(namespace, name),
         },
     );
-    tasks.namespaced::<ResourceQuota>(Kind::Quota, "resourcequotas", None, |index, namespace, name, quota| {
+    watches.namespaced::<ResourceQuota>(Kind::Quota, "resourcequotas", None, |index, namespace, name, quota| {
         index.put_quota(namespace, name, quota.as_ref().map(QuotaView::of))
     });
-    tasks.cluster_wide::<ClusterStoragePolicy>(
+    watches.cluster_wide::<ClusterStoragePolicy>(
         Kind::ClusterStoragePolicy,
         "clusterstoragepolicies.cnpg.supporttools.io",
         |index, _, name, policy| match policy {
@@ -93,31 +93,30 @@ pub fn start(shared: &Arc<Shared>, client: &Client, readiness: &Readiness, stop:
             None => index.remove_policy("", name),
         },
     );
-    tasks.cluster_wide::<NamespaceObject>(Kind::Namespace, "namespaces", |index, _, name, namespace| {
+    watches.cluster_wide::<NamespaceObject>(Kind::Namespace, "namespaces", |index, _, name, namespace| {
         index.put_namespace(name, namespace.as_ref().map(namespace_labels))
     });
-    tasks.cluster_wide::<StorageClass>(Kind::StorageClass, "storageclasses.storage.k8s.io", |index, _, name, class| {
+    watches.cluster_wide::<StorageClass>(Kind::StorageClass, "storageclasses.storage.k8s.io", |index, _, name, class| {
         index.put_class(name, class.as_ref().map(ClassView::of))
     });
-    tasks.cluster_wide::<NodeObject>(Kind::Node, "nodes", |index, _, name, node| {
+    watches.cluster_wide::<NodeObject>(Kind::Node, "nodes", |index, _, name, node| {
         index.put_node(name, node.as_ref().map(NodeView::of));
         Wake::new()
     });
-    tasks.set
 }
 
-struct Tasks<'a> {
+struct Watches<'a> {
     shared: &'a Arc<Shared>,
     client: &'a Client,
     readiness: &'a Readiness,
     stop: &'a CancellationToken,
-    set: JoinSet<()>,
+    tasks: &'a mut Tasks,
 }
 
 /// What a watch does with a change: namespace, name, and the object unless it is gone.
 type Put<K> = fn(&mut Index, &str, &str, Option<K>) -> Wake;
 
-impl Tasks<'_> {
+impl Watches<'_> {
     fn namespaced<K>(&mut self, kind: Kind, name: &str, labels: Option<&'static str>, put: Put<K>)
     where
         K: Watch<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
@@ -155,7 +154,7 @@ impl Tasks<'_> {
         let (shared, readiness, stop) = (self.shared.clone(), self.readiness.clone(), self.stop.clone());
         // Known to readiness before the task runs, so that nothing is ready too soon.
         readiness.wait_for(&name, "first list not complete");
-        self.set.spawn(async move {
+        self.tasks.spawn(format!("watch of {name}"), async move {
             let of = |object: &Watched<K>| -> ObjectName { (object.namespace().unwrap_or_default().into(), object.name_any().into()) };
             let known = || shared.index().names(kind);
             let keys = Keys { of, known };

@@ -26,6 +26,17 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// All classes.
+    pub const ALL: [Self; 7] = [
+        Self::Conflict,
+        Self::Transient,
+        Self::Refused,
+        Self::NamespaceTerminating,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::NotLeader,
+    ];
+
     /// The label of metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -136,4 +147,24 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_classes_are_among_all() {
+        // A new class does not compile here: it belongs into ALL, too.
+        let place = |class| match class {
+            FailureClass::Conflict => 0,
+            FailureClass::Transient => 1,
+            FailureClass::Refused => 2,
+            FailureClass::NamespaceTerminating => 3,
+            FailureClass::NotFound => 4,
+            FailureClass::AlreadyExists => 5,
+            FailureClass::NotLeader => 6,
+        };
+        assert!(FailureClass::ALL.into_iter().map(place).eq(0..7));
+    }
 }

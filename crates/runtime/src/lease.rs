@@ -178,7 +178,13 @@ pub async fn acquire(api: Api<Lease>, name: &str, identity: Identity, times: Lea
         term: Arc::new(Mutex::new(LeaderGuard::until(start, times))),
     };
     let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
-    let task = tokio::spawn(elector.keep(lease, guard.clone(), lost.clone(), stop.clone()));
+    let keep = elector.keep(lease, guard.clone(), lost.clone(), stop.clone());
+    let when_it_ends = lost.clone().drop_guard();
+    let task = tokio::spawn(async move {
+        // However it ends, by a panic too: what is not renewed is lost.
+        let _lost = when_it_ends;
+        keep.await;
+    });
     Leadership { guard, lost, stop, task }
 }
 

@@ -1,5 +1,5 @@
 //! The Kubernetes shell of the manager; nothing here knows about storage: client, leader election, watches,
-//! the queue of keys, back-off, readiness, the admin server, TLS with certificates that change, shutdown and telemetry.
+//! the queue of keys, back-off, tasks, readiness, the admin server, TLS with certificates that change, shutdown and telemetry.
 #![warn(missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -12,6 +12,7 @@ pub mod queue;
 pub mod readiness;
 pub mod serve;
 pub mod shutdown;
+pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 pub mod watch;

@@ -11,6 +11,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::REQUEST_TIMEOUT;
 use crate::error::chain;
 use crate::readiness::Readiness;
 
@@ -20,6 +21,9 @@ const PAGE: u32 = 200;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after failed watches in a row.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// A watch that was begun anew and gave no error for so long works: of that alone the watcher says nothing, and of some kinds
+/// no object changes for days.
+const QUIET: Duration = LONGEST_PAUSE.saturating_add(REQUEST_TIMEOUT);
 
 /// What a watch reports.
 #[derive(Debug)]
@@ -67,23 +71,30 @@ pub async fn run<K, T>(
     let hash = |key: &K| hasher.hash_one(key);
     let mut known: HashSet<u64> = HashSet::new();
     let mut listed: HashSet<u64> = HashSet::new();
-    let mut pause = FIRST_PAUSE;
-    let mut reported = String::new();
+    let mut health = Health::new(name, &readiness);
     let mut complete = false;
+    // A list that succeeds says so: silence in one tells nothing.
+    let mut listing = true;
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => return,
             event = events.next() => event,
+            () = tokio::time::sleep(QUIET), if health.fails() && !listing => {
+                health.works();
+                continue;
+            }
         };
         match event {
             None => return,
             Some(Ok(event)) => {
-                if !reported.is_empty() {
-                    tracing::info!(watch = name, "watch works again");
-                    readiness.works(name);
-                    reported.clear();
+                listing = match event {
+                    Event::Init | Event::InitApply(_) => true,
+                    Event::InitDone | Event::Apply(_) | Event::Delete(_) => false,
+                };
+                // That a list is about to be asked for: nothing has been answered.
+                if !matches!(event, Event::Init) {
+                    health.works();
                 }
-                pause = FIRST_PAUSE;
                 match event {
                     Event::Init => listed.clear(),
                     Event::InitApply(object) => {
@@ -117,18 +128,58 @@ pub async fn run<K, T>(
                 if !complete {
                     readiness.wait_for(name, &text);
                 }
-                if reported != text {
-                    tracing::warn!(watch = name, error = text, "watch failed; trying again");
-                    readiness.fails(name, &text);
-                    reported = text;
-                }
+                let pause = health.failed(text);
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
                 }
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// Whether a watch works, as readiness and the log know it.
+struct Health<'a> {
+    name: &'a str,
+    readiness: &'a Readiness,
+    /// The error that was told last; none while it works.
+    told: Option<String>,
+    pause: Duration,
+}
+
+impl<'a> Health<'a> {
+    fn new(name: &'a str, readiness: &'a Readiness) -> Self {
+        Self {
+            name,
+            readiness,
+            told: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    fn fails(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// It gave an answer that is none; returns how long to wait before the next try.
+    fn failed(&mut self, text: String) -> Duration {
+        if self.told.as_ref() != Some(&text) {
+            tracing::warn!(watch = self.name, error = text, "watch failed; trying again");
+            self.readiness.fails(self.name, &text);
+            self.told = Some(text);
+        }
+        let pause = self.pause;
+        self.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        pause
+    }
+
+    fn works(&mut self) {
+        if self.fails() {
+            tracing::info!(watch = self.name, "watch works again");
+            self.readiness.works(self.name);
+            self.told = None;
+        }
+        self.pause = FIRST_PAUSE;
     }
 }
 
@@ -143,6 +194,158 @@ fn describe(error: &watcher::Error) -> String {
     match status.code {
         404 => "the API server does not know this kind; install its CRD".to_owned(),
         403 => format!("not allowed: {}", status.message),
+        // Of something in between, such as a load balancer.
+        code if status.message.is_empty() => format!("HTTP status {code}, without words"),
         _ => status.message.clone(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)] // tests
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::response::{IntoResponse as _, Response};
+    use futures::FutureExt as _;
+    use futures::channel::mpsc;
+    use futures::future::{BoxFuture, pending, ready};
+    use http::StatusCode;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const LIST: &str = r#"{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1"}, "items": []}"#;
+    const ADDED: &str = "{\"type\": \"ADDED\", \"object\": {\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"a\", \"namespace\": \"n\", \"resourceVersion\": \"2\"}}}\n";
+
+    /// How an API server answers a request.
+    type Answer = BoxFuture<'static, Response>;
+
+    fn fails() -> Answer {
+        ready(StatusCode::SERVICE_UNAVAILABLE.into_response()).boxed()
+    }
+
+    fn list() -> Answer {
+        ready(LIST.into_response()).boxed()
+    }
+
+    /// A watch, and what its API server sends.
+    fn watching() -> (Answer, mpsc::UnboundedSender<std::io::Result<&'static str>>) {
+        let (sender, events) = mpsc::unbounded();
+        (ready(Body::from_stream(events).into_response()).boxed(), sender)
+    }
+
+    struct Watching {
+        readiness: Readiness,
+        /// When each request came, and whether it was for a watch.
+        asked: Arc<Mutex<Vec<(Duration, bool)>>>,
+        start: Instant,
+    }
+
+    impl Watching {
+        /// Watches at an API server that answers so, one request after the other, and then no more.
+        fn start(answers: Vec<Answer>) -> Self {
+            let (asked, start) = (Arc::<Mutex<Vec<_>>>::default(), Instant::now());
+            let (asks, mut answers) = (asked.clone(), answers.into_iter());
+            let answer = Mutex::new(move || answers.next().unwrap_or_else(|| pending().boxed()));
+            let answer = Arc::new(answer);
+            let api_server = Router::new().fallback(move |request: Request| {
+                let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                asks.lock().unwrap().push((start.elapsed(), watches));
+                answer.lock().unwrap()()
+            });
+            let readiness = Readiness::default();
+            let api = Api::<ConfigMap>::all(kube::Client::new(api_server, "default"));
+            let (readiness_of_watch, stop) = (readiness.clone(), CancellationToken::new());
+            tokio::spawn(async move {
+                let keys = Keys {
+                    of: |object: &ConfigMap| object.name_any(),
+                    known: Vec::new,
+                };
+                run("configmaps", api, None, readiness_of_watch, stop, keys, |_| {}).await;
+            });
+            Self { readiness, asked, start }
+        }
+
+        /// When it was so; panics where that does not come within two minutes.
+        async fn once(&self, what: &str, mut so: impl FnMut(&Self) -> bool) -> Duration {
+            while !so(self) {
+                assert!(
+                    self.start.elapsed() < Duration::from_mins(2),
+                    "{what}: {:?} {:?}",
+                    self.asked,
+                    self.readiness
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            self.start.elapsed()
+        }
+
+        async fn fails(&self, fails: bool) -> Duration {
+            let what = format!("it fails: {fails}");
+            self.once(&what, |w| w.readiness.failing().is_empty() != fails).await
+        }
+
+        async fn requests(&self, count: usize) -> Vec<(Duration, bool)> {
+            self.once("requests", |w| w.asked.lock().unwrap().len() >= count).await;
+            self.asked.lock().unwrap().clone()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_watch_that_gives_no_error_for_a_while_works() {
+        let ((first, sender), (second, _kept)) = (watching(), watching());
+        let watch = Watching::start(vec![list(), fails(), fails(), first, fails(), second]);
+        watch.fails(true).await;
+        let begun = watch.requests(4).await[3].0;
+        let works = watch.fails(false).await;
+        assert!(
+            works >= begun + REQUEST_TIMEOUT && works <= begun + QUIET * 2,
+            "{begun:?} {works:?}"
+        );
+        // The pauses begin anew.
+        let failed = watch.start.elapsed();
+        sender.unbounded_send(Err(std::io::Error::other("reset by peer"))).unwrap();
+        drop(sender);
+        watch.fails(true).await;
+        let again = watch.requests(5).await[4].0;
+        assert!(again < failed + FIRST_PAUSE * 2, "{failed:?} {again:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_event_says_that_a_watch_works() {
+        let (answer, sender) = watching();
+        let watch = Watching::start(vec![list(), fails(), answer]);
+        watch.fails(true).await;
+        let begun = watch.requests(3).await[2].0;
+        sender.unbounded_send(Ok(ADDED)).unwrap();
+        let works = watch.fails(false).await;
+        assert!(works < begun + Duration::from_secs(1), "{begun:?} {works:?}");
+    }
+
+    /// The watcher says that it lists before it asks: that is no success.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_fails_fails_all_the_time_and_is_asked_for_less_and_less() {
+        let watch = Watching::start((0..5).map(|_| fails()).collect());
+        watch.fails(true).await;
+        let mut failing = true;
+        watch
+            .once("five tries", |w| {
+                failing &= !w.readiness.failing().is_empty();
+                w.asked.lock().unwrap().len() >= 6
+            })
+            .await;
+        assert!(failing, "it has not worked in between");
+        let asked = watch.requests(6).await;
+        let pauses = asked.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0).as_millis() / 100);
+        assert_eq!(pauses.collect::<Vec<_>>(), [5, 10, 20, 40, 80]);
+        assert!(asked.iter().all(|(_, watches)| !watches));
+        // Nor is one that is not answered.
+        tokio::time::sleep(QUIET * 2).await;
+        assert!(!watch.readiness.failing().is_empty());
     }
 }

@@ -72,7 +72,7 @@ pub async fn resume(arguments: &Resume) -> Result<Answer, Error> {
 pub async fn reset_breaker(arguments: &ResetBreaker) -> Result<Answer, Error> {
     let view = View::of(&arguments.common);
     let dry_run = arguments.write.dry_run;
-    let recorded = "The manager closes the breaker, records it as a StorageEvent and removes the annotation; growths are tried again. \
+    let recorded = "The manager closes that breaker, records it as a StorageEvent and removes the annotation; growths are tried again. \
                     What made them fail still stands in theirs: kubectl get storageevents"
         .to_owned();
     let Some(cluster) = &arguments.cluster else {
@@ -102,7 +102,11 @@ pub async fn reset_breaker(arguments: &ResetBreaker) -> Result<Answer, Error> {
     };
     let subject = Subject::cluster(&arguments.common, cluster).await?;
     let change = subject.change(dry_run, levers::reset_breaker).await?;
-    subject.answer(change, dry_run, vec![recorded], &view).await
+    let own =
+        "It is for the Cluster's own breaker. That of the whole fleet (circuitBreaker.scope: global, or too many Clusters that grow at \
+               once) stays as it is, and holds this Cluster too: kubectl cnpg storage reset-breaker --global"
+            .to_owned();
+    subject.answer(change, dry_run, vec![own, recorded], &view).await
 }
 
 /// The object that a lever writes to.

@@ -12,6 +12,7 @@ mod reasons;
 mod resolve;
 mod simulation;
 mod sizes;
+mod spec_sizes;
 mod states;
 #[allow(dead_code)] // other tests and the examples need more of it
 mod support;

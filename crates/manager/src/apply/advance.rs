@@ -6,10 +6,10 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::json;
 
-use super::{Writer, apply_as};
+use super::{Writer, apply_as, patching};
 use crate::shared::Shared;
 use csm_gather::views::ResourceVersion;
 
@@ -122,12 +122,8 @@ impl Writer {
             "metadata": {"uid": patch.uid, "resourceVersion": version.map(|v| v.0.to_string())},
             "spec": {"resources": {"requests": {"storage": patch.to}}},
         });
-        let parameters = PatchParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         let api = self.api::<PersistentVolumeClaim>(&key.namespace);
-        let patched = self.write(api.patch(&patch.pvc, &parameters, &Patch::Merge(&body))).await?;
+        let patched = self.write(api.patch(&patch.pvc, &patching(), &Patch::Merge(&body))).await?;
         shared.index().put_pvc(&patched, Timestamp::now());
         Ok(true)
     }

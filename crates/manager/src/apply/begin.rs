@@ -7,9 +7,9 @@ use csm_gather::watched::Watched;
 use csm_runtime::Failure;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta};
 
-use super::{Writer, owner};
+use super::{Writer, creating, owner};
 
 /// What became of a new operation.
 pub enum Begun {
@@ -68,11 +68,7 @@ impl Writer {
             spec,
             status: None,
         };
-        let parameters = PostParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let created = self.write(api.create(&parameters, &event)).await?;
+        let created = self.write(api.create(&creating(), &event)).await?;
         Ok(Begun::Recorded(Box::new(created)))
     }
 }

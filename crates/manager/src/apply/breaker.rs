@@ -17,11 +17,11 @@ use jiff::tz::TimeZone;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::Api;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ObjectMeta, Patch};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Writer, owner};
+use super::{Writer, creating, owner, patching};
 
 /// Whose breaker changed.
 #[derive(Clone, Debug)]
@@ -122,11 +122,7 @@ impl Writer {
             },
             status: None,
         };
-        let parameters = PostParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match self.write(self.api::<StorageEvent>(namespace).create(&parameters, &event)).await {
+        match self.write(self.api::<StorageEvent>(namespace).create(&creating(), &event)).await {
             Err(failure) if failure.class() == FailureClass::AlreadyExists => {
                 let there = call(self.api::<Watched<StorageEvent>>(namespace).get_opt(&change.name())).await?;
                 Ok(Recorded::Before(match there {
@@ -173,11 +169,7 @@ impl Writer {
             "resourceVersion": meta.resource_version,
             "annotations": {annotation::RESET_CIRCUIT_BREAKER: null},
         }});
-        let parameters = PatchParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let taken = self.write(api.patch(name, &parameters, &Patch::Merge(&patch))).await?;
+        let taken = self.write(api.patch(name, &patching(), &Patch::Merge(&patch))).await?;
         Ok((true, Some(taken)))
     }
 }

@@ -3,11 +3,11 @@ use csm_core::world::{ClusterKey, VolumeKey};
 use csm_gather::views::size_field;
 use csm_runtime::{Failure, FailureClass};
 use csm_units::Bytes;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch};
 use kube::core::ApiResource;
 use serde_json::json;
 
-use super::Writer;
+use super::{Writer, patching};
 
 /// What became of a size in a Cluster's spec.
 #[derive(Debug)]
@@ -69,12 +69,8 @@ impl Writer {
         let Ok(patch) = serde_json::from_value(patch) else {
             return Ok(SpecRaised::Nothing);
         };
-        let parameters = PatchParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         let api = self.api::<Cluster>(&key.namespace);
-        let written = self.write(api.patch(&key.name, &parameters, &Patch::Json::<()>(patch))).await;
+        let written = self.write(api.patch(&key.name, &patching(), &Patch::Json::<()>(patch))).await;
         let (path, from) = (field.path, field.size);
         match written {
             Ok(cluster) => Ok(SpecRaised::Raised {

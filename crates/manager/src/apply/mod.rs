@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, LeaderGuard};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, PatchParams};
+use kube::api::{Api, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use tokio::time::Instant;
@@ -72,6 +72,22 @@ impl Writer {
 /// Server-side apply under one of our field managers; what we own, we own.
 fn apply_as(manager: &str) -> PatchParams {
     PatchParams::apply(manager).force()
+}
+
+/// A patch of what others may own, under our name.
+fn patching() -> PatchParams {
+    PatchParams {
+        field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// Something new, under our name.
+fn creating() -> PostParams {
+    PostParams {
+        field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// The Cluster as owner: our objects go with it.

@@ -5,11 +5,11 @@ use csm_core::nudge::Nudge;
 use csm_core::world::ClusterKey;
 use csm_gather::views::{PodObject, PodView};
 use csm_runtime::{Failure, FailureClass};
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Writer;
+use super::{Writer, patching};
 use crate::shared::Shared;
 
 /// Where nudges are not permitted, they are not tried again for so long: a role is seldom changed.
@@ -27,12 +27,8 @@ impl Writer {
             return;
         }
         let body = json!({"metadata": {"uid": &*uid, "annotations": {csm_api::RESIZE_REQUESTED: nudge.value}}});
-        let parameters = PatchParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         let api = self.api::<PodObject>(&key.namespace);
-        match self.write(api.patch(&nudge.pod, &parameters, &Patch::Merge(&body))).await {
+        match self.write(api.patch(&nudge.pod, &patching(), &Patch::Merge(&body))).await {
             Ok(pod) => {
                 if let Some(view) = PodView::of(&pod) {
                     shared.index().put_pod(&key.namespace, &nudge.pod, view);

@@ -1,10 +1,10 @@
 use csm_api::{PostgresStorage, PostgresStorageSpec, PostgresStorageStatus};
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, FailureClass};
-use kube::api::{ObjectMeta, Patch, PostParams};
+use kube::api::{ObjectMeta, Patch};
 use serde_json::json;
 
-use super::{Writer, apply_as, owner};
+use super::{Writer, apply_as, creating, owner};
 
 impl Writer {
     /// Creates the PostgresStorage of a Cluster, without spec, owned by the Cluster. One that is there already stays as it is.
@@ -23,11 +23,7 @@ impl Writer {
             spec: PostgresStorageSpec::default(),
             status: None,
         };
-        let parameters = PostParams {
-            field_manager: Some(csm_api::FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match self.write(api.create(&parameters, &storage)).await {
+        match self.write(api.create(&creating(), &storage)).await {
             Err(failure) if failure.class() == FailureClass::AlreadyExists => csm_runtime::error::call(api.get(&key.name)).await,
             created => created,
         }

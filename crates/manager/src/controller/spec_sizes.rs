@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use csm_api::EventReason;
-use csm_core::world::{ClusterKey, VolumeKey, World};
-use csm_core::{operation, spec_size};
+use csm_core::operation;
+use csm_core::spec_size::{Standing, standing};
+use csm_core::world::{ClusterKey, Volume, VolumeKey, World};
 use csm_gather::index::Snapshot;
 use csm_gather::views::ClusterView;
 use csm_runtime::Failure;
@@ -77,6 +78,12 @@ impl Refusals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
     }
 
+    /// A Cluster has these volumes now, and no others.
+    fn retain(&self, key: &ClusterKey, volumes: &[Volume]) {
+        let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.retain(|(cluster, volume), _| cluster != key || volumes.iter().any(|v| v.key == *volume));
+    }
+
     /// A Cluster is gone.
     pub fn forget(&self, key: &ClusterKey) {
         let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,56 +93,140 @@ impl Refusals {
 
 impl Controller {
     /// Raises the sizes in the Cluster's spec that lag behind those of its volumes. Returns when to try again what was refused.
+    /// A volume whose size cannot be written keeps no other from it: the first failure is returned at the end.
     pub(super) async fn raise_spec(&self, snapshot: &Snapshot, world: &World, now: Timestamp) -> Result<Option<Duration>, Failure> {
-        let key = &snapshot.key;
-        let mut again: Option<Duration> = None;
+        self.refusals.retain(&snapshot.key, &world.volumes);
+        let mut again = Ok(None);
         for volume in &world.volumes {
-            let at = (key.clone(), volume.key.clone());
-            let spec = snapshot.cluster.spec_sizes.get(&volume.key).copied();
-            let Some(to) = spec.and_then(|spec| spec_size::due(world, volume, spec, now)) else {
-                self.refusals.settled(&at);
-                continue;
-            };
-            let wait = match self.refusals.wait(&at, to) {
-                Some(wait) => wait,
-                None => match self.writer.raise_spec(key, &snapshot.cluster.uid, &volume.key, to).await? {
-                    SpecRaised::Nothing => continue,
-                    SpecRaised::Outdated => Duration::ZERO,
-                    SpecRaised::Raised { path, from, cluster } => {
-                        self.refusals.settled(&at);
-                        self.shared.metrics.spec_size(key, true);
-                        self.shared.index().put_cluster(key, Some(ClusterView::of(&cluster)));
-                        tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, "raised the Cluster's own size");
-                        let note = Note {
-                            severity: Severity::Normal,
-                            reason: EventReason::AutoResizeSuccess,
-                            message: format!(
-                                "Raised {path} of the Cluster from {from} to {to}, as its volume has grown (expansion.applyTo: ClusterSpec)"
-                            ),
-                        };
-                        self.note(snapshot, &note, now).await;
-                        continue;
-                    }
-                    SpecRaised::Refused { path, from, message } => {
-                        let (wait, news) = self.refusals.refused(at, &path, &from, to, &message);
-                        self.shared.metrics.spec_size(key, false);
-                        tracing::warn!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, error = message, retry_in = ?wait, "the API server refused to raise the Cluster's own size");
-                        let note = Note {
-                            severity: Severity::Warning,
-                            reason: EventReason::AutoResizeBlocked,
-                            message: format!(
-                                "Could not raise {path} of the Cluster from {from} to {to} (expansion.applyTo: ClusterSpec), so new instances begin with {from} and are caught up; the volume itself has grown. The API server says: {message}"
-                            ),
-                        };
-                        if news {
-                            self.note(snapshot, &note, now).await;
-                        }
-                        wait
-                    }
-                },
-            };
-            again = Some(again.map_or(wait, |earlier| earlier.min(wait)));
+            let wait = self.raise_spec_of(volume, snapshot, world, now).await;
+            again = again.and_then(|earlier: Option<Duration>| Ok(earlier.into_iter().chain(wait?).min()));
         }
-        Ok(again)
+        again
+    }
+
+    async fn raise_spec_of(
+        &self,
+        volume: &Volume,
+        snapshot: &Snapshot,
+        world: &World,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, Failure> {
+        let key = &snapshot.key;
+        let at = (key.clone(), volume.key.clone());
+        let spec = snapshot.cluster.spec_sizes.get(&volume.key).copied();
+        let Some(Standing::Behind(to)) = spec.map(|spec| standing(world, volume, spec, now)) else {
+            self.refusals.settled(&at);
+            return Ok(None);
+        };
+        if let Some(wait) = self.refusals.wait(&at, to) {
+            return Ok(Some(wait));
+        }
+        match self.writer.raise_spec(key, &snapshot.cluster.uid, &volume.key, to).await? {
+            SpecRaised::Nothing => Ok(None),
+            SpecRaised::Outdated => Ok(Some(Duration::ZERO)),
+            SpecRaised::Raised { path, from, cluster } => {
+                self.refusals.settled(&at);
+                self.shared.metrics.spec_size(key, true);
+                self.shared.index().put_cluster(key, Some(ClusterView::of(&cluster)));
+                tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, "raised the Cluster's own size");
+                let note = Note {
+                    severity: Severity::Normal,
+                    reason: EventReason::AutoResizeSuccess,
+                    message: format!(
+                        "Raised {path} of the Cluster from {from} to {to}, as its volume has grown (expansion.applyTo: ClusterSpec)"
+                    ),
+                };
+                self.note(snapshot, &note, now).await;
+                Ok(None)
+            }
+            SpecRaised::Refused { path, from, message } => {
+                let (wait, news) = self.refusals.refused(at, &path, &from, to, &message);
+                self.shared.metrics.spec_size(key, false);
+                tracing::warn!(namespace = %key.namespace, cluster = %key.name, volume = %volume.key, field = path, from, %to, error = message, retry_in = ?wait, "the API server refused to raise the Cluster's own size");
+                let note = Note {
+                    severity: Severity::Warning,
+                    reason: EventReason::AutoResizeBlocked,
+                    message: format!(
+                        "Could not raise {path} of the Cluster from {from} to {to} (expansion.applyTo: ClusterSpec), so new instances begin with {from} and are caught up; the volume itself has grown. The API server says: {message}"
+                    ),
+                };
+                if news {
+                    self.note(snapshot, &note, now).await;
+                }
+                Ok(Some(wait))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // tests
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::{Method, StatusCode};
+    use axum::response::IntoResponse as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::testing::controller;
+    use crate::report::testing::{now, subject};
+
+    const BOTH: &str = "volumes: {data: {size: 20Gi, members: {orders-1: {used: 2Gi, available: 18Gi}}}, \
+                        wal: {size: 20Gi, members: {orders-1: {used: 2Gi, available: 18Gi}}}}";
+
+    #[tokio::test]
+    async fn what_fails_of_one_volume_keeps_no_other_from_it_and_old_refusals_go() {
+        let mut subject = subject("{expansion: {maxSize: 200Gi, applyTo: ClusterSpec}}", BOTH);
+        let (key, uid) = (subject.snapshot.key.clone(), subject.snapshot.cluster.uid.to_string());
+        let mut cluster = ClusterView::clone(&subject.snapshot.cluster);
+        let wal = subject
+            .world
+            .volumes
+            .iter()
+            .map(|v| v.key.clone())
+            .find(|v| *v != VolumeKey::DATA)
+            .unwrap();
+        cluster.spec_sizes.insert(VolumeKey::DATA, Bytes::gib(10));
+        cluster.spec_sizes.insert(wal.clone(), Bytes::gib(10));
+        subject.snapshot.cluster = cluster.into();
+        let object = json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+            "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid, "resourceVersion": "1"},
+            "spec": {"instances": 1, "storage": {"size": "10Gi"}, "walStorage": {"size": "10Gi"}}});
+        // The first read fails, and the first write.
+        let requests = Arc::<Mutex<Vec<Method>>>::default();
+        let seen = requests.clone();
+        let api_server = Router::new().fallback(move |request: Request| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(request.method().clone());
+            let says_no = json!({"kind": "Status", "status": "Failure", "code": 422, "message": "as Git has it"});
+            let answer = match (request.method(), seen.len()) {
+                (&Method::GET, 1) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                (&Method::GET, _) => object.to_string().into_response(),
+                _ => (StatusCode::UNPROCESSABLE_ENTITY, says_no.to_string()).into_response(),
+            };
+            async move { answer }
+        });
+        let controller = controller(api_server);
+        let result = controller.raise_spec(&subject.snapshot, &subject.world, now()).await;
+        assert!(result.is_err(), "the first volume's: {result:?}");
+        let refused = controller.refusals.of(&key);
+        assert_eq!(
+            refused,
+            ["could not raise spec.walStorage.size from 10Gi to 20Gi: as Git has it"],
+            "{requests:?}"
+        );
+        // The volume goes; another Cluster's of this name stays.
+        let other = (ClusterKey::new("other", "orders"), wal.clone());
+        controller
+            .refusals
+            .refused(other.clone(), "spec.walStorage.size", "1Gi", Bytes::gib(2), "no");
+        subject.world.volumes.retain(|v| v.key != wal);
+        controller.raise_spec(&subject.snapshot, &subject.world, now()).await.unwrap();
+        let left = controller.refusals.of(&key);
+        assert!(left.iter().all(|text| !text.contains("walStorage")), "{left:?}");
+        assert_eq!(controller.refusals.of(&other.0).len(), 1);
     }
 }

@@ -5,7 +5,9 @@ use csm_core::breaker::{Breaker, Circuit, Opened};
 use csm_core::last_seen::{LastSeen, Seen};
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
+use csm_core::spec_size::{Standing, standing};
 use csm_core::world::{Member, VolumeKey, World};
+use csm_gather::views::ClusterView;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -18,12 +20,12 @@ pub const METRICS_LOST: &str = "MetricsLost";
 type Verdicts = (ConditionStatus, &'static str, String);
 
 /// All conditions, as if each had changed now.
-/// `refused` are the sizes in the Cluster's spec that could not be raised, a sentence each.
+/// `cluster` says the sizes in the Cluster's spec; `refused` are those that could not be raised, a sentence each.
 pub fn of(
     resolution: &Resolution,
     world: &World,
     plan: &Plan,
-    refused: &[String],
+    (cluster, refused): (&ClusterView, &[String]),
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
@@ -57,7 +59,7 @@ pub fn of(
         (condition::CIRCUIT_OPEN, circuit_open(world, now)),
         (condition::METRICS_FRESH, metrics_fresh(world, &last_seen)),
     ];
-    let spec = spec_follows(resolution, refused).map(|verdicts| (condition::SPEC_FOLLOWS, verdicts));
+    let spec = spec_follows(world, cluster, refused, now).map(|verdicts| (condition::SPEC_FOLLOWS, verdicts));
     let conditions = conditions
         .into_iter()
         .chain(spec)
@@ -210,18 +212,35 @@ fn metrics_fresh(world: &World, last_seen: &[(&VolumeKey, LastSeen)]) -> Verdict
 }
 
 /// Whether the sizes in the Cluster's spec follow those of its volumes; nothing where they are not to.
-fn spec_follows(resolution: &Resolution, refused: &[String]) -> Option<Verdicts> {
-    let Resolution::Settings(settings) = resolution else {
+fn spec_follows(world: &World, cluster: &ClusterView, refused: &[String], now: Timestamp) -> Option<Verdicts> {
+    let Resolution::Settings(settings) = &*world.resolution else {
         return None;
     };
     if settings.expansion.apply_to.value != ApplyTo::ClusterSpec {
         return None;
     }
-    Some(if refused.is_empty() {
-        holds("Follows", "the sizes in the Cluster's spec are raised once its volumes have grown")
-    } else {
-        fails("Refused", refused.join("; "))
-    })
+    if !refused.is_empty() {
+        return Some(fails("Refused", refused.join("; ")));
+    }
+    let never = world.volumes.iter().filter_map(|volume| {
+        let standing = standing(world, volume, *cluster.spec_sizes.get(&volume.key)?, now);
+        Some((&volume.key, standing.never()?, standing))
+    });
+    let never: Vec<_> = never.collect();
+    let Some((_, reason, _)) = never.first() else {
+        return Some(holds(
+            "Follows",
+            "the sizes in the Cluster's spec are raised once its volumes have grown",
+        ));
+    };
+    let each = never.iter().map(|(volume, _, standing)| match standing {
+        Standing::AboveCeiling { size, ceiling } => {
+            let (source, ceiling) = (ceiling.source.as_str(), ceiling.size);
+            format!("that of {volume} is not raised to {size}, above the ceiling of {ceiling} ({source})")
+        }
+        _ => format!("that of {volume} stays as it is: without a ceiling of yours it would rise without end; set expansion.maxSize"),
+    });
+    Some(fails(reason, format!("of the sizes in the Cluster's spec, {}", list(each))))
 }
 
 fn resizing(plan: &Plan) -> Verdicts {
@@ -291,6 +310,7 @@ fn circuit_open(world: &World, now: Timestamp) -> Verdicts {
 #[cfg(test)]
 mod tests {
     use csm_core::plan::plan;
+    use csm_units::Bytes;
     use rstest::rstest;
 
     use super::*;
@@ -300,7 +320,14 @@ mod tests {
     fn told(policy: &str, cluster: &str, type_: &str) -> (ConditionStatus, String, String) {
         let subject = subject(policy, cluster);
         let plan = plan(&subject.world, now());
-        let conditions = of(&subject.snapshot.resolution, &subject.world, &plan, &[], None, now());
+        let conditions = of(
+            &subject.snapshot.resolution,
+            &subject.world,
+            &plan,
+            (&subject.snapshot.cluster, &[]),
+            None,
+            now(),
+        );
         let found = conditions.into_iter().find(|c| c.type_ == type_);
         found.map_or_else(|| panic!("no {type_}"), |c| (c.status, c.reason, c.message))
     }
@@ -402,17 +429,32 @@ mod tests {
         assert_eq!(found.1, reason);
     }
 
-    #[test]
-    fn a_spec_that_is_to_follow_says_whether_it_does() {
-        let follows = |policy: &str, refused: &[&str]| {
-            let subject = subject(policy, &data(CALM));
-            let refused: Vec<String> = refused.iter().map(|text| (*text).to_owned()).collect();
-            spec_follows(&subject.snapshot.resolution, &refused)
+    #[rstest]
+    #[case::not_asked(POLICY, &["never"], None)]
+    #[case::asked("{expansion: {maxSize: 200Gi, applyTo: ClusterSpec}}", &[], Some(("Follows", "are raised once")))]
+    #[case::refused("{expansion: {maxSize: 200Gi, applyTo: ClusterSpec}}", &["no", "nor this"], Some(("Refused", "no; nor this")))]
+    #[case::no_ceiling_of_anybody("{expansion: {applyTo: ClusterSpec}}", &[], Some(("NoCeiling", "that of data stays as it is: without a ceiling of yours it would rise without end; set expansion.maxSize")))]
+    #[case::above("{expansion: {maxSize: 50Gi, applyTo: ClusterSpec}}", &[], Some(("AboveCeiling", "that of data is not raised to 100Gi, above the ceiling of 50Gi (expansion.maxSize)")))]
+    #[case::held("{dryRun: true, expansion: {maxSize: 50Gi, applyTo: ClusterSpec}}", &[], Some(("Follows", "are raised once")))]
+    fn a_spec_that_is_to_follow_says_whether_it_does(
+        #[case] policy: &str,
+        #[case] refused: &[&str],
+        #[case] expected: Option<(&'static str, &str)>,
+    ) {
+        let mut subject = subject(policy, &data(CALM));
+        for volume in &mut subject.world.volumes {
+            volume.fallback_ceiling = Some(Bytes::gib(100));
+        }
+        let refused: Vec<String> = refused.iter().map(|text| (*text).to_owned()).collect();
+        let mut cluster = ClusterView::clone(&subject.snapshot.cluster);
+        cluster.spec_sizes.insert(VolumeKey::DATA, Bytes::gib(10));
+        let said = spec_follows(&subject.world, &cluster, &refused, now());
+        let Some((reason, words)) = expected else {
+            assert_eq!(said, None);
+            return;
         };
-        assert_eq!(follows(POLICY, &["never"]), None);
-        let both = "{expansion: {maxSize: 200Gi, applyTo: ClusterSpec}}";
-        assert_eq!(follows(both, &[]).map(|f| f.0), Some(ConditionStatus::True));
-        let refused = (ConditionStatus::False, "Refused", "no; nor this".to_owned());
-        assert_eq!(follows(both, &["no", "nor this"]), Some(refused));
+        let said = said.unwrap_or_else(|| panic!("nothing, not {reason}"));
+        assert_eq!((said.0, said.1), (ConditionStatus::from(reason == "Follows"), reason));
+        assert!(said.2.contains(words), "{}", said.2);
     }
 }

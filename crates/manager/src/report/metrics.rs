@@ -13,6 +13,7 @@ use std::time::Duration;
 use csm_core::alerts::AlertId;
 use csm_core::rescue::Times;
 use csm_core::world::{ClusterKey, VolumeKey};
+use csm_runtime::FailureClass;
 use jiff::SignedDuration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -185,7 +186,8 @@ impl Metrics {
         self.expansion_bytes.remove(&labels);
         self.breaker_failures.remove(&labels);
         self.expansion_seconds.remove(&labels);
-        for type_ in ERROR_TYPES {
+        let calls = FailureClass::ALL.into_iter().map(FailureClass::as_str);
+        for type_ in calls.chain(OTHER_ERRORS) {
             self.errors.remove(&error_labels(key, type_));
         }
     }
@@ -298,18 +300,11 @@ impl Metrics {
     }
 }
 
-/// The types of errors that are counted for a Cluster: the classes of failed calls, violated invariants, and filesystems that did not grow.
-const ERROR_TYPES: [&str; 9] = [
-    "conflict",
-    "transient",
-    "refused",
-    "not-found",
-    "already-exists",
-    "not-leader",
-    "unreadable",
-    "invariant",
-    "not-grown",
-];
+/// What is counted of a Cluster as an error besides failed calls: an object that cannot be read, a violated invariant, a
+/// filesystem that did not grow, and a look at it that panicked.
+const OTHER_ERRORS: [&str; 4] = ["unreadable", "invariant", "not-grown", PANIC];
+/// A look at a Cluster panicked.
+pub const PANIC: &str = "panic";
 
 fn error_labels(key: &ClusterKey, type_: &str) -> Labels {
     let mut labels = vec![("type", type_.to_owned())];
@@ -331,6 +326,23 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_error_is_counted_of_a_cluster_that_is_gone() {
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry, Arc::new(Mutex::new(Index::new(Settings::default()))), true);
+        let key = ClusterKey::new("shop", "orders");
+        let errors = || scraped(&registry).into_iter().filter(|line| line.contains("_errors_total")).count();
+        for class in FailureClass::ALL {
+            metrics.error(&key, class.as_str());
+        }
+        for type_ in OTHER_ERRORS {
+            metrics.error(&key, type_);
+        }
+        assert_eq!(errors(), FailureClass::ALL.len() + OTHER_ERRORS.len());
+        metrics.forget(&key);
+        assert_eq!(errors(), 0);
     }
 
     #[test]

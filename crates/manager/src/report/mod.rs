@@ -7,6 +7,7 @@ pub mod notes;
 pub mod policies;
 pub mod status;
 
+pub use self::conditions::why_open;
 use csm_api::{Reason, State, Verdict};
 use csm_core::alerts::AlertId;
 use csm_core::plan::{self, Budget, Decision, Plan};
@@ -107,7 +108,7 @@ impl ClusterReport {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test
-mod testing {
+pub(crate) mod testing {
     use csm_gather::offline::{File, Subject, read};
     use jiff::Timestamp;
 

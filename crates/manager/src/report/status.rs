@@ -71,7 +71,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, refused: &[String
             .map(whole),
         conditions: merge_conditions(
             &old.conditions,
-            conditions::of(&snapshot.resolution, world, plan, refused, generation, now),
+            conditions::of(&snapshot.resolution, world, plan, (&snapshot.cluster, refused), generation, now),
         ),
         policies: policies(&snapshot.resolution),
         storage_sizing: Some(sizing),

@@ -23,13 +23,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use csm_runtime::readiness::Readiness;
 use csm_runtime::serve::{Limits, serve};
+use csm_runtime::tasks::Tasks;
 use csm_runtime::tls::{Certificate, TlsListener};
 use jiff::Timestamp;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::Metrics;
@@ -55,7 +55,7 @@ const LIMITS: Limits = Limits {
     silence: Duration::from_secs(100),
 };
 
-/// Serves the webhooks where the settings ask for them. `namespace` is the manager's own.
+/// Serves the webhooks where the settings ask for them, among `tasks`. `namespace` is the manager's own.
 ///
 /// # Errors
 /// Where the port cannot be served.
@@ -66,10 +66,10 @@ pub async fn start(
     readiness: &Readiness,
     registry: &mut Registry,
     stop: &CancellationToken,
-) -> anyhow::Result<JoinSet<()>> {
-    let mut tasks = JoinSet::new();
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
     let Some(settings) = shared.settings.webhook.clone() else {
-        return Ok(tasks);
+        return Ok(());
     };
     let address = SocketAddr::new(shared.settings.admin_address.ip(), settings.port);
     let served = || format!("cannot serve webhooks on {address} (settings webhook.port and adminAddress)");
@@ -91,16 +91,17 @@ pub async fn start(
         .route(POLICIES, post(policies))
         .route(PVCS, post(pvcs))
         .with_state(webhook);
-    tasks.spawn(serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
-    tasks.spawn(certificates::keep(
+    tasks.spawn("webhooks", serve(listener, routes, LIMITS, stop.clone().cancelled_owned()));
+    let keep = certificates::keep(
         settings.certificates,
         client.clone(),
         namespace.to_owned(),
         certificate,
         readiness.clone(),
         stop.clone(),
-    ));
-    Ok(tasks)
+    );
+    tasks.spawn("certificates of the webhooks", keep);
+    Ok(())
 }
 
 /// Whether all lists are complete: what is waited for, if anything, is the certificate alone.
