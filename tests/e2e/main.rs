@@ -15,6 +15,7 @@ mod metrics;
 mod outage;
 mod people;
 mod permissions;
+mod processes;
 mod report;
 mod runner;
 mod stage;
