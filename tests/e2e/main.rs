@@ -4,6 +4,7 @@
 
 mod cases;
 mod cluster;
+mod conditions;
 mod course;
 mod expect;
 mod filling;

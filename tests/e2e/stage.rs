@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Growth, PostgresStorage, StorageEvent, Verdict, VolumeSizing};
+use csm_api::{EventType, Growth, PostgresStorage, StorageEvent, Verdict, VolumeSizing};
 use csm_testkit::lab::Lab;
 use csm_testkit::lab::audit::Entry;
 use csm_units::Bytes;
@@ -146,11 +146,16 @@ impl Stage {
         Ok(Cli::new(&path, &self.namespace))
     }
 
-    /// The growths of a cluster, oldest first.
+    /// The growths of a cluster, oldest first. A record of a growth that cannot be read as one is an error.
     pub async fn events(&self, cluster: &str) -> Result<Vec<Growth>> {
         let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
         let events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
-        let mut events: Vec<_> = events.into_iter().filter_map(|event| Growth::try_from(event).ok()).collect();
+        let is_growth = |event: &StorageEvent| matches!(event.spec.event_type, EventType::Expansion | EventType::Rescue);
+        let read = |event: StorageEvent| {
+            let name = event.name_any();
+            Growth::try_from(event).with_context(|| format!("the StorageEvent {name}"))
+        };
+        let mut events = events.into_iter().filter(is_growth).map(read).collect::<Result<Vec<_>>>()?;
         events.sort_by_key(|event| (event.creation_timestamp().map(|at| at.0), event.name_any()));
         Ok(events)
     }
