@@ -169,13 +169,15 @@ impl GrowthWatch {
         });
         let members = patches.map(|patch| {
             let status = statuses.iter().find(|s| s.name == patch.pvc);
-            Member {
+            Ok(Member {
                 patched: patch.at,
+                accepted: patch.answered,
                 controller_done: stage.journal.controller_done(&patch.pvc, to),
+                filesystem_told: stage.filesystem_told(&patch.pvc, to)?,
                 filesystem_grown: grown.get(&patch.pvc).copied(),
                 verified: status.and_then(|s| s.filesystem_resized.as_ref()).map(|at| at.0),
                 pvc: patch.pvc,
-            }
+            })
         });
         Ok(Timeline {
             what: format!(
@@ -186,7 +188,7 @@ impl GrowthWatch {
             breach: breach.at.min(made.received),
             uncertainty_seconds: breach.uncertainty(),
             decided: Some(made.received),
-            members: members.collect(),
+            members: members.collect::<Result<_>>()?,
             held_by: None,
         })
     }

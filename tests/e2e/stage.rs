@@ -8,8 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use csm_api::{EventType, Growth, PostgresStorage, StorageEvent, Verdict, VolumeSizing};
 use csm_testkit::lab::Lab;
-use csm_testkit::lab::audit::Entry;
-use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::events::v1::Event;
@@ -19,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Builder, Cluster};
 use crate::filling::Breach;
-use crate::manager::{Manager, USER};
+use crate::manager::Manager;
 use crate::metrics::Metrics;
 use crate::timeline::Timeline;
 use crate::volume::Volume;
@@ -54,15 +52,6 @@ pub struct Stage {
     timelines: Mutex<Vec<Timeline>>,
     excused: Mutex<Vec<&'static str>>,
     expected: AtomicUsize,
-}
-
-/// A PVC patch of the manager, from the audit log.
-#[derive(Clone, Debug)]
-pub struct Patched {
-    pub pvc: String,
-    pub to: Option<Bytes>,
-    pub at: Timestamp,
-    pub code: u16,
 }
 
 impl Stage {
@@ -192,41 +181,6 @@ impl Stage {
             .filter(|e| about(e) && ours(e))
             .map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default()))
             .collect())
-    }
-
-    /// What the manager asked the API server for, concerning the namespace, since the test began.
-    pub fn requests(&self) -> Result<Vec<Entry>> {
-        let entries = self.requests_of_all()?.into_iter();
-        Ok(entries.filter(|entry| entry.user == USER).collect())
-    }
-
-    /// What anybody asked it for.
-    pub fn requests_of_all(&self) -> Result<Vec<Entry>> {
-        let entries = self.lab.audit_log().since(self.mark)?.into_iter();
-        Ok(entries
-            .filter(|e| e.namespace == self.namespace && e.stage == "ResponseComplete")
-            .collect())
-    }
-
-    /// The manager's patches of PVCs since the test began, oldest first.
-    pub fn patches(&self) -> Result<Vec<Patched>> {
-        let patches = self
-            .requests()?
-            .into_iter()
-            .filter(|e| e.verb == "patch" && e.resource == "persistentvolumeclaims");
-        let mut patches: Vec<Patched> = patches
-            .map(|e| Patched {
-                to: e
-                    .request
-                    .as_ref()
-                    .and_then(|body| body["spec"]["resources"]["requests"]["storage"].as_str()?.parse().ok()),
-                pvc: e.name,
-                at: e.received,
-                code: e.code,
-            })
-            .collect();
-        patches.sort_by_key(|patch| patch.at);
-        Ok(patches)
     }
 
     /// Waits until the cluster's PostgresStorage satisfies `done`.
