@@ -14,7 +14,8 @@ use crate::filling::Breach;
 use crate::flight::Hold;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
-use crate::stage::{Patched, Stage};
+use crate::requests::Patched;
+use crate::stage::Stage;
 use crate::volume::Volume;
 
 /// Over the threshold of the policy below.

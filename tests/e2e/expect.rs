@@ -18,7 +18,7 @@ pub struct Expect {
     pub growths: usize,
     /// State of the volume.
     pub state: State,
-    /// Conditions that differ from those of a healthy, managed cluster.
+    /// Conditions that differ from those of a healthy, managed cluster, or that it does not have.
     pub conditions: &'static [(&'static str, bool)],
     /// Whether a policy manages the cluster.
     pub managed: bool,
@@ -34,6 +34,8 @@ pub struct Expect {
     pub refused: usize,
     /// Whether somebody else, such as CloudNativePG, may have raised a PVC's request before the manager did.
     pub others_patch: bool,
+    /// How many of the manager's accepted patches, the first ones, no record tells of any more: a person deleted it.
+    pub forgotten: usize,
 }
 
 impl Expect {
@@ -53,6 +55,7 @@ impl Expect {
             failed: 0,
             refused: 0,
             others_patch: false,
+            forgotten: 0,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Growth, Phase, Trigger};
+use csm_api::{Growth, Phase, PvcStatus, Trigger};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -42,6 +42,20 @@ impl Drop for GrowthWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// All sizes that the manager asked for, for a PVC of an operation: what was wanted, and each that it stepped back to, every
+/// time half the way from what it had.
+pub fn asked(pvc: &PvcStatus, wanted: Bytes) -> Vec<Bytes> {
+    let halvings = pvc.recovery.as_ref().map_or(0, |recovery| recovery.halvings);
+    let mut sizes = vec![wanted];
+    let mut size = wanted;
+    for _ in 0..halvings {
+        let half = size.saturating_sub(pvc.original_size).mul_div(1, 2);
+        size = pvc.original_size.saturating_add(half).round_down();
+        sizes.push(size);
+    }
+    sizes
 }
 
 /// What `df` must show of a volume of this size.
@@ -155,13 +169,15 @@ impl GrowthWatch {
         });
         let members = patches.map(|patch| {
             let status = statuses.iter().find(|s| s.name == patch.pvc);
-            Member {
+            Ok(Member {
                 patched: patch.at,
+                accepted: patch.answered,
                 controller_done: stage.journal.controller_done(&patch.pvc, to),
+                filesystem_told: stage.filesystem_told(&patch.pvc, to)?,
                 filesystem_grown: grown.get(&patch.pvc).copied(),
                 verified: status.and_then(|s| s.filesystem_resized.as_ref()).map(|at| at.0),
                 pvc: patch.pvc,
-            }
+            })
         });
         Ok(Timeline {
             what: format!(
@@ -172,7 +188,7 @@ impl GrowthWatch {
             breach: breach.at.min(made.received),
             uncertainty_seconds: breach.uncertainty(),
             decided: Some(made.received),
-            members: members.collect(),
+            members: members.collect::<Result<_>>()?,
             held_by: None,
         })
     }

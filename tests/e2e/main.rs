@@ -4,21 +4,26 @@
 
 mod cases;
 mod cluster;
+mod conditions;
 mod course;
 mod expect;
 mod filling;
 mod flight;
 mod growth;
 mod invariants;
+mod kubelet;
 mod manager;
 mod metrics;
 mod outage;
 mod people;
 mod permissions;
+mod processes;
 mod report;
+mod requests;
 mod runner;
 mod stage;
 mod stamps;
+mod steps;
 mod timeline;
 mod volume;
 mod window;

@@ -103,7 +103,8 @@ impl Manager {
         .await
     }
 
-    async fn pods(&self) -> Result<Vec<Pod>> {
+    /// All its pods.
+    pub async fn pods(&self) -> Result<Vec<Pod>> {
         pods(&self.client).await
     }
 

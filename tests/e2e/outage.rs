@@ -13,8 +13,10 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
 
 use crate::cluster::Cluster;
+use crate::kubelet::{Containers, postgres};
 use crate::stage::SOON;
-use crate::timeline::{Timeline, seconds};
+use crate::steps::Steps;
+use crate::timeline::Timeline;
 use crate::volume::Volume;
 use csm_testkit::wait::within;
 
@@ -41,14 +43,9 @@ pub struct Outage {
     began: Timestamp,
     /// The pods' uids, before.
     pods: BTreeMap<String, String>,
+    containers: Containers,
     full: Vec<String>,
     ended: BTreeMap<String, Ended>,
-}
-
-/// PostgreSQL's container of a pod.
-pub fn postgres(pod: &Pod) -> Option<&ContainerStatus> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == "postgres")
 }
 
 impl Outage {
@@ -65,6 +62,7 @@ impl Outage {
             volume,
             began: Timestamp::now(),
             pods,
+            containers: Containers::watch(&cluster.stage),
             full: Vec::new(),
             ended: BTreeMap::new(),
         })
@@ -191,29 +189,26 @@ impl Outage {
         Ok(())
     }
 
+    /// The steps of each instance that stopped and whose volume has grown.
+    pub fn steps(&self, took: &Timeline, back: &BTreeMap<String, Timestamp>) -> Result<Vec<Steps>> {
+        let of = |instance: &String| {
+            let claim = self.volume.claim(instance);
+            let member = took.members.iter().find(|member| member.pvc == claim);
+            let back = back.get(instance).copied();
+            member.map(|member| Steps::of(&self.cluster.stage, &self.containers, instance, self.began, member, back))
+        };
+        self.ended.keys().filter_map(of).collect()
+    }
+
     /// How long each step took, from the end of each container.
     async fn tell(&self, took: &Timeline, back: &BTreeMap<String, Timestamp>) -> Result<()> {
         let (stage, cluster) = (&self.cluster.stage, &self.cluster);
-        for (instance, Ended { code, at }) in &self.ended {
-            let claim = self.volume.claim(instance);
-            let member = took.members.iter().find(|member| member.pvc == claim);
-            let steps = [
-                ("patch accepted", member.map(|member| member.patched)),
-                ("volume grown", member.and_then(|member| member.controller_done)),
-                ("filesystem grown", member.and_then(|member| member.filesystem_grown)),
-                ("PostgreSQL is back", back.get(instance).copied()),
-            ];
-            let steps = steps.map(|(name, then)| {
-                let took = then.map_or_else(|| "–".to_owned(), |then| format!("{:+.1} s", seconds(*at, then)));
-                format!("{name} {took}")
-            });
+        for steps in self.steps(took, back)? {
+            println!("  {} {}", stage.namespace, steps.text()?.replace('\n', "\n  "));
+        }
+        for instance in self.ended.keys() {
             let (_, restarts) = cluster.pod_of(instance).await?;
-            let clock = at.strftime("%H:%M:%S");
-            println!(
-                "  {} {instance}: ended {clock} with exit code {code}; {}; {restarts} restarts",
-                stage.namespace,
-                steps.join(", ")
-            );
+            println!("  {} {instance}: {restarts} restarts", stage.namespace);
         }
         Ok(())
     }

@@ -109,7 +109,8 @@ impl Choice {
 
     fn takes(&self, case: &Case) -> bool {
         let id = case.id.to_lowercase();
-        let is_meant = |word: &String| id.split('+').any(|id| id.starts_with(word.as_str()));
+        // By the begin of one of its ids, or of all of them as they stand: `b13+b20` is one test, `b13` are several.
+        let is_meant = |word: &String| id.starts_with(word.as_str()) || id.split('+').any(|id| id.starts_with(word.as_str()));
         let focused = self.focus.is_empty() || self.focus.iter().any(is_meant);
         focused && (case.smoke || !self.smoke) && self.suite.is_none_or(|suite| case.suite == suite)
     }

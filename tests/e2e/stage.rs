@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Growth, PostgresStorage, StorageEvent, Verdict, VolumeSizing};
+use csm_api::{EventType, Growth, PostgresStorage, StorageEvent, Verdict, VolumeSizing};
 use csm_testkit::lab::Lab;
-use csm_testkit::lab::audit::Entry;
-use csm_units::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::events::v1::Event;
@@ -19,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Builder, Cluster};
 use crate::filling::Breach;
-use crate::manager::{Manager, USER};
+use crate::manager::Manager;
 use crate::metrics::Metrics;
 use crate::timeline::Timeline;
 use crate::volume::Volume;
@@ -54,15 +52,6 @@ pub struct Stage {
     timelines: Mutex<Vec<Timeline>>,
     excused: Mutex<Vec<&'static str>>,
     expected: AtomicUsize,
-}
-
-/// A PVC patch of the manager, from the audit log.
-#[derive(Clone, Debug)]
-pub struct Patched {
-    pub pvc: String,
-    pub to: Option<Bytes>,
-    pub at: Timestamp,
-    pub code: u16,
 }
 
 impl Stage {
@@ -146,11 +135,16 @@ impl Stage {
         Ok(Cli::new(&path, &self.namespace))
     }
 
-    /// The growths of a cluster, oldest first.
+    /// The growths of a cluster, oldest first. A record of a growth that cannot be read as one is an error.
     pub async fn events(&self, cluster: &str) -> Result<Vec<Growth>> {
         let of_cluster = ListParams::default().labels(&format!("cnpg.supporttools.io/cluster={cluster}"));
         let events = self.api::<StorageEvent>().list(&of_cluster).await?.items;
-        let mut events: Vec<_> = events.into_iter().filter_map(|event| Growth::try_from(event).ok()).collect();
+        let is_growth = |event: &StorageEvent| matches!(event.spec.event_type, EventType::Expansion | EventType::Rescue);
+        let read = |event: StorageEvent| {
+            let name = event.name_any();
+            Growth::try_from(event).with_context(|| format!("the StorageEvent {name}"))
+        };
+        let mut events = events.into_iter().filter(is_growth).map(read).collect::<Result<Vec<_>>>()?;
         events.sort_by_key(|event| (event.creation_timestamp().map(|at| at.0), event.name_any()));
         Ok(events)
     }
@@ -187,41 +181,6 @@ impl Stage {
             .filter(|e| about(e) && ours(e))
             .map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default()))
             .collect())
-    }
-
-    /// What the manager asked the API server for, concerning the namespace, since the test began.
-    pub fn requests(&self) -> Result<Vec<Entry>> {
-        let entries = self.requests_of_all()?.into_iter();
-        Ok(entries.filter(|entry| entry.user == USER).collect())
-    }
-
-    /// What anybody asked it for.
-    pub fn requests_of_all(&self) -> Result<Vec<Entry>> {
-        let entries = self.lab.audit_log().since(self.mark)?.into_iter();
-        Ok(entries
-            .filter(|e| e.namespace == self.namespace && e.stage == "ResponseComplete")
-            .collect())
-    }
-
-    /// The manager's patches of PVCs since the test began, oldest first.
-    pub fn patches(&self) -> Result<Vec<Patched>> {
-        let patches = self
-            .requests()?
-            .into_iter()
-            .filter(|e| e.verb == "patch" && e.resource == "persistentvolumeclaims");
-        let mut patches: Vec<Patched> = patches
-            .map(|e| Patched {
-                to: e
-                    .request
-                    .as_ref()
-                    .and_then(|body| body["spec"]["resources"]["requests"]["storage"].as_str()?.parse().ok()),
-                pvc: e.name,
-                at: e.received,
-                code: e.code,
-            })
-            .collect();
-        patches.sort_by_key(|patch| patch.at);
-        Ok(patches)
     }
 
     /// Waits until the cluster's PostgresStorage satisfies `done`.

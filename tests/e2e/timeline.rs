@@ -13,8 +13,12 @@ pub struct Member {
     pub pvc: String,
     /// When the API server received the manager's patch (audit log).
     pub patched: Timestamp,
+    /// When it had answered (audit log).
+    pub accepted: Timestamp,
     /// When the storage driver's controller was seen to be done.
     pub controller_done: Option<Timestamp>,
+    /// When the API server received the kubelet's word that the filesystem has grown (audit log).
+    pub filesystem_told: Option<Timestamp>,
     /// When `df` in the pod first showed the new size.
     pub filesystem_grown: Option<Timestamp>,
     /// When the manager had verified it.

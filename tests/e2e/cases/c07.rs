@@ -1,5 +1,5 @@
-//! C07: an expansion that is slow, that fails for ever, that the storage cannot do, and a node whose resize never finishes.
-//! Each is said with the driver's words, nothing is done twice, and no pod is touched.
+//! C07: an expansion that is slow, that fails for ever, that the storage cannot do, wholly or at all, and a node whose resize
+//! never finishes. Each is said, what the driver refuses with its words; nothing is done twice, and no pod is touched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,10 @@ const STUCK: Duration = Duration::from_mins(11);
 const TO: Bytes = Bytes::gib(2);
 /// What the storage of one can have at most.
 const POSSIBLE: Bytes = Bytes::mib(1536);
+/// What is asked for where nothing is possible: what is wanted, then thrice half the way back to what there is.
+const IMPOSSIBLE: [Bytes; 4] = [TO, POSSIBLE, Bytes::mib(1280), Bytes::mib(1152)];
+/// What is said of a volume that a node does not get done with, by Kubernetes' word for it: there are no words of the driver.
+const ON_THE_NODE: &str = "the node is growing the filesystem";
 
 /// A cluster of one instance whose growth meets a fault.
 struct Patient {
@@ -109,18 +113,27 @@ impl Patient {
 
     /// An alert about the volume is due.
     async fn alerted(&self, alert: &'static str) -> Result<()> {
+        self.alert_is(alert, true).await
+    }
+
+    /// An alert about the volume is due, or is not.
+    async fn alert_is(&self, alert: &'static str, due: bool) -> Result<()> {
         let labels = [
             ("namespace", self.stage.namespace.as_str()),
             ("cluster", self.cluster.name.as_str()),
             ("type", alert),
             ("volume", "data"),
         ];
-        within(SOON, &format!("the alert {alert} of {}", self.cluster.name), async || {
-            let metrics = self.stage.manager.metrics().await?;
-            let due = metrics.value("cnpg_storage_manager_alert_active", &labels);
-            ensure!(is(due, 1), "the alert is {due:?}");
-            Ok(Some(()))
-        })
+        within(
+            SOON,
+            &format!("the alert {alert} of {} is due: {due}", self.cluster.name),
+            async || {
+                let metrics = self.stage.manager.metrics().await?;
+                let value = metrics.value("cnpg_storage_manager_alert_active", &labels);
+                ensure!(is(value.or(Some(0.0)), u64::from(due)), "the alert is {value:?}");
+                Ok(Some(()))
+            },
+        )
         .await
     }
 
@@ -148,6 +161,16 @@ impl Patient {
         self.told("AutoResizeStuck", words).await?;
         self.stage.keep(self.breach.held(&self.cluster.name, "ResizeStuck"));
         self.untouched(1).await
+    }
+
+    /// Its PVC was asked to have these sizes, in this order, and the API server took each.
+    async fn asked_for(&self, sizes: &[Bytes]) -> Result<()> {
+        let claims = self.cluster.claims_of(Volume::Data);
+        let patches = self.stage.patches()?.into_iter().filter(|patch| claims.contains(&patch.pvc));
+        let asked: Vec<_> = patches.map(|patch| (patch.to, patch.code)).collect();
+        let wanted: Vec<_> = sizes.iter().map(|size| (Some(*size), 200)).collect();
+        ensure!(asked == wanted, "{} was asked for {asked:?}", self.cluster.name);
+        self.untouched(sizes.len()).await
     }
 
     /// So many patches of its PVC, and its pods are those that they were.
@@ -184,16 +207,17 @@ pub async fn storage_fails(stage: Arc<Stage>) -> Result<()> {
         message: WORDS.to_owned(),
         times: None,
     };
-    let largest = Action::LargestSize { bytes: POSSIBLE.get() };
+    let largest = |size: Bytes| Action::LargestSize { bytes: size.get() };
     let hang = Action::Hang {
         rpc: Rpc::NodeExpandVolume,
     };
     // external-resizer gives a call 10 s here; a slower one is begun again.
     let slowly = vec![delay(Rpc::ControllerExpandVolume, 7.0), delay(Rpc::NodeExpandVolume, 20.0)];
-    let (mut slow, mut endless, mut infeasible, mut node) = tokio::try_join!(
+    let (mut slow, mut endless, mut infeasible, mut impossible, mut node) = tokio::try_join!(
         Patient::new(&stage, "slow", slowly),
         Patient::new(&stage, "endless", vec![fail]),
-        Patient::new(&stage, "infeasible", vec![largest]),
+        Patient::new(&stage, "infeasible", vec![largest(POSSIBLE)]),
+        Patient::new(&stage, "impossible", vec![largest(Bytes::gib(1))]),
         Patient::new(&stage, "node", vec![hang])
     )?;
     let watches = (
@@ -201,12 +225,21 @@ pub async fn storage_fails(stage: Arc<Stage>) -> Result<()> {
         GrowthWatch::start(&endless.cluster, TO).await?,
         GrowthWatch::start(&node.cluster, TO).await?,
     );
-    tokio::try_join!(slow.fill(), endless.fill(), infeasible.fill(), node.fill())?;
+    tokio::try_join!(slow.fill(), endless.fill(), infeasible.fill(), impossible.fill(), node.fill())?;
 
-    tokio::try_join!(waits(&slow, watches.0), fails(&infeasible), node.reaches(PvcPhase::WaitingForNode))?;
+    tokio::try_join!(
+        waits(&slow, watches.0),
+        fails(&infeasible, POSSIBLE, SOON),
+        fails(&impossible, Bytes::gib(1), GROWTH),
+        node.reaches(PvcPhase::WaitingForNode)
+    )?;
+    tokio::try_join!(steps_back(&infeasible), gives_up(&impossible))?;
     endless.reaches(PvcPhase::ControllerResizing).await?;
-    tokio::try_join!(endless.is_stuck(WORDS), node.is_stuck(""))?;
+    tokio::try_join!(endless.is_stuck(WORDS), node.is_stuck(ON_THE_NODE))?;
     infeasible.untouched(2).await?;
+    // Ten minutes later, after retries were due, it is as it was left.
+    gives_up(&impossible).await?;
+    invariants::rows(&impossible.cluster).await?;
     tokio::try_join!(endless.completes(watches.1), node.completes(watches.2), possible_again(&infeasible))?;
     Ok(())
 }
@@ -222,10 +255,11 @@ async fn waits(slow: &Patient, watch: GrowthWatch) -> Result<()> {
     invariants::hold(&slow.cluster, &Expect::grown(TO, 1)).await
 }
 
-/// What the storage cannot do is a failure, with the driver's words.
-async fn fails(infeasible: &Patient) -> Result<()> {
-    let words = "1610612736";
-    let event = within(SOON, "the growth is infeasible", async || {
+/// What the storage cannot do is a failure, with the driver's words, which name the largest size that it can.
+async fn fails(infeasible: &Patient, largest: Bytes, patience: Duration) -> Result<()> {
+    let name = &infeasible.cluster.name;
+    let words = &largest.get().to_string();
+    let event = within(patience, "the growth is infeasible", async || {
         let event = infeasible.event().await?;
         Ok(Some(event).filter(|event| csm_tests::phase(event) == Some(Phase::Failed)))
     })
@@ -237,21 +271,52 @@ async fn fails(infeasible: &Patient) -> Result<()> {
         .into_iter()
         .next()
         .context("no condition")?;
-    println!("    infeasible: {}: {}", condition.reason, condition.message);
+    println!("    {name}: {}: {}", condition.reason, condition.message);
     ensure!(
         condition.reason == "Infeasible" && condition.message.contains(words),
         "{condition:?}"
     );
     infeasible.told("AutoResizeInfeasible", words).await?;
-    let timeline = infeasible.breach.held("infeasible", "Infeasible");
-    infeasible.stage.keep(timeline);
-    steps_back(infeasible).await
+    infeasible.stage.keep(infeasible.breach.held(name, "Infeasible"));
+    Ok(())
+}
+
+/// Nothing is possible, not even half the way back three times: the PVC goes on asking for what its storage cannot give, which
+/// is alerted for as long as that is so, and nothing else is begun.
+async fn gives_up(impossible: &Patient) -> Result<()> {
+    impossible.alerted("resize-infeasible").await?;
+    let status = impossible.event().await?.status.context("no status")?;
+    let pvc = status.pvc_statuses.first().context("no PVC")?;
+    let halvings = pvc.recovery.as_ref().map(|recovery| recovery.halvings);
+    ensure!(
+        (pvc.phase, halvings, pvc.learned_ceiling) == (PvcPhase::Failed, Some(3), Some(Bytes::gib(1))),
+        "{pvc:?}"
+    );
+    // The driver is asked again from time to time, and refuses again.
+    within(SOON, "its PVC says that it is infeasible", async || {
+        let seen = impossible.stage.journal.all();
+        let last = seen.iter().rev().find(|seen| seen.name == pvc.name).context("never seen")?;
+        ensure!(
+            last.expansion.as_deref() == Some("ControllerResizeInfeasible") && last.capacity == Some(Bytes::gib(1)),
+            "{last:?}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    let waits = |data: &VolumeSizing| {
+        let decision = &data.last_decision;
+        let reasons = [Reason::ResizeInProgress, Reason::ResizeStuck];
+        data.limit == Some(Bytes::gib(1)) && decision.verdict == Verdict::Hold && reasons.contains(&decision.reason)
+    };
+    let data = impossible.decided(SOON, "nothing more is begun", waits).await?;
+    println!("    impossible: {}", data.last_decision.message);
+    impossible.asked_for(&IMPOSSIBLE).await
 }
 
 /// Half the way between what it has and what failed is what the storage can do: the request goes back to it, the volume grows to
 /// it, and no more is asked for.
 async fn steps_back(infeasible: &Patient) -> Result<()> {
-    let (stage, cluster) = (&infeasible.stage, &infeasible.cluster);
+    let cluster = &infeasible.cluster;
     let event = infeasible.event().await?;
     let status = event.status.context("no status")?;
     let pvc = status.pvc_statuses.first().context("no PVC")?;
@@ -262,13 +327,7 @@ async fn steps_back(infeasible: &Patient) -> Result<()> {
         Ok(Some(()))
     })
     .await?;
-    let asked: Vec<_> = stage
-        .patches()?
-        .into_iter()
-        .filter(|p| p.pvc == "infeasible-1")
-        .map(|p| p.to)
-        .collect();
-    ensure!(asked == [Some(TO), Some(POSSIBLE)], "it was asked for {asked:?}");
+    infeasible.asked_for(&[TO, POSSIBLE]).await?;
     let at_rest = |data: &VolumeSizing| data.effective_size == POSSIBLE && data.state == State::Balanced && data.limit == Some(POSSIBLE);
     infeasible.decided(SOON, "it rests at what is possible", at_rest).await?;
     learned(infeasible).await
@@ -289,7 +348,17 @@ async fn learned(infeasible: &Patient) -> Result<()> {
         data.last_decision.message
     );
     infeasible.alerted("at-limit").await?;
-    infeasible.untouched(2).await
+    // It asks for nothing that its storage cannot give.
+    infeasible.alert_is("resize-infeasible", false).await?;
+    infeasible.untouched(2).await?;
+    let expect = Expect {
+        ceiling: TO,
+        state: State::AtLimit,
+        conditions: &[("Blocked", true), ("Healthy", false)],
+        failed: 1,
+        ..Expect::at_rest(POSSIBLE)
+    };
+    invariants::hold(&infeasible.cluster, &expect).await
 }
 
 /// The storage can do it after all, which nothing tells: the ceiling is kept. A person who knows it deletes the record.
@@ -306,11 +375,17 @@ async fn possible_again(infeasible: &Patient) -> Result<()> {
         Ok(Some(()))
     })
     .await?;
-    invariants::rows(cluster).await?;
     infeasible
         .decided(GROWTH, "nothing is left to be done", |data| {
             data.effective_size == TO && data.state == State::Balanced
         })
-        .await
-        .map(drop)
+        .await?;
+    infeasible.asked_for(&[TO, POSSIBLE, TO]).await?;
+    let expect = Expect {
+        forgotten: 2,
+        // The failure is counted, and its record is gone.
+        counted: false,
+        ..Expect::grown(TO, 1)
+    };
+    invariants::hold(cluster, &expect).await
 }

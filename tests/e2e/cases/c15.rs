@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use csm_testkit::lab::audit::Entry;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
@@ -15,6 +15,7 @@ use tokio::process::Command;
 
 use crate::course::Course;
 use crate::manager::{USER, process_of, signal};
+use crate::processes::{Process, Processes};
 use crate::stage::Stage;
 use csm_testkit::wait::within;
 
@@ -30,6 +31,8 @@ enum Harm {
     Paused,
     Partitioned,
 }
+
+const HARMS: [Harm; 3] = [Harm::Killed, Harm::Paused, Harm::Partitioned];
 
 /// The leader as the machine sees it.
 struct Leader {
@@ -100,10 +103,11 @@ pub async fn one_writer(stage: Arc<Stage>) -> Result<()> {
         stage.excuse(words);
     }
     let manager = &stage.manager;
+    let processes = Processes::watch(manager);
     manager.scale(2).await?;
     let mut course = Course::new(&stage, 1).await?;
     course.same_manager = false;
-    for harm in [Harm::Killed, Harm::Paused, Harm::Partitioned] {
+    for harm in HARMS {
         let flight = course.begin().await?;
         let pod = manager.pod().await?;
         let before = manager.lease().await?;
@@ -131,7 +135,7 @@ pub async fn one_writer(stage: Arc<Stage>) -> Result<()> {
             "{harm:?}: the lease passed on although its holder is well"
         );
     }
-    one_at_a_time(&stage)?;
+    one_at_a_time(&stage, &processes)?;
     manager.scale(1).await?;
     manager.leads().await?;
     course.hold().await
@@ -148,46 +152,81 @@ async fn taken_over(stage: &Stage, before: &LeaseSpec) -> Result<Timestamp> {
     .await
 }
 
-/// Every write that the API server accepted came from the pod that held the lease then, and while it had not run out.
-fn one_at_a_time(stage: &Stage) -> Result<()> {
-    let mut entries = stage.lab.audit_log().since(stage.mark)?;
-    let writes =
+/// A write that the API server accepted.
+struct Write {
+    by: Process,
+    received: Timestamp,
+    /// When the API server had answered.
+    written: Timestamp,
+    what: String,
+}
+
+/// All accepted writes of the manager since the test began, in the order in which they were received: of its lease, and others.
+fn writes(stage: &Stage, processes: &Processes) -> Result<(Vec<Write>, Vec<Write>)> {
+    let is_write =
         |e: &Entry| e.user == USER && e.stage == "ResponseComplete" && e.code < 300 && !["get", "list", "watch"].contains(&e.verb.as_str());
-    entries.retain(writes);
+    let mut entries = stage.lab.audit_log().since(stage.mark)?;
+    entries.retain(is_write);
     entries.sort_by_key(|entry| entry.received);
-    let mut holder: Option<(String, Timestamp)> = None;
-    let (mut checked, mut leaders) = (0, Vec::new());
-    for Entry {
-        pod,
-        resource,
+    let (mut leases, mut others) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let what = format!("{} {}", entry.verb, entry.uri);
+        ensure!(!entry.pod.is_empty(), "the audit log does not tell which pod wrote: {what}");
+        let write = Write {
+            by: processes.sent(&entry.pod, entry.received)?,
+            received: entry.received,
+            written: entry.done,
+            what,
+        };
+        if entry.resource == "leases" { &mut leases } else { &mut others }.push(write);
+    }
+    Ok((leases, others))
+}
+
+/// Every write that the API server accepted came from the process that held the lease from its begin to its end, and began
+/// while the lease had not run out. A lease is a process's from its own write of it until another's begins: what overlaps a
+/// take-over is wrong.
+fn one_at_a_time(stage: &Stage, processes: &Processes) -> Result<()> {
+    let (leases, others) = writes(stage, processes)?;
+    let mut leaders: Vec<&Process> = leases.iter().map(|lease| &lease.by).collect();
+    leaders.dedup();
+    let mut checked = 0;
+    for Write {
+        by,
         received,
-        uri,
-        verb,
-        ..
-    } in entries
+        written,
+        what,
+    } in &others
     {
-        ensure!(!pod.is_empty(), "the audit log does not tell which pod wrote: {verb} {uri}");
-        if resource == "leases" {
-            if leaders.last() != Some(&pod) {
-                leaders.push(pod.clone());
-            }
-            holder = Some((pod, received));
-            continue;
-        }
+        let before = leases.iter().filter(|lease| lease.written <= *received);
         // Who held the lease at the very begin is known with its first renewal.
-        let Some((leads, renewed)) = &holder else { continue };
+        let Some(before) = before.max_by_key(|lease| lease.written) else {
+            continue;
+        };
         ensure!(
-            *leads == pod,
-            "{pod} wrote at {received} while {leads} held the lease: {verb} {uri}"
+            before.by == *by,
+            "{by} wrote at {received} while {} held the lease: {what}",
+            before.by
         );
-        let age = received.duration_since(*renewed);
-        ensure!(age < LEASE, "{pod} wrote {age} after it had renewed its lease: {verb} {uri}");
+        let during = leases
+            .iter()
+            .find(|lease| lease.by != *by && lease.received < *written && lease.written > *received);
+        if let Some(during) = during {
+            bail!(
+                "{by} wrote from {received} to {written}, and {} took the lease from {} to {}: {what}",
+                during.by,
+                during.received,
+                during.written
+            );
+        }
+        let age = received.duration_since(before.received);
+        ensure!(age < LEASE, "{by} wrote {age} after it had renewed its lease: {what}");
         checked += 1;
     }
-    println!("    {checked} writes, each by the holder of the lease: {}", leaders.join(", then "));
-    ensure!(
-        checked > 0 && leaders.len() >= 3,
-        "leases passed on to {leaders:?}, {checked} writes"
-    );
+    let names: Vec<String> = leaders.iter().map(ToString::to_string).collect();
+    println!("    {checked} writes, each by the holder of the lease: {}", names.join(", then "));
+    ensure!(checked > 0, "no write was checked");
+    // Each harm passes it on.
+    ensure!(leaders.len() == 1 + HARMS.len(), "the lease passed on to {names:?}");
     Ok(())
 }

@@ -81,7 +81,11 @@ pub async fn levers(stage: Arc<Stage>) -> Result<()> {
     }
     follows(&orders, "4Gi").await?;
     never_asked(&stage)?;
-    invariants::hold(&orders, &Expect::grown(Bytes::gib(4), 3)).await
+    let expect = Expect {
+        conditions: &[("SpecFollows", true)],
+        ..Expect::grown(Bytes::gib(4), 3)
+    };
+    invariants::hold(&orders, &expect).await
 }
 
 async fn annotation_of(orders: &Cluster, name: &str) -> Result<Option<String>> {

@@ -1,11 +1,13 @@
 //! D01 to D03: a volume filled until PostgreSQL stops. It comes back by itself; nobody deletes its pod.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use csm_api::annotation::PAUSED;
 use csm_api::{Reason, Urgency};
 use csm_testkit::csi::faults::Rpc;
+use csm_testkit::lab::SYNC_FREQUENCY;
 use csm_testkit::wait::within;
 use csm_units::Bytes;
 use jiff::Timestamp;
@@ -16,6 +18,7 @@ use crate::filling::Breach;
 use crate::flight::Hold;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect};
+use crate::kubelet::KUBERNETES_DEFAULT;
 use crate::outage::{BACK, Outage};
 use crate::stage::{SOON, Stage};
 use crate::volume::Volume;
@@ -42,6 +45,8 @@ pub struct Setup {
     pub full: Full,
     /// There is no manager until all is lost; it has never seen the cluster.
     pub alone: bool,
+    /// Kubelets look at their pods as seldom as they do by default, and what is promised of a rescue's time is asserted.
+    pub in_time: bool,
 }
 
 /// Doubles, and goes no further than 4 GiB.
@@ -82,6 +87,10 @@ pub async fn comes_back(stage: Arc<Stage>, setup: Setup) -> Result<()> {
         stage.manager.scale(0).await?;
     }
     let orders = setup.cluster(&stage).await?;
+    if setup.in_time {
+        stage.excuse("no figures from the kubelet");
+        stage.kubelets_sync(KUBERNETES_DEFAULT).await?;
+    }
     let figures = if setup.alone {
         None
     } else {
@@ -147,6 +156,19 @@ pub async fn comes_back(stage: Arc<Stage>, setup: Setup) -> Result<()> {
         );
     }
     outage.over(&event, &took, &back).await?;
+    let nudges = stage.nudges()?;
+    let pods: BTreeSet<&str> = nudges.iter().map(|nudge| nudge.pod.as_str()).collect();
+    ensure!(
+        pods.len() == nudges.len(),
+        "a pod was nudged more than once for one operation: {nudges:?}"
+    );
+    if setup.in_time {
+        for steps in outage.steps(&took, &back)? {
+            steps.in_time()?;
+        }
+        ensure!(nudges.len() == 1, "one instance has stopped, and these were nudged: {nudges:?}");
+        stage.kubelets_sync(SYNC_FREQUENCY).await?;
+    }
     let asked_for_logs = stage.requests()?.iter().any(|entry| entry.subresource == "log");
     ensure!(!asked_for_logs, "the manager asked for logs, and is not set to");
     let expect = Expect {

@@ -82,6 +82,7 @@ fn grown() -> Expect {
 /// Kubelets have figures: PostgreSQL refuses writes until its next checkpoint, and its volume has grown before.
 pub async fn with_figures(stage: Arc<Stage>) -> Result<()> {
     let orders = cluster(&stage).await?;
+    let (_, restarts) = orders.pod_of("orders-1").await?;
     let watch = GrowthWatch::start(&orders, TO).await?;
     let (outage, breach) = fill(&orders).await?;
     let writes = within(BACK, "PostgreSQL writes again", async || {
@@ -90,13 +91,19 @@ pub async fn with_figures(stage: Arc<Stage>) -> Result<()> {
     let ((event, _), writes) = tokio::try_join!(watch.finish(&breach), writes)?;
     println!("    {:?}, {:?}: {}", event.spec.reason, event.spec.urgency(), event.spec.message);
     println!(
-        "    PostgreSQL writes again {:.1} s after the first refusal; the end of its container: {:?}; CloudNativePG: {}",
+        "    PostgreSQL writes again {:.1} s after the first refusal; CloudNativePG: {}",
         seconds(breach.at, writes),
-        outage.end_of("orders-1").await?,
         orders.phase().await?
     );
     ensure!(event.spec.reason == Reason::UsageThreshold, "{:?}", event.spec);
     orders.healthy().await?;
+    let ended = outage.end_of("orders-1").await?;
+    ensure!(ended.is_none(), "its container has ended: {ended:?}");
+    let (_, now) = orders.pod_of("orders-1").await?;
+    ensure!(
+        now == restarts,
+        "its container was started {restarts} times again, and {now} times now"
+    );
     orders.free_the_last_block("orders-1", Volume::Data).await?;
     well(&orders, &grown()).await
 }

@@ -64,12 +64,15 @@ pub fn all() -> Vec<Case> {
                 |stage| Box::pin(b14::node_drained(stage)),
             )
         },
-        case(
-            "B15",
-            "base backups that begin before and during a growth are whole, and hold nothing up",
-            minutes(10),
-            |stage| Box::pin(b15::backup_while_in_flight(stage)),
-        ),
+        Case {
+            left_out: "a Backup of CloudNativePG: these are taken with pg_basebackup",
+            ..case(
+                "B15",
+                "base backups that begin before and during a growth are whole, and hold nothing up",
+                minutes(10),
+                |stage| Box::pin(b15::backup_while_in_flight(stage)),
+            )
+        },
         case(
             "B16",
             "an instance more during a growth, and one after it: both end at the volume's size",
@@ -144,7 +147,7 @@ pub fn all() -> Vec<Case> {
         ),
         case(
             "C07",
-            "an expansion that is slow, fails for ever, is infeasible and stepped back from, a node that never finishes: said, no pod touched",
+            "an expansion that is slow, fails for ever, is infeasible and stepped back from, is impossible, a node that never finishes: said, no pod touched",
             minutes(20),
             |stage| Box::pin(c07::storage_fails(stage)),
         ),

@@ -26,6 +26,7 @@ const ONE: Setup = Setup {
     volume: Volume::Data,
     full: Full::Primary,
     alone: false,
+    in_time: false,
 };
 
 /// Three instances with a WAL volume each.
@@ -41,9 +42,12 @@ pub fn all() -> Vec<Case> {
     vec![
         case(
             "D01",
-            "data and WAL on one volume, filled until PostgreSQL stops (exit code 4): it comes back by itself, no pod deleted by us",
+            "data and WAL on one volume, filled until PostgreSQL stops (exit code 4): it comes back by itself, in the time promised, no pod deleted by us",
             minutes(14),
-            |stage| Box::pin(d01::comes_back(stage, ONE)),
+            |stage| {
+                let setup = Setup { in_time: true, ..ONE };
+                Box::pin(d01::comes_back(stage, setup))
+            },
         ),
         case(
             "D02a",
