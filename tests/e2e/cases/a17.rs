@@ -45,16 +45,18 @@ pub async fn refused_by_kubectl(stage: Arc<Stage>) -> Result<()> {
 }
 
 /// What only the webhook can see, of Clusters that there are: one with one volume, one with a WAL volume, one of a storage class
-/// without expansion.
+/// without expansion, one of a class that the settings say to put many volumes on one filesystem.
 pub async fn judged_by_the_webhook(stage: Arc<Stage>) -> Result<()> {
+    stage.manager.set("storageClasses: {hostdir: {sharedFilesystem: true}}").await?;
     let cluster = |name: &str| stage.cluster(name).size("20Gi");
     tokio::try_join!(
         cluster("single").single_volume().create(),
         cluster("split").create(),
-        cluster("fixed").class("loop-fixed").create()
+        cluster("fixed").class("loop-fixed").create(),
+        cluster("heap").class("hostdir").create()
     )?;
     let (mut refused, mut warned) = (0, 0);
-    for (kind, name, spec, said) in admissions::cases() {
+    for (kind, name, spec, said) in admissions::cases().into_iter().chain(admissions::shared_cases()) {
         let object = verdicts::object(kind, &stage.namespace, name, &spec);
         let (taken, text) = stage.kubectl(&object, Apply::DryRun).await?;
         ensure!(
