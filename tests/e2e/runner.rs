@@ -73,6 +73,22 @@ pub struct Case {
     pub body: Body,
 }
 
+impl Case {
+    /// One that is no smoke test, needs one node, and leaves nothing out, as most.
+    pub const fn of(suite: Suite, id: &'static str, title: &'static str, limit: Duration, body: Body) -> Self {
+        Self {
+            id,
+            suite,
+            title,
+            left_out: "",
+            smoke: false,
+            nodes: 1,
+            limit,
+            body,
+        }
+    }
+}
+
 /// What the environment asks for.
 struct Choice {
     focus: Vec<String>,

@@ -12,16 +12,7 @@ use crate::stage::Stage;
 
 /// A test of these suites: few are smoke tests, and most need one node.
 const fn case(id: &'static str, title: &'static str, limit: Duration, body: Body) -> Case {
-    Case {
-        id,
-        suite: Suite::Operations,
-        title,
-        left_out: "",
-        smoke: false,
-        nodes: 1,
-        limit,
-        body,
-    }
+    Case::of(Suite::Operations, id, title, limit, body)
 }
 
 /// All of them, in the order in which they run.

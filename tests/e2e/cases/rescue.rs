@@ -8,16 +8,7 @@ use crate::runner::{Body, Case, Suite};
 use crate::volume::Volume;
 
 const fn case(id: &'static str, title: &'static str, limit: Duration, body: Body) -> Case {
-    Case {
-        id,
-        suite: Suite::Rescue,
-        title,
-        left_out: "",
-        smoke: false,
-        nodes: 1,
-        limit,
-        body,
-    }
+    Case::of(Suite::Rescue, id, title, limit, body)
 }
 
 /// One instance with data and WAL on one volume; the manager is there.
