@@ -7,7 +7,7 @@ use csm_api::ApplyTo;
 use csm_units::Bytes;
 use jiff::Timestamp;
 
-use crate::decision::{Ceiling, CeilingSource};
+use crate::decision::Ceiling;
 use crate::resolve::Resolution;
 use crate::view::{MemberView, Members, View};
 use crate::world::{Volume, World};
@@ -81,7 +81,10 @@ pub fn standing(world: &World, volume: &Volume, spec: Bytes, now: Timestamp) -> 
     if view.rules.is_none() || cluster.deleting {
         return Standing::Held;
     }
-    let Some(ceiling) = view.ceiling.filter(|ceiling| ceiling.source != CeilingSource::Fallback) else {
+    let shared = settings.expansion.max_size.is_some() || settings.bounds.max_size.is_some();
+    let is_set = shared || view.rules.is_some_and(|rules| rules.limit().is_some());
+    // What the storage has shown is forgotten after a time, and nobody's wish.
+    let Some(ceiling) = view.ceiling.filter(|_| is_set) else {
         return Standing::NoCeiling;
     };
     if cluster.pause.in_force(now) || settings.dry_run.value {

@@ -75,7 +75,8 @@ fn classes_of(snapshot: &Snapshot, volume: &VolumeKey) -> Vec<Arc<str>> {
 
 /// The largest size that the storage has shown to allow for a volume: the smallest of what growths of the last days came to
 /// that it called infeasible, in the storage classes of today, unless a PVC got more since, or has more: the storage of one
-/// replica may be full where that of the others is not.
+/// replica may be full where that of the others is not. What an earlier Cluster of this name has shown counts too: it is about
+/// the storage.
 pub(crate) fn learned_ceiling(snapshot: &Snapshot, volume: &VolumeKey, now: Timestamp) -> Option<Bytes> {
     let ended: Vec<(&Growth, Timestamp)> = snapshot
         .events

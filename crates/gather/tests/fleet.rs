@@ -6,8 +6,9 @@ use std::sync::Arc;
 use csm_api::{ClusterStoragePolicy, Growth, Settings, StorageEvent};
 use csm_core::breaker::{Breaker, Opened, RunawayRules};
 use csm_core::world::ClusterKey;
-use csm_gather::index::{FleetNow, FleetRules, Index, Retention, Waiter, Wake};
+use csm_gather::index::{FleetNow, FleetRules, Index, Kind, Retention, Waiter, Wake};
 use csm_gather::views::ClusterView;
+use csm_gather::watched::Watched;
 use csm_gather::world::circuit;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -138,6 +139,30 @@ fn a_cluster_that_goes_leaves_its_place_to_the_next() {
 }
 
 #[test]
+fn a_cluster_that_is_made_anew_between_two_looks_leaves_its_place_as_well() {
+    let mut index = index(at_most(1), &json!({"dryRun": false}), &["a", "b"]);
+    index.put_event(growth("a", 1, 1, None));
+    assert_eq!(index.wait(&key("b"), Some(waiter(Some(5), 86))), wakes(&[]), "there is no room");
+    let anew = json!({"metadata": {"name": "a", "namespace": "db", "uid": "another", "resourceVersion": "9"}, "spec": {}});
+    let woken = index.put_cluster(&key("a"), Some(ClusterView::of(&read(anew))));
+    assert!(woken.contains(&key("b")), "{woken:?}");
+}
+
+#[test]
+fn what_a_cluster_has_begun_that_cannot_be_read_keeps_its_place() {
+    let mut index = index(at_most(1), &json!({"dryRun": false}), &["a", "b"]);
+    index.put_event(growth("a", 1, 1, None));
+    assert_eq!(index.wait(&key("b"), Some(waiter(Some(5), 86))), wakes(&[]), "there is no room");
+    let wrong = json!({"metadata": {"name": "a", "namespace": "db", "uid": "uid-a"}, "spec": {"instances": "three"}});
+    let Watched::Unreadable(wrong) = Watched::<csm_cnpg::Cluster>::read(&wrong.to_string()) else {
+        panic!("it can be read")
+    };
+    let woken = index.put_unreadable(Kind::Cluster, &wrong);
+    assert!(!woken.contains(&key("b")), "{woken:?}");
+    assert_eq!(now(&mut index, "b").all.is_full(), Some(1));
+}
+
+#[test]
 fn two_that_decide_at_one_moment_do_not_both_go() {
     let mut index = index(at_most(1), &json!({"dryRun": false}), &["a", "b"]);
     let (seen_by_a, seen_by_b) = (now(&mut index, "a"), now(&mut index, "b"));
@@ -230,7 +255,7 @@ fn too_many_that_grow_within_an_hour_stop_all() {
     assert!(now(&mut index, "c").breaker.opened.is_some());
     index.put_event(closed("manager", 20));
     assert_eq!(now(&mut index, "c").breaker.opened, None);
-    let names = index.names(csm_gather::index::Kind::StorageEvent);
+    let names = index.names(Kind::StorageEvent);
     assert_eq!(names.iter().filter(|(namespace, _)| &**namespace == "manager").count(), 1);
     let retention = Retention {
         keep: SignedDuration::from_hours(24),

@@ -91,8 +91,8 @@ pub async fn run<K, T>(
                     Event::Init | Event::InitApply(_) => true,
                     Event::InitDone | Event::Apply(_) | Event::Delete(_) => false,
                 };
-                // That a list is about to be asked for: nothing has been answered.
-                if !matches!(event, Event::Init) {
+                // Of a list, its last page alone says that it works: each try begins with the first.
+                if !listing {
                     health.works();
                 }
                 match event {
@@ -215,11 +215,14 @@ mod tests {
     use http::StatusCode;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::ResourceExt as _;
+    use rstest::rstest;
     use tokio::time::Instant;
 
     use super::*;
 
     const LIST: &str = r#"{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1"}, "items": []}"#;
+    const PAGE_OF_TWO: &str = r#"{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1", "continue": "more"},
+        "items": [{"metadata": {"name": "a", "namespace": "n"}}]}"#;
     const ADDED: &str = "{\"type\": \"ADDED\", \"object\": {\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"a\", \"namespace\": \"n\", \"resourceVersion\": \"2\"}}}\n";
 
     /// How an API server answers a request.
@@ -227,6 +230,11 @@ mod tests {
 
     fn fails() -> Answer {
         ready(StatusCode::SERVICE_UNAVAILABLE.into_response()).boxed()
+    }
+
+    /// The first page of a list.
+    fn page() -> Answer {
+        ready(PAGE_OF_TWO.into_response()).boxed()
     }
 
     fn list() -> Answer {
@@ -327,21 +335,26 @@ mod tests {
         assert!(works < begun + Duration::from_secs(1), "{begun:?} {works:?}");
     }
 
-    /// The watcher says that it lists before it asks: that is no success.
+    /// The watcher says that it lists before it asks, and tells of each page: neither is a success.
+    #[rstest]
+    #[case::its_first_page(0)]
+    #[case::its_second_page(1)]
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_fails_fails_all_the_time_and_is_asked_for_less_and_less() {
-        let watch = Watching::start((0..5).map(|_| fails()).collect());
+    async fn a_list_that_fails_fails_all_the_time_and_is_asked_for_less_and_less(#[case] pages: usize) {
+        let one_try = || (0..pages).map(|_| page()).chain([fails()]);
+        let watch = Watching::start((0..5).flat_map(|_| one_try()).collect());
         watch.fails(true).await;
-        let mut failing = true;
+        let (mut failing, all) = (true, 5 * (pages + 1) + 1);
         watch
             .once("five tries", |w| {
                 failing &= !w.readiness.failing().is_empty();
-                w.asked.lock().unwrap().len() >= 6
+                w.asked.lock().unwrap().len() >= all
             })
             .await;
         assert!(failing, "it has not worked in between");
-        let asked = watch.requests(6).await;
-        let pauses = asked.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0).as_millis() / 100);
+        let asked = watch.requests(all).await;
+        let tries: Vec<_> = asked.iter().step_by(pages + 1).collect();
+        let pauses = tries.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0).as_millis() / 100);
         assert_eq!(pauses.collect::<Vec<_>>(), [5, 10, 20, 40, 80]);
         assert!(asked.iter().all(|(_, watches)| !watches));
         // Nor is one that is not answered.

@@ -1,6 +1,6 @@
 //! How an operation ended, and when the next one is tried where it failed.
 
-use csm_api::{Outcome, PvcFailure, PvcPhase, StorageEventStatus, VerifiedBy};
+use csm_api::{Outcome, PvcFailure, PvcPhase, PvcStatus, StorageEventStatus, VerifiedBy};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -35,7 +35,17 @@ pub(super) fn finish(status: &mut StorageEventStatus, context: &Context<'_>) {
     if gone > 0 {
         message = format!("{message}, {gone} gone");
     }
-    let failures = || status.pvc_statuses.iter().filter_map(|s| s.failure);
+    // A journal of an earlier version does not say why.
+    let failure = |s: &PvcStatus| {
+        s.failure.unwrap_or_else(|| {
+            if s.patched_at.is_some() {
+                PvcFailure::Infeasible
+            } else {
+                PvcFailure::Refused
+            }
+        })
+    };
+    let failures = || status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Failed).map(failure);
     let outcome = match (&error, context.permission) {
         _ if succeeded => Outcome::Succeeded,
         (Some(error), _) => {

@@ -39,8 +39,15 @@ pub(super) fn follow(
     let target = step_back::target(&status, requested);
     if member.request < target {
         if status.patched_at.is_some() {
-            fails(&mut status, PvcFailure::Changed);
-            status.error = Some(format!("its request was lowered to {} while it grew to {target}", member.request));
+            let lowered = format!("its request was lowered to {} while it grew to {target}", member.request);
+            // What steps back had been found infeasible before.
+            if let Some(words) = status.error.take().filter(|_| status.recovery.is_some()) {
+                fails(&mut status, PvcFailure::Infeasible);
+                status.error = Some(format!("{words}; {lowered}"));
+            } else {
+                fails(&mut status, PvcFailure::Changed);
+                status.error = Some(lowered);
+            }
         }
         return status;
     }

@@ -211,6 +211,36 @@ fn infeasible_fails_with_the_drivers_words_and_others_are_not_begun() {
     assert!(patched(&progress).is_empty());
 }
 
+/// A journal from before failures had a cause, and one that was lowered once it had been found infeasible.
+#[test]
+fn what_was_infeasible_stays_so() {
+    let infeasible = |resized: Resize| {
+        let mut bad = member(2, Bytes::gib(15), Bytes::gib(10));
+        bad.resize = Some(resized);
+        volume(vec![member(1, Bytes::gib(10), Bytes::gib(10)), bad])
+    };
+    let mut old = event(1);
+    step(&mut old, context(&infeasible(resize(ResizeStage::NodeInfeasible)), 1));
+    let status = old.status.as_mut().expect("a status");
+    (status.phase, status.completion_time, status.conditions) = (Some(Phase::InProgress), None, Vec::new());
+    for pvc in &mut status.pvc_statuses {
+        pvc.failure = None;
+    }
+    let progress = step(&mut old, context(&infeasible(resize(ResizeStage::NodeInfeasible)), 2));
+    assert_eq!(progress.status.outcome(), Some(Outcome::Infeasible));
+
+    let mut event = event(1);
+    step(&mut event, context(&infeasible(resize(ResizeStage::ControllerInfeasible)), 1));
+    let lowered = volume(vec![
+        member(1, Bytes::gib(10), Bytes::gib(10)),
+        member(2, Bytes::gib(11), Bytes::gib(10)),
+    ]);
+    let progress = step(&mut event, context(&lowered, 2));
+    assert_eq!(progress.status.outcome(), Some(Outcome::Infeasible));
+    let said = progress.status.conditions.first().map(|c| c.message.as_str()).unwrap_or_default();
+    assert!(said.contains("cannot grow to 15Gi; its request was lowered to 11Gi"), "{said}");
+}
+
 /// Somebody wants the PVC smaller: that says nothing of the storage, and no breaker counts it.
 #[test]
 fn a_request_that_somebody_lowered_stops_it() {

@@ -33,7 +33,11 @@ fn above(size_text: &str, ceiling: &str, source: CeilingSource) -> Standing {
 #[case::no_ceiling_at_all(grown(NO_CEILING).data(|v| v.fallback_ceiling = None), Standing::NoCeiling)]
 #[case::no_ceiling_however_level(grown(NO_CEILING).member(0, |m| m.request = size("10Gi")), Standing::NoCeiling)]
 #[case::no_ceiling_even_while_paused(grown(NO_CEILING).pause("true", None), Standing::NoCeiling)]
-#[case::a_learned_ceiling(grown(NO_CEILING).data(|v| v.learned_ceiling = Some(size("40Gi"))), Standing::Behind(size("30Gi")))]
+#[case::a_learned_ceiling_alone(grown(NO_CEILING).data(|v| v.learned_ceiling = Some(size("40Gi"))), Standing::NoCeiling)]
+#[case::above_a_learned_ceiling(
+    grown(FOLLOWS).data(|v| v.learned_ceiling = Some(size("20Gi"))),
+    above("30Gi", "20Gi", CeilingSource::Learned)
+)]
 #[case::at_the_ceiling(grown("expansion: {maxSize: 30Gi, applyTo: ClusterSpec}"), Standing::Behind(size("30Gi")))]
 #[case::above_the_ceiling(
     grown("expansion: {maxSize: 20Gi, applyTo: ClusterSpec}"),

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 
 use super::kept::Record;
 use super::{Index, ObjectName, Slot, Snapshot, Wake};
-use crate::views::{has_begun, last_progress, started_at};
+use crate::views::{ClusterView, has_begun, last_progress, started_at};
 
 /// What the manager's own settings say of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -252,7 +252,7 @@ impl Index {
         }
     }
 
-    /// Growths that have begun, and get on, of Clusters that exist, and those that are just being recorded.
+    /// Growths that have begun, and get on, of Clusters that exist, also where these cannot be read, and those that are just being recorded.
     fn under_way(&self) -> Counts {
         let mut counts = Counts::default();
         for (key, name) in &self.fleet.open {
@@ -260,11 +260,10 @@ impl Index {
             let Some(growth) = slot.events.get(name).and_then(Record::open) else {
                 continue;
             };
-            let is_ours = slot
-                .cluster
-                .as_ref()
-                .is_some_and(|cluster| *cluster.uid == *growth.spec.cluster_ref.uid);
-            if is_ours && has_begun(growth) && self.gets_on(growth) {
+            let is_ours = |cluster: &Arc<ClusterView>| *cluster.uid == *growth.spec.cluster_ref.uid;
+            // What one has begun that cannot be read goes on in the storage.
+            let is_there = slot.is_unreadable || slot.cluster.as_ref().is_some_and(is_ours);
+            if is_there && has_begun(growth) && self.gets_on(growth) {
                 counts.add(&slot.classes_of(growth));
             }
         }

@@ -138,15 +138,27 @@ impl Index {
                 slot.resolution = None;
                 self.matches_changed = true;
             }
+            let is_another = slot.cluster.as_ref().is_some_and(|c| c.uid != cluster.uid);
             slot.cluster = Some(Arc::new(cluster));
-            return self.touched(&key);
+            return if is_another { self.left(&key) } else { self.touched(&key) };
         }
-        slot.cluster = None;
-        slot.resolution = None;
+        self.unmanage(&key)
+    }
+
+    /// A Cluster is gone, or cannot be read.
+    pub(super) fn unmanage(&mut self, key: &ClusterKey) -> Wake {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.cluster = None;
+            slot.resolution = None;
+        }
         self.matches_changed = true;
-        self.fleet.left(&key);
-        // What it had begun takes no place of the fleet's any more.
-        let mut wake = self.touched(&key);
+        self.left(key)
+    }
+
+    /// A Cluster waits for nothing of the fleet's any more, and what it had begun may have left a place.
+    fn left(&mut self, key: &ClusterKey) -> Wake {
+        self.fleet.left(key);
+        let mut wake = self.touched(key);
         wake.extend(self.next_in_line());
         wake
     }

@@ -120,9 +120,8 @@ impl Index {
         match kind {
             Kind::Cluster => {
                 let key = self.key(namespace, name);
-                let wake = self.put_cluster(&key, None);
-                self.slots.entry(key).or_default().is_unreadable = true;
-                wake
+                self.slots.entry(key.clone()).or_default().is_unreadable = true;
+                self.unmanage(&key)
             }
             Kind::StoragePolicy => self.put_unreadable_policy(Origin::object(OriginKind::StoragePolicy, Some(namespace), name), object),
             Kind::ClusterStoragePolicy => self.put_unreadable_policy(Origin::object(OriginKind::ClusterStoragePolicy, None, name), object),
