@@ -17,7 +17,7 @@ use csm_core::{alerts, check};
 use csm_gather::world::world;
 use csm_runtime::Failure;
 use csm_runtime::FailureClass;
-use csm_runtime::backoff::Backoffs;
+use csm_runtime::backoff::{self, Backoffs};
 use csm_runtime::tasks::{Tasks, caught};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -131,6 +131,11 @@ impl Controller {
             (Ok(Err(failure)), Key::Cluster(cluster)) => {
                 let class = failure.class().as_str();
                 self.shared.metrics.error(cluster, class);
+                // Somebody wrote the object first, or removed it, and nobody is to be bothered, unless it goes on.
+                if failure.class() == FailureClass::Conflict && delay == backoff::FIRST {
+                    tracing::info!(namespace = %cluster.namespace, cluster = %cluster.name, error = failure.message(), retry_in = ?delay, "an object has changed meanwhile; looking again");
+                    return Some(delay);
+                }
                 tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class, error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
             }
             (Ok(Err(failure)), _) => {
