@@ -9,7 +9,7 @@ use csm_api::{Growth, Phase, PvcStatus, Trigger};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::Cluster;
 use crate::filling::Breach;
@@ -35,13 +35,7 @@ pub struct GrowthWatch {
     known: usize,
     patience: Duration,
     grown: Arc<Mutex<BTreeMap<String, Timestamp>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for GrowthWatch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: AbortOnDropHandle<()>,
 }
 
 /// All sizes that the manager asked for, for a PVC of an operation: what was wanted, and each that it stepped back to, every
@@ -88,7 +82,7 @@ impl GrowthWatch {
         let from = claims.filter_map(|(_, claim)| Seen::of(&claim, Timestamp::now()).request).max();
         let from = from.with_context(|| format!("{} has no PVC of {volume}", cluster.name))?;
         stage.expect_growth();
-        let task = tokio::spawn(watch(cluster.clone(), volume, from, grown.clone()));
+        let task = AbortOnDropHandle::new(tokio::spawn(watch(cluster.clone(), volume, from, grown.clone())));
         Ok(Self {
             cluster: cluster.clone(),
             volume,
@@ -96,7 +90,7 @@ impl GrowthWatch {
             known,
             patience: GROWTH,
             grown,
-            task,
+            _task: task,
         })
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use kube::ResourceExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::stage::Stage;
 use crate::timeline::seconds;
@@ -45,13 +45,7 @@ pub struct Change {
 /// What PostgreSQL's containers of a namespace do, kept until it is dropped.
 pub struct Containers {
     changes: Arc<Mutex<Vec<Change>>>,
-    watcher: JoinHandle<()>,
-}
-
-impl Drop for Containers {
-    fn drop(&mut self) {
-        self.watcher.abort();
-    }
+    _watcher: AbortOnDropHandle<()>,
 }
 
 /// PostgreSQL's container of a pod.
@@ -81,7 +75,7 @@ impl Containers {
         let api = stage.api::<Pod>();
         let changes = Arc::new(Mutex::new(Vec::<Change>::new()));
         let kept = changes.clone();
-        let watcher = tokio::spawn(async move {
+        let watcher = AbortOnDropHandle::new(tokio::spawn(async move {
             let stream = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
             pin_mut!(stream);
             while let Some(event) = stream.next().await {
@@ -103,8 +97,11 @@ impl Containers {
                     }
                 }
             }
-        });
-        Self { changes, watcher }
+        }));
+        Self {
+            changes,
+            _watcher: watcher,
+        }
     }
 
     /// All changes of a pod so far.

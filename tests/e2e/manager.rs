@@ -22,7 +22,8 @@ use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, Po
 use kube::{Client, ResourceExt as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::invariants::is;
 use crate::metrics::Metrics;
@@ -58,13 +59,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub struct Manager {
     client: Client,
     lines: Lines,
-    follower: JoinHandle<()>,
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        self.follower.abort();
-    }
+    _follower: AbortOnDropHandle<()>,
 }
 
 impl Manager {
@@ -83,11 +78,11 @@ impl Manager {
         };
         shipped::deploy(lab, client, binary, &csm_tests::root().join("deploy"), adapt).await?;
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let follower = tokio::spawn(follow(client.clone(), begin, lines.clone(), log));
+        let follower = AbortOnDropHandle::new(tokio::spawn(follow(client.clone(), begin, lines.clone(), log)));
         let manager = Self {
             client: client.clone(),
             lines,
-            follower,
+            _follower: follower,
         };
         shipped::rolled_out(client).await.with_context(|| manager.tail(20))?;
         manager.leads().await?;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use csm_testkit::wait::looks;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::manager::{Manager, process_of};
 
@@ -41,13 +41,7 @@ impl fmt::Display for Process {
 /// All that there were since it was made.
 pub struct Processes {
     seen: Arc<Mutex<Vec<Process>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Processes {
@@ -55,7 +49,7 @@ impl Processes {
     pub fn watch(manager: &Arc<Manager>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::<Process>::new()));
         let (manager, kept) = (manager.clone(), seen.clone());
-        let task = tokio::spawn(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut looks = looks(LOOK);
             loop {
                 looks.tick().await;
@@ -77,8 +71,8 @@ impl Processes {
                     });
                 }
             }
-        });
-        Self { seen, task }
+        }));
+        Self { seen, _task: task }
     }
 
     /// The process of a pod that sent what the API server received then: the last one that had begun.

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// One PVC at one moment.
 #[derive(Clone, Debug)]
@@ -72,13 +72,7 @@ impl Seen {
 /// The journal of a namespace, kept until it is dropped.
 pub struct Journal {
     seen: Arc<Mutex<Vec<Seen>>>,
-    watcher: JoinHandle<()>,
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        self.watcher.abort();
-    }
+    _watcher: AbortOnDropHandle<()>,
 }
 
 impl Journal {
@@ -87,7 +81,7 @@ impl Journal {
         let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let entries = seen.clone();
-        let watcher = tokio::spawn(async move {
+        let watcher = AbortOnDropHandle::new(tokio::spawn(async move {
             let stream = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
             pin_mut!(stream);
             while let Some(event) = stream.next().await {
@@ -96,8 +90,8 @@ impl Journal {
                 let entry = Seen::of(&pvc, Timestamp::now());
                 entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
             }
-        });
-        Self { seen, watcher }
+        }));
+        Self { seen, _watcher: watcher }
     }
 
     /// Everything so far.

@@ -134,9 +134,9 @@ impl Controller {
                 // Somebody wrote the object first, or removed it, and nobody is to be bothered, unless it goes on.
                 if failure.class() == FailureClass::Conflict && delay == backoff::FIRST {
                     tracing::info!(namespace = %cluster.namespace, cluster = %cluster.name, error = failure.message(), retry_in = ?delay, "an object has changed meanwhile; looking again");
-                    return Some(delay);
+                } else {
+                    tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class, error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
                 }
-                tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class, error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
             }
             (Ok(Err(failure)), _) => {
                 tracing::warn!(what = controller, error = failure.message(), retry_in = ?delay, "failed; trying again");

@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::body::{Body, full, watched};
 pub use self::fault::{At, Fault, Moment, Refusal, Rule};
@@ -102,13 +102,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
     waiting: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     address: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Proxy {
@@ -128,12 +122,12 @@ impl Proxy {
             calm: watch::Sender::new(true),
             meanwhile,
         });
-        let task = tokio::spawn(listen(listener, shared.clone()));
+        let task = AbortOnDropHandle::new(tokio::spawn(listen(listener, shared.clone())));
         Ok(Self {
             shared,
             waiting,
             address,
-            task,
+            _task: task,
         })
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StoragePolicy};
 use csm_core::resolve::{self, Conflict, Identity, Origin, OriginKind, Policy, Resolution};
 use csm_core::validate::{self, Problem, Subject, VolumeFacts, Warning, WarningKind};
-use csm_core::world::ClusterKey;
+use csm_core::world::{ClusterKey, VolumeKey};
+use csm_units::Bytes;
 
 use super::{Index, Slot};
 use crate::views::Labels;
@@ -283,29 +284,22 @@ impl Index {
     /// The volumes of a Cluster: its PVCs, and what it asks for where there are none.
     fn volumes(&self, slot: &Slot, settings: &VolumeSettings) -> Vec<VolumeFacts> {
         let mut volumes: Vec<VolumeFacts> = Vec::new();
-        let class = |name: &Arc<str>| Some(class_of(name, Some(self.class(name)?), settings));
+        let mut add = |key: &VolumeKey, size: Bytes, class| match volumes.iter_mut().find(|v| v.key == *key) {
+            Some(volume) => volume.add(size, class),
+            None => volumes.push(VolumeFacts {
+                key: key.clone(),
+                size,
+                class,
+            }),
+        };
         for claim in slot.pvcs.values() {
-            let size = claim.request.max(claim.capacity);
-            match volumes.iter_mut().find(|v| v.key == claim.volume) {
-                // Of one class, as the PVCs of a volume mostly are, each says the same.
-                Some(volume) if volume.class.as_ref().map(|class| &class.name) == claim.class.as_ref() => {
-                    volume.size = volume.size.max(size);
-                }
-                Some(volume) => volume.add(size, claim.class.as_ref().and_then(class)),
-                None => volumes.push(VolumeFacts {
-                    key: claim.volume.clone(),
-                    size,
-                    class: claim.class.as_ref().and_then(class),
-                }),
-            }
+            let class = claim.class.as_ref().and_then(|name| Some((name, self.class(name)?)));
+            let class = class.map(|(name, view)| class_of(name, Some(view), settings));
+            add(&claim.volume, claim.request.max(claim.capacity), class);
         }
         for (key, size) in slot.cluster.iter().flat_map(|cluster| cluster.spec_sizes.iter()) {
             if slot.pvcs.values().all(|claim| claim.volume != *key) {
-                volumes.push(VolumeFacts {
-                    key: key.clone(),
-                    size: *size,
-                    class: None,
-                });
+                add(key, *size, None);
             }
         }
         volumes.sort_by(|a, b| a.key.cmp(&b.key));

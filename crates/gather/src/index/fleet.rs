@@ -252,7 +252,8 @@ impl Index {
         }
     }
 
-    /// Growths that have begun, and get on, of Clusters that exist, also where these cannot be read, and those that are just being recorded.
+    /// Growths that have begun, and get on, of Clusters that exist, also where these cannot be read, and those that are just
+    /// being recorded.
     fn under_way(&self) -> Counts {
         let mut counts = Counts::default();
         for (key, name) in &self.fleet.open {
