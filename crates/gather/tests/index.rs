@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use csm_api::{Expansion, Settings, StoragePolicy, StoragePolicySpec};
+use csm_api::{
+    Expansion, PolicyStatus, PostgresStorage, PostgresStorageSpec, PostgresStorageStatus, Settings, State, StoragePolicy, StoragePolicySpec,
+};
 use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, Observation, ProviderLimit, VolumeKey, World};
-use csm_gather::index::{Index, Kind, Sample};
+use csm_gather::index::{Index, Kind, PolicyId, Sample, Wake};
 use csm_gather::views::{ClassView, ClusterView, NodeView, PodObject, PodView};
 use csm_gather::world::{VolumeSettings, world};
 use csm_units::Bytes;
@@ -210,8 +212,48 @@ fn settings_are_resolved_anew_when_what_they_rest_on_changes() {
     // Our own status comes back with the same generation: nothing is decided anew.
     assert!(index.put_policy(&policy).is_empty());
     assert!(!index.take_matches_changed());
+    let written = PolicyStatus {
+        managed_clusters: Some(1),
+        ..PolicyStatus::default()
+    };
+    let id = PolicyId {
+        namespace: "db".into(),
+        name: "prod".into(),
+    };
+    index.put_policy_status(&id, written.clone());
+    policy.status = Some(written);
+    assert!(index.put_policy(&policy).is_empty());
+    assert!(!index.take_matches_changed());
+    // A write that was given up comes late.
+    policy.status = Some(PolicyStatus::default());
+    assert!(index.put_policy(&policy).is_empty(), "the settings are what they were");
+    assert!(index.take_matches_changed(), "the status is to be written again");
     index.remove_policy("db", "prod");
     assert_eq!(*resolved(&mut index), Resolution::NoPolicy);
+}
+
+#[test]
+fn a_status_that_another_one_overwrites_is_looked_at() {
+    let mut index = index();
+    let storage = |version: u64, state: Option<State>| -> PostgresStorage {
+        let mut storage = PostgresStorage::new("my-pg", PostgresStorageSpec::default());
+        storage.metadata.namespace = Some("db".into());
+        storage.metadata.uid = Some("s1".into());
+        storage.metadata.resource_version = Some(version.to_string());
+        storage.status = state.map(|state| PostgresStorageStatus {
+            state: Some(state),
+            ..PostgresStorageStatus::default()
+        });
+        storage
+    };
+    let looked_at = |wake: Wake| wake.into_iter().collect::<Vec<_>>() == [key()];
+    assert!(looked_at(index.put_storage(storage(1, None))));
+    // The answer to a write of ours, and what the watch then says of it.
+    index.put_storage(storage(2, Some(State::Balanced)));
+    assert!(!looked_at(index.put_storage(storage(2, Some(State::Balanced)))));
+    // One that was given up, and comes late.
+    assert!(looked_at(index.put_storage(storage(3, Some(State::WaitingForDiskStatus)))));
+    assert!(!looked_at(index.put_storage(storage(2, Some(State::Balanced)))), "that is older");
 }
 
 /// How many samples a forecast gets.

@@ -232,13 +232,15 @@ impl Controller {
             {
                 *active.entry(id.namespace.to_string()).or_default() += 1;
             }
-            if let Some(status) = status
-                && let Err(failure) = self.writer.policy_status(&id, &status).await
-                && failure.class() != FailureClass::NotFound
+            let Some(status) = status else { continue };
+            match self.writer.policy_status(&id, &status).await {
                 // One that cannot be read; its status is written.
-                && !failure.is_unreadable_answer()
-            {
-                result = Err(failure);
+                Err(failure) if !failure.is_unreadable_answer() => {
+                    if failure.class() != FailureClass::NotFound {
+                        result = Err(failure);
+                    }
+                }
+                Ok(()) | Err(_) => self.shared.index().put_policy_status(&id, status),
             }
         }
         self.shared.metrics.policies(active);

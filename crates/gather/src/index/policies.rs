@@ -42,11 +42,21 @@ impl Index {
         };
         // A policy that was made anew begins with the first generation again.
         let same = |before: &PolicyEntry| before.uid == entry.uid && before.generation == entry.generation;
-        let unchanged = entry.generation.is_some() && self.policies.get(&id).is_some_and(same);
+        let before = self.policies.get(&id);
+        let unchanged = entry.generation.is_some() && before.is_some_and(same);
+        // A status that we do not know of: a write of ours that was given up can come late, and overwrite a newer one.
+        let known = before.is_some_and(|before| before.status == entry.status);
         let namespace = id.namespace.clone();
         self.policies.insert(id, entry);
-        self.matches_changed |= !unchanged;
+        self.matches_changed |= !unchanged || !known;
         if unchanged { Wake::new() } else { self.unresolve(&namespace) }
+    }
+
+    /// This status was written to a policy: nothing new when it comes back.
+    pub fn put_policy_status(&mut self, id: &PolicyId, status: PolicyStatus) {
+        if let Some(entry) = self.policies.get_mut(id) {
+            entry.status = status;
+        }
     }
 
     /// A policy is gone; the namespace is empty for a ClusterStoragePolicy.

@@ -27,11 +27,13 @@ impl Index {
                 return Wake::new();
             }
             if before.spec == storage.spec && slot.storage_problem.as_deref() == problem.as_ref() {
-                // Our own status comes back: nothing to decide anew.
+                // Our own status comes back: nothing to decide anew. Another one is not what is to stand there: a write that was
+                // given up can come late, and overwrite the one that was made in its place.
+                let known = before.status == storage.status;
                 if *before != storage {
                     slot.storage = Some(Packed::new(storage));
                 }
-                return Wake::new();
+                return if known { Wake::new() } else { self.touched(key) };
             }
         }
         slot.has_settings = !storage.spec.settings.is_empty();
