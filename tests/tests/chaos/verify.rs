@@ -301,7 +301,7 @@ impl Verdict<'_> {
     fn logs(&mut self) {
         let logs = self.run.keeper.logs();
         for (number, log) in logs.iter().enumerate() {
-            let bad = log.lines().find(|line| line.contains("BUG") || line.contains("panicked"));
+            let bad = log.lines().find(|line| line.contains("BUG:") || line.contains("panicked"));
             let bad = bad.map(str::to_owned);
             self.holds(bad.is_none(), || format!("manager {}: {}", number + 1, bad.unwrap_or_default()));
         }
