@@ -65,6 +65,8 @@ pub struct ControlPlane {
     ca: Arc<Ca>,
     server: String,
     kubeconfig: PathBuf,
+    /// The latest mark in the audit log: a long run must not read all of it for each new one.
+    audited: Mutex<AuditMark>,
     state: StateDir,
 }
 
@@ -96,6 +98,7 @@ impl ControlPlane {
             ca,
             server,
             kubeconfig,
+            audited: Mutex::default(),
             state,
         })
     }
@@ -201,7 +204,12 @@ impl ControlPlane {
 
     /// Where everything said so far ends; see [`Self::audit_since`].
     pub async fn audit_mark(&self) -> Result<AuditMark> {
-        audit::mark(&self.client().await?, self.state.path()).await
+        let latest = || self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *latest();
+        let mark = audit::mark(&self.client().await?, self.state.path(), known).await?;
+        let mut latest = latest();
+        *latest = mark.max(*latest);
+        Ok(mark)
     }
 
     /// Every request that the API server answered (or began to answer: watches) from its start until now, once each.

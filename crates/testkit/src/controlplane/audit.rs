@@ -45,7 +45,7 @@ rules:
 const BARRIER: &str = "/version?audit-barrier=";
 
 /// A place in the audit log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditMark(u64);
 
 /// One request. Texts are empty where the request has no such thing.
@@ -139,9 +139,9 @@ pub fn arguments(dir: &Path) -> [String; 3] {
     ]
 }
 
-/// The end of the log, after everything that was answered before this call.
-pub async fn mark(client: &Client, dir: &Path) -> Result<AuditMark> {
-    read(client, dir, AuditMark::default()).await.map(|(_, mark)| mark)
+/// The end of the log, after everything that was answered before this call; it is looked for from an `earlier` one on.
+pub async fn mark(client: &Client, dir: &Path, earlier: AuditMark) -> Result<AuditMark> {
+    read(client, dir, earlier).await.map(|(_, mark)| mark)
 }
 
 /// The entries after `mark`, one a request, in the order of their ends.
