@@ -22,7 +22,7 @@ pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePol
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
 pub use event_reason::EventReason;
 pub use growth::{Growth, GrowthSpec, NoGrowth};
-pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, VERSION, annotation, label};
+pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, RESIZE_WITHDRAWN, VERSION, annotation, label};
 pub use postgres_storage::{
     BudgetStatus, CircuitBreakerStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage,
     PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,

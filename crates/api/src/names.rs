@@ -18,6 +18,9 @@ pub mod label {
 /// Annotation on the pods of instances, written: the operations for which the kubelet was asked to look at once, by name,
 /// separated by commas.
 pub const RESIZE_REQUESTED: &str = "storage.cnpg.supporttools.io/resize-requested";
+/// Written to a PVC: the StorageEvent that asks no more for it. That is a new version of the PVC, so that what it may have asked for
+/// before, and was never answered, is refused if it comes late.
+pub const RESIZE_WITHDRAWN: &str = "storage.cnpg.supporttools.io/resize-withdrawn";
 /// Annotation on StorageEvents, written: when that happened on which the operation rests (RFC 3339).
 pub const EVIDENCE_AT: &str = "storage.cnpg.supporttools.io/evidence-at";
 

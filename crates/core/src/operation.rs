@@ -10,6 +10,7 @@ mod permission;
 mod pvc;
 mod record;
 mod step_back;
+mod withdraws;
 
 use csm_api::{Growth, GrowthSpec, Phase, PvcFailure, PvcPhase, Reason, RetryBasis, StorageEventStatus, Trigger};
 use csm_units::Bytes;
@@ -82,6 +83,17 @@ pub struct Patch {
     pub instead_of: Option<Bytes>,
 }
 
+/// A PVC to be written a new version of, so that no patch of this operation counts that was never answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Its name.
+    pub pvc: String,
+    /// Its UID, a precondition.
+    pub uid: String,
+    /// The operation, as the PVC is to say it.
+    pub operation: String,
+}
+
 /// The next step of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
@@ -89,6 +101,8 @@ pub struct Progress {
     pub status: StorageEventStatus,
     /// PVCs to patch now, in this order.
     pub patch: Vec<Patch>,
+    /// PVCs that are asked nothing more of.
+    pub withdraw: Vec<Withdrawal>,
     /// Pods to nudge.
     pub nudge: Vec<Nudge>,
 }
@@ -99,6 +113,7 @@ impl Progress {
         Self {
             status,
             patch: Vec::new(),
+            withdraw: Vec::new(),
             nudge: Vec::new(),
         }
     }
@@ -144,7 +159,10 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     // Until that has been verified, too: the size has been found infeasible.
     let steps_back = status.pvc_statuses.iter().any(|s| s.recovery.is_some());
 
-    if pending > 0 && failed == 0 && !steps_back && context.permission.is_ok() {
+    // What has begun to stop does so, also where it might go on by now: who is withdrawn is not asked again.
+    let stops = status.pvc_statuses.iter().any(|s| withdraws::is_withdrawn(event, s, &context));
+
+    if pending > 0 && failed == 0 && !steps_back && !stops && context.permission.is_ok() {
         let parallelism = usize::try_from(expansion.parallelism.max(1)).unwrap_or(1);
         let free = parallelism.saturating_sub(resizing.saturating_add(context.in_flight_elsewhere));
         let patch = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Pending).take(free);
@@ -156,13 +174,29 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
                 instead_of: None,
             })
             .collect();
-        return Progress { status, patch, nudge };
+        let withdraw = Vec::new();
+        return Progress {
+            status,
+            patch,
+            withdraw,
+            nudge,
+        };
     }
     let patch = status.pvc_statuses.iter().filter_map(|s| pvc::lowers(s, &context)).collect();
-    if unfinished == 0 {
+    let withdraw = if unfinished == 0 {
+        withdraws::due(event, &status, &context)
+    } else {
+        Vec::new()
+    };
+    if unfinished == 0 && withdraw.is_empty() {
         finish::finish(&mut status, &context);
     }
-    Progress { status, patch, nudge }
+    Progress {
+        status,
+        patch,
+        withdraw,
+        nudge,
+    }
 }
 
 /// The API server refused to raise the request of a PVC: no further PVC is patched.

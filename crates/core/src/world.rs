@@ -266,6 +266,8 @@ pub struct Member {
     pub findings: Option<Arc<Findings>>,
     /// The operations for which its pod was nudged, as [`nudge`](crate::nudge) writes them.
     pub nudged: Option<Arc<str>>,
+    /// The operation that asks no more for this PVC (`resize-withdrawn`): a patch of its that comes late is refused.
+    pub withdrawn: Option<Arc<str>>,
     /// Bytes used over time, in any order; the observation may be among them.
     pub history: Arc<[Sample]>,
 }

@@ -100,6 +100,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             disk_full: false,
             findings: None,
             nudged: pod.and_then(|p| p.nudged.clone()),
+            withdrawn: pvc.withdrawn.clone(),
             history: history.clone(),
         };
         let volume = volumes

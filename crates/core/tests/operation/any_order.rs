@@ -1,12 +1,12 @@
 //! Any order of what storage, nodes, people, the API server and crashes do: the operation ends, or is told of as stuck; it
 //! asks for each size once at most, and never after its end.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use csm_api::{Growth, Phase, PvcPhase, Reason, VerifiedBy};
 use csm_core::alerts::{AlertKind, due};
-use csm_core::operation::{Context, Patch, follow, refuse};
+use csm_core::operation::{Context, Patch, Withdrawal, follow, refuse};
 use csm_core::world::{Operation, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use proptest::prelude::*;
@@ -37,6 +37,8 @@ enum Happens {
     Recreated(usize),
     /// A person stops operations, or lets them go on.
     Permission(bool),
+    /// What was lost comes to the API server.
+    Arrives,
     /// Time passes.
     Time(i64),
 }
@@ -52,6 +54,8 @@ enum Dies {
     Refused,
     /// It lives; somebody else has just written the PVC.
     Conflict,
+    /// It lives; its patches are lost for it, and come to the API server some time later.
+    Lost,
 }
 
 /// Whether what grows a PVC ever comes back.
@@ -80,6 +84,10 @@ struct Scene {
     hangs: Vec<(String, Hangs)>,
     /// UIDs of PVCs that were made when the operation had begun.
     recreated: HashSet<String>,
+    /// How often each PVC was written, by UID: its version.
+    versions: HashMap<String, u64>,
+    /// Patches that were lost for the manager, with the version of the PVC that each was made for.
+    lost: Vec<(Patch, u64)>,
 }
 
 impl Scene {
@@ -97,6 +105,8 @@ impl Scene {
             touched: HashSet::new(),
             hangs: Vec::new(),
             recreated: HashSet::new(),
+            versions: HashMap::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -163,6 +173,7 @@ impl Scene {
                 {
                     member.request = Bytes::gib(size);
                     self.touched.insert(member.uid.to_string());
+                    *self.versions.entry(member.uid.to_string()).or_default() += 1;
                 }
             }
             Happens::Deleted(pvc) => {
@@ -180,6 +191,7 @@ impl Scene {
                 }
             }
             Happens::Permission(given) => self.permission = if given { Ok(()) } else { Err(Reason::Paused) },
+            Happens::Arrives => self.arrive(),
             Happens::Time(seconds) => self.seconds += seconds,
         }
     }
@@ -206,10 +218,30 @@ impl Scene {
         if matches!(dies, Dies::AfterTheJournal) {
             return;
         }
+        for withdrawal in progress.withdraw {
+            withdraw(&mut self.volume, &withdrawal);
+            *self.versions.entry(withdrawal.uid).or_default() += 1;
+            if matches!(dies, Dies::AfterTheFirstPatch) {
+                return;
+            }
+        }
         for patch in progress.patch {
             match dies {
                 Dies::Conflict => continue,
+                Dies::Lost => {
+                    let version = self.versions.get(&patch.uid).copied().unwrap_or_default();
+                    self.lost.push((patch, version));
+                    continue;
+                }
                 Dies::Refused => {
+                    // Withdrawn before it is called refused.
+                    let withdrawal = Withdrawal {
+                        pvc: patch.pvc,
+                        uid: patch.uid.clone(),
+                        operation: self.event.metadata.name.clone().unwrap_or_default(),
+                    };
+                    withdraw(&mut self.volume, &withdrawal);
+                    *self.versions.entry(withdrawal.uid).or_default() += 1;
                     let status = self.event.status.as_mut().expect("it was written");
                     refuse(status, &patch.uid, "no");
                     return;
@@ -243,6 +275,19 @@ impl Scene {
             assert!(self.asked.insert((patch.uid.clone(), patch.to)), "asked for once: {patch:?}");
         }
         member.request = patch.to;
+        *self.versions.entry(patch.uid.clone()).or_default() += 1;
+    }
+
+    /// The API server takes what was lost, where it was made for the PVC as it is.
+    fn arrive(&mut self) {
+        for (patch, version) in std::mem::take(&mut self.lost) {
+            let there = self.volume.members.iter().any(|m| *m.uid == *patch.uid);
+            if !there || self.versions.get(&patch.uid).copied().unwrap_or_default() != version {
+                continue;
+            }
+            assert_eq!(self.ended(), None, "nothing that comes late is done after the end: {patch:?}");
+            self.patch(&patch);
+        }
     }
 
     fn driver(&mut self, pvc: usize) {
@@ -311,6 +356,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Dies::AfterTheFirstPatch),
         1 => Just(Dies::Refused),
         1 => Just(Dies::Conflict),
+        1 => Just(Dies::Lost),
     ];
     prop_oneof![
         12 => dies.prop_map(Happens::Look),
@@ -323,6 +369,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => pvc.clone().prop_map(Happens::Deleted),
         1 => pvc.prop_map(Happens::Recreated),
         1 => any::<bool>().prop_map(Happens::Permission),
+        1 => Just(Happens::Arrives),
         2 => (1..900_i64).prop_map(Happens::Time),
     ]
 }
@@ -346,6 +393,7 @@ proptest! {
             scene.happen(what);
         }
         scene.settle();
+        scene.arrive();
         let status = scene.event.status.as_ref().expect("a status");
         let comes_back = hangs == [Hangs::No; 2];
         prop_assert!(

@@ -315,6 +315,45 @@ fn a_newer_intent_stops_it_where_it_is() {
     assert_eq!(progress.status.next_retry_time, None);
 }
 
+/// A patch that was never answered may come to the API server at any time: after the end it must be refused.
+#[test]
+fn what_may_have_been_asked_is_withdrawn_before_the_end() {
+    fn paused(world: &Volume) -> Context<'_> {
+        Context {
+            permission: Err(Reason::Paused),
+            ..context(world, 2)
+        }
+    }
+    let small = |n| member(n, Bytes::gib(10), Bytes::gib(10));
+    let mut world = volume(vec![small(1), small(2)]);
+    let mut event = event(1);
+    assert_eq!(
+        follow(&event, paused(&world)).ended(),
+        Some(Phase::Failed),
+        "nothing was asked before its record said so"
+    );
+
+    assert_eq!(patched(&step(&mut event, context(&world, 1))), ["pg-2"]);
+    let progress = follow(&event, paused(&world));
+    let withdrawn: Vec<_> = progress.withdraw.iter().map(|w| (w.pvc.as_str(), w.operation.as_str())).collect();
+    assert_eq!(withdrawn, [("pg-2", "pg-expansion-1"), ("pg-1", "pg-expansion-1")]);
+    assert_eq!((progress.ended(), patched(&progress)), (None, vec![]));
+    withdraw(&mut world, &progress.withdraw[0]);
+    // What has begun to stop is not begun anew: one that was withdrawn could be asked again without an answer.
+    let progress = follow(&event, context(&world, 3));
+    assert_eq!((progress.withdraw.len(), progress.ended(), patched(&progress)), (1, None, vec![]));
+    withdraw(&mut world, &progress.withdraw[0]);
+    let progress = follow(&event, context(&world, 4));
+    assert_eq!((progress.withdraw.len(), progress.ended()), (0, Some(Phase::Failed)));
+    assert_eq!(progress.status.outcome(), Some(Outcome::Interrupted));
+
+    // It came first.
+    world.members[1].request = Bytes::gib(15);
+    let progress = follow(&event, paused(&world));
+    assert_eq!(progress.status.pvc_statuses[0].phase, PvcPhase::ControllerResizing);
+    assert_eq!((progress.withdraw.len(), progress.ended()), (0, None));
+}
+
 #[test]
 fn a_record_that_comes_late_waits_and_then_has_nothing_to_do() {
     let (mut begun, mut late) = (event(2), event(2));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use csm_api::{AffectedPvc, ClusterReference, ExpansionSpec, Growth, GrowthSpec, Reason, RetryBasis, Role, Trigger, VolumeReference};
-use csm_core::operation::{Context, Progress, follow};
+use csm_core::operation::{Context, Progress, Withdrawal, follow};
 use csm_core::world::{Member, Observation, Resize, ResizeStage, Volume, VolumeKey};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -94,11 +94,28 @@ pub fn context(volume: &Volume, seconds: i64) -> Context<'_> {
     }
 }
 
-/// Takes the step's status over, as a manager does that writes it.
+/// Takes the step's status over, as a manager does that writes it; where PVCs are to be withdrawn, they are, and the next step is
+/// taken.
 pub fn step(event: &mut Growth, context: Context<'_>) -> Progress {
-    let progress = follow(event, context);
+    let mut progress = follow(event, context);
     event.status = Some(progress.status.clone());
+    if !progress.withdraw.is_empty() {
+        let mut volume = context.volume.expect("a volume").clone();
+        for withdrawal in &progress.withdraw {
+            withdraw(&mut volume, withdrawal);
+        }
+        let volume = Some(&volume);
+        progress = follow(event, Context { volume, ..context });
+        event.status = Some(progress.status.clone());
+    }
     progress
+}
+
+/// The PVC says that it is asked nothing more of.
+pub fn withdraw(volume: &mut Volume, withdrawal: &Withdrawal) {
+    let member = volume.members.iter_mut().find(|m| *m.uid == *withdrawal.uid);
+    let member = member.expect("only what is there is written");
+    member.withdrawn = Some(withdrawal.operation.as_str().into());
 }
 
 pub fn resize(stage: ResizeStage) -> Resize {

@@ -76,6 +76,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
         disk_full: false,
         findings: None,
         nudged: None,
+        withdrawn: None,
         history: Arc::default(),
     }
 }

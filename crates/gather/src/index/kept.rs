@@ -28,6 +28,7 @@ pub(super) struct Claim {
     pub bound: bool,
     pub block: bool,
     pub resize: Option<Box<Resize>>,
+    pub withdrawn: Option<Arc<str>>,
     /// The newest figures of its filesystem.
     pub sample: Option<Sample>,
     /// Those before it.
@@ -51,6 +52,7 @@ impl Claim {
             bound,
             block,
             resize,
+            withdrawn,
         } = view;
         Self {
             uid: Uid::new(&uid),
@@ -66,6 +68,7 @@ impl Claim {
             bound,
             block,
             resize: resize.map(Box::new),
+            withdrawn,
             sample: None,
             history: History::default(),
             resized: None,
@@ -96,6 +99,7 @@ impl Claim {
             bound,
             block,
             resize,
+            withdrawn,
             sample: _,
             history: _,
             resized: _,
@@ -112,6 +116,7 @@ impl Claim {
             bound: *bound,
             block: *block,
             resize: resize.as_deref().cloned(),
+            withdrawn: withdrawn.clone(),
         }
     }
 }

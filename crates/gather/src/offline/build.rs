@@ -227,6 +227,7 @@ fn volume_of(
             disk_full: false,
             findings: None,
             nudged: None,
+            withdrawn: None,
             history: history.clone(),
         })
     };

@@ -26,6 +26,8 @@ pub struct PvcView {
     pub bound: bool,
     pub block: bool,
     pub resize: Option<Resize>,
+    /// The operation that asks no more for it.
+    pub withdrawn: Option<Arc<str>>,
 }
 
 impl PvcView {
@@ -60,6 +62,11 @@ impl PvcView {
             bound: status.and_then(|s| s.phase.as_deref()) == Some("Bound") && meta.deletion_timestamp.is_none(),
             block: spec.volume_mode.as_deref() == Some("Block"),
             resize: status.and_then(read_resize),
+            withdrawn: meta
+                .annotations
+                .as_ref()
+                .and_then(|a| a.get(csm_api::RESIZE_WITHDRAWN))
+                .map(|n| shared(n)),
         })
     }
 }

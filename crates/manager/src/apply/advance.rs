@@ -1,5 +1,5 @@
 use csm_api::{Growth, StorageEventStatus};
-use csm_core::operation::{self, Patch as PvcPatch, Progress};
+use csm_core::operation::{self, Patch as PvcPatch, Progress, Withdrawal};
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, FailureClass};
 use csm_units::Bytes;
@@ -20,6 +20,16 @@ pub enum Advanced {
     Waiting,
     /// Something was written, or the world has moved on: look again at once.
     Again,
+}
+
+/// What came of withdrawing what a PVC may have been asked for.
+enum Withdrawn {
+    /// It has a new version.
+    Done,
+    /// Somebody else has written it, or it is gone: it is to be looked at again.
+    Changed,
+    /// The API server lets nobody write it: what was asked for will be refused as well.
+    Refused(Failure),
 }
 
 impl Writer {
@@ -43,16 +53,30 @@ impl Writer {
                     tracing::info!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, operation = event.name_any(), "PVC patched");
                 }
                 Err(failure) => match failure.class() {
-                    FailureClass::Conflict | FailureClass::NotFound => self.read_pvc(shared, key, &patch).await?,
+                    FailureClass::Conflict | FailureClass::NotFound => self.read_pvc(shared, key, &patch.pvc).await?,
                     FailureClass::Refused => {
-                        let mut status = event.status.clone().unwrap_or_default();
-                        operation::refuse(&mut status, &patch.uid, &failure.message());
-                        self.journal(shared, &event, status).await?;
+                        // The same patch may have been asked for before, without an answer.
+                        let withdrawal = Withdrawal {
+                            pvc: patch.pvc.clone(),
+                            uid: patch.uid.clone(),
+                            operation: event.name_any(),
+                        };
+                        if matches!(self.withdraw(shared, key, &withdrawal).await?, Withdrawn::Changed) {
+                            continue;
+                        }
+                        self.refused(shared, &event, &patch.uid, &failure).await?;
                         tracing::warn!(namespace = %key.namespace, cluster = %key.name, pvc = patch.pvc, to = %patch.to, error = failure.message(), "the API server refused to grow the PVC");
                         break;
                     }
                     _ => return Err(failure),
                 },
+            }
+        }
+        for withdrawal in &progress.withdraw {
+            advanced = Advanced::Again;
+            if let Withdrawn::Refused(failure) = self.withdraw(shared, key, withdrawal).await? {
+                self.refused(shared, &event, &withdrawal.uid, &failure).await?;
+                break;
             }
         }
         for nudge in &progress.nudge {
@@ -67,6 +91,13 @@ impl Writer {
     /// See [`Failure`].
     pub async fn complete(&self, shared: &Shared, event: &Growth, status: StorageEventStatus) -> Result<Growth, Failure> {
         self.journal(shared, event, status).await
+    }
+
+    /// Writes that the API server refused to change a PVC.
+    async fn refused(&self, shared: &Shared, event: &Growth, uid: &str, failure: &Failure) -> Result<(), Failure> {
+        let mut status = event.status.clone().unwrap_or_default();
+        operation::refuse(&mut status, uid, &failure.message());
+        self.journal(shared, event, status).await.map(|_| ())
     }
 
     /// Writes an operation's status, provided that nobody else has since.
@@ -128,12 +159,39 @@ impl Writer {
         Ok(true)
     }
 
-    /// Reads a PVC again after a conflict.
-    async fn read_pvc(&self, shared: &Shared, key: &ClusterKey, patch: &PvcPatch) -> Result<(), Failure> {
+    /// Gives a PVC a new version, from the one that we know: what was asked for with that one is refused if it comes late. That is
+    /// so as well where somebody else has written it meanwhile.
+    async fn withdraw(&self, shared: &Shared, key: &ClusterKey, withdrawal: &Withdrawal) -> Result<Withdrawn, Failure> {
+        let Withdrawal { pvc, uid, operation } = withdrawal;
+        let known = shared.index().pvc_request(&key.namespace, pvc);
+        let version = known.map(|(_, version)| version).filter(|v| *v != ResourceVersion(u64::MAX));
+        let body = json!({
+            "metadata": {
+                "uid": uid,
+                "resourceVersion": version.map(|v| v.0.to_string()),
+                "annotations": {csm_api::RESIZE_WITHDRAWN: operation},
+            },
+        });
         let api = self.api::<PersistentVolumeClaim>(&key.namespace);
-        match csm_runtime::error::call(api.get_opt(&patch.pvc)).await? {
+        match self.write(api.patch(pvc, &patching(), &Patch::Merge(&body))).await {
+            Ok(written) => {
+                shared.index().put_pvc(&written, Timestamp::now());
+                Ok(Withdrawn::Done)
+            }
+            Err(failure) => match failure.class() {
+                FailureClass::Conflict | FailureClass::NotFound => self.read_pvc(shared, key, pvc).await.map(|()| Withdrawn::Changed),
+                FailureClass::Refused => Ok(Withdrawn::Refused(failure)),
+                _ => Err(failure),
+            },
+        }
+    }
+
+    /// Reads a PVC again after a conflict.
+    async fn read_pvc(&self, shared: &Shared, key: &ClusterKey, pvc: &str) -> Result<(), Failure> {
+        let api = self.api::<PersistentVolumeClaim>(&key.namespace);
+        match csm_runtime::error::call(api.get_opt(pvc)).await? {
             Some(pvc) => shared.index().put_pvc(&pvc, Timestamp::now()),
-            None => shared.index().remove_pvc(&key.namespace, &patch.pvc),
+            None => shared.index().remove_pvc(&key.namespace, pvc),
         };
         Ok(())
     }
