@@ -45,12 +45,13 @@ impl Stage {
             .collect())
     }
 
-    /// The manager's patches of PVCs since the test began, oldest first.
+    /// The manager's patches of PVCs since the test began, oldest first; those aside that say, and do nothing else, that a PVC is
+    /// asked no more.
     pub fn patches(&self) -> Result<Vec<Patched>> {
         let patches = self
             .requests()?
             .into_iter()
-            .filter(|e| e.verb == "patch" && e.resource == "persistentvolumeclaims");
+            .filter(|e| e.verb == "patch" && e.resource == "persistentvolumeclaims" && !is_withdrawal(e));
         let mut patches: Vec<Patched> = patches
             .map(|e| Patched {
                 to: e
@@ -80,4 +81,12 @@ impl Stage {
         nudges.sort_by_key(|nudge| nudge.at);
         Ok(nudges)
     }
+}
+
+/// Whether a patch of a PVC writes one annotation, by which an operation withdraws from it.
+fn is_withdrawal(patch: &Entry) -> bool {
+    let Some(body) = &patch.request else { return false };
+    let annotations = body["metadata"]["annotations"].as_object();
+    let annotated = annotations.is_some_and(|a| a.len() == 1 && a.contains_key(csm_api::RESIZE_WITHDRAWN));
+    annotated && body.get("spec").is_none() && body.get("status").is_none()
 }
