@@ -132,7 +132,7 @@ impl Controller {
                 let class = failure.class().as_str();
                 self.shared.metrics.error(cluster, class);
                 // Somebody wrote the object first, or removed it, and nobody is to be bothered, unless it goes on.
-                if failure.class() == FailureClass::Conflict && delay == backoff::FIRST {
+                if matches!(failure.class(), FailureClass::Conflict | FailureClass::NotFound) && delay == backoff::FIRST {
                     tracing::info!(namespace = %cluster.namespace, cluster = %cluster.name, error = failure.message(), retry_in = ?delay, "an object has changed meanwhile; looking again");
                 } else {
                     tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class, error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
