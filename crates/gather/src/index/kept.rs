@@ -402,6 +402,7 @@ mod tests {
                 error: Some(Arc::from("no room")),
                 allocated: None,
             }),
+            withdrawn: Some(Arc::from("pg-expansion-2")),
         };
         assert_eq!(Claim::new(pvc.clone(), strings).view(&cluster), pvc);
         let other = PvcView {
