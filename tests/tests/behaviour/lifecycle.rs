@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use csm_api::{Phase, Reason, State, StorageEvent, Trigger};
+use csm_api::{Phase, Reason, State, StorageEvent, StoragePolicy, Trigger};
 use csm_testkit::controlplane::AuditEntry;
 use csm_testkit::resizer::ResizeFault;
 use csm_testkit::scenario::{Sim, SimOptions};
 use csm_testkit::wait::within;
 use csm_tests::manager::{Manager, kubeconfig};
-use csm_tests::proxy::{Link, Proxy};
+use csm_tests::proxy::{At, Fault, Link, Proxy, Rule};
+use csm_tests::wait::PATIENCE;
 use csm_tests::{Stage, phase, root, until, up_to};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -244,6 +245,39 @@ async fn what_cannot_be_dropped_keeps_nothing_else() -> anyhow::Result<()> {
         Ok((names == ["old-0"]).then_some(()))
     })
     .await
+}
+
+/// A request that the manager had given up is delivered after the one that it made in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_that_comes_late_does_not_stay() -> anyhow::Result<()> {
+    let (stage, _orders) = Stage::with_orders("latestatus", |c| c.data("10Gi"), up_to("100Gi")).await?;
+    let mut proxy = Proxy::start(stage.sim.plane().kubeconfig()).await?;
+    let late = ["PATCH postgresstorages/status", "PATCH storagepolicies/status"];
+    proxy.arm(late.map(|kind| Rule {
+        at: At::Kind(kind.to_owned()),
+        nth: 1,
+        fault: Fault::Stray,
+    }));
+    let through = proxy.kubeconfig(&kubeconfig(&stage.sim).await?)?;
+    let _manager = Manager::spawn_as(&stage.sim, through.path(), &[&stage.namespace], &[])?;
+    let first = tokio::time::timeout(PATIENCE, proxy.meanwhile()).await?;
+    let second = tokio::time::timeout(PATIENCE, proxy.meanwhile()).await?;
+    stage.policy("default", up_to("90Gi")).await?;
+    let up_to_date = async || {
+        let limit = stage.storage("orders").await?.and_then(|s| s.status?.limit);
+        let policy = stage.api::<StoragePolicy>().get("default").await?;
+        let seen = policy.status.and_then(|status| status.observed_generation);
+        Ok((limit == Some(Bytes::gib(90)) && seen == policy.metadata.generation).then_some(()))
+    };
+    until("both statuses are about the new policy", up_to_date).await?;
+    drop((first, second));
+    until("the API server has done as the late ones ask", || async {
+        let seen = proxy.seen();
+        let done = seen.iter().filter(|s| s.fault == Some(Fault::Stray) && s.code == Some(200));
+        Ok((done.count() == late.len()).then_some(()))
+    })
+    .await?;
+    until("both statuses are about the new policy again", up_to_date).await
 }
 
 /// One that lost its lease must be started again, whatever its peers do.
