@@ -87,20 +87,33 @@ impl Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Archive { segment, mark: Mark::Ready } => write!(f, "{segment} waits to be archived"),
+            Self::Archive {
+                segment,
+                mark: Mark::Ready,
+            } => write!(f, "{segment} waits to be archived"),
             Self::Archive { segment, .. } => write!(f, "{segment} is not marked as archived"),
             Self::ArchiveElsewhere(segment) => write!(f, "the instance that archives has not archived {segment} yet"),
             Self::Slot { name, from } => write!(f, "replication slot \"{name}\" needs WAL from {from} on"),
             Self::Standby { name, flushed } => write!(f, "standby {name} has WAL up to {flushed} only"),
             Self::WalKeepSize { size, standby } => {
-                write!(f, "wal_keep_size promises {size} to standbys, and {standby} does not say what it has")
+                write!(
+                    f,
+                    "wal_keep_size promises {size} to standbys, and {standby} does not say what it has"
+                )
             }
             Self::OtherTimeline(segment) => {
-                write!(f, "{segment} is of another timeline ({}), and pg_archivecleanup would remove it", segment.timeline())
+                write!(
+                    f,
+                    "{segment} is of another timeline ({}), and pg_archivecleanup would remove it",
+                    segment.timeline()
+                )
             }
             Self::Partial(segment) => write!(f, "{segment}.partial is there, and pg_archivecleanup would remove it"),
             Self::RetainCount(count) => write!(f, "retainCount keeps the {count} newest completed segments"),
-            Self::Checkpoint { redo } => write!(f, "recovery from a crash begins at {redo}, the redo position of the last checkpoint"),
+            Self::Checkpoint { redo } => write!(
+                f,
+                "recovery from a crash begins at {redo}, the redo position of the last checkpoint"
+            ),
         }
     }
 }

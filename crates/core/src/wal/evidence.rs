@@ -11,7 +11,8 @@ use super::segment::{Segment, Timeline};
 
 /// All that a proof rests on, of one instance at one moment. `None` is what is not known, and makes a refusal.
 ///
-/// Positions that move are read last: [`Self::position`] after the others, so that none of them is ahead of it.
+/// What moves is read in this order: checkpoint, slots, standbys and summaries, then the position, so that none of them is ahead of
+/// it, then the directory, so that it has the files up to there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The timeline that is written, or replayed.
@@ -161,6 +162,8 @@ impl Slot {
 /// (`CheckPointReplicationSlots`, src/backend/replication/slot.c). What a slot says now is in memory; after a crash it is back at
 /// what is on disk, and needs WAL from there. The server heeds it as well, since PostgreSQL 18 and the minor releases of its
 /// time (`last_saved_restart_lsn`, slot.c).
+///
+/// Both readings are made in **one session**, which does not outlive a crash: a crash between them would have taken slots back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EarlierSlots {
     /// [`Position::end`] when they were read, and read before them; on a primary `pg_current_wal_insert_lsn()`.

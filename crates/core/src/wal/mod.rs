@@ -34,9 +34,7 @@ pub use bound::{Bound, Holder};
 pub use cutoff::{Proof, Rules, prove};
 pub use directory::{Directory, Mark};
 pub use dry_run::{Disagreement, Objection};
-pub use evidence::{
-    Archiving, BaseBackup, Checkpoint, EarlierSlots, Evidence, Feed, Position, Slot, SlotKind, Standby, Summaries,
-};
+pub use evidence::{Archiving, BaseBackup, Checkpoint, EarlierSlots, Evidence, Feed, Position, Slot, SlotKind, Standby, Summaries};
 pub use file::WalFile;
 pub use lsn::{Lsn, LsnError};
 pub use refusal::{Contradiction, Part, Refusal};

@@ -30,7 +30,9 @@ pub enum Refusal {
         segment: Segment,
     },
     /// The instance was promoted, or follows a promotion, and has completed no checkpoint since.
-    #[error("the last completed checkpoint is of timeline {checkpoint}, and timeline {current} is written: recovery from a crash needs both")]
+    #[error(
+        "the last completed checkpoint is of timeline {checkpoint}, and timeline {current} is written: recovery from a crash needs both"
+    )]
     CheckpointOfAnotherTimeline {
         /// The checkpoint's.
         checkpoint: Timeline,
@@ -71,7 +73,9 @@ pub enum Refusal {
         active: bool,
     },
     /// What a slot has on disk is not known.
-    #[error("replication slot \"{name}\" needs WAL from {restart} on, and after a crash from further back: no checkpoint since it was first read")]
+    #[error(
+        "replication slot \"{name}\" needs WAL from {restart} on, and after a crash from further back: no checkpoint since it was first read"
+    )]
     SlotNotSaved {
         /// Its name.
         name: Arc<str>,
@@ -263,21 +267,35 @@ impl Refusal {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::Missing(_) => "see why it could not be read (the manager's log, its permission for pods/exec); nothing is removed until it is known",
-            Self::Inconsistent(_) => "it is read again at the next try; if it stays so, look at the instance by hand before anything is removed",
-            Self::MalformedFile { .. } => "find out who put it there and move it out of pg_wal; compare wal_segment_size with `SHOW wal_segment_size`",
-            Self::SegmentMissing { .. } => "remove nothing and do not restart the instance: make a base backup of it, or let a healthy standby take over",
+            Self::Missing(_) => {
+                "see why it could not be read (the manager's log, its permission for pods/exec); nothing is removed until it is known"
+            }
+            Self::Inconsistent(_) => {
+                "it is read again at the next try; if it stays so, look at the instance by hand before anything is removed"
+            }
+            Self::MalformedFile { .. } => {
+                "find out who put it there and move it out of pg_wal; compare wal_segment_size with `SHOW wal_segment_size`"
+            }
+            Self::SegmentMissing { .. } => {
+                "remove nothing and do not restart the instance: make a base backup of it, or let a healthy standby take over"
+            }
             Self::CheckpointOfAnotherTimeline { .. } => "run CHECKPOINT on the primary; a standby follows with its next restartpoint",
             Self::BaseBackupRunning { .. } => "wait until it ends, or cancel it",
-            Self::NotFollowing => "look at why it does not stream (pg_stat_wal_receiver, its log); if it cannot catch up, let it be made anew",
+            Self::NotFollowing => {
+                "look at why it does not stream (pg_stat_wal_receiver, its log); if it cannot catch up, let it be made anew"
+            }
             Self::StandbyUnprotected { .. } => {
                 "bring it back, or delete the instance if it is not coming back; spec.replicationSlots.highAvailability gives each instance a slot"
             }
             Self::StandbyPositionUnknown { .. } => "wait until it reports (wal_receiver_status_interval), or give it a replication slot",
             Self::SlotWithoutPosition { .. } => "wait until it is created; drop it (pg_drop_replication_slot) if nobody uses it",
             Self::SlotNotSaved { .. } => "run CHECKPOINT, for a standby on the primary first and then on itself, and try again",
-            Self::SummariesBehind { .. } => "wait for the WAL summarizer, or look at why it does not go on (its log lines); setting summarize_wal to off gives up incremental backups",
-            Self::ArchivingNotConfigured => "configure WAL archiving, or set walCleanup.requireArchived to false if no recovery to a point in time is wanted",
+            Self::SummariesBehind { .. } => {
+                "wait for the WAL summarizer, or look at why it does not go on (its log lines); setting summarize_wal to off gives up incremental backups"
+            }
+            Self::ArchivingNotConfigured => {
+                "configure WAL archiving, or set walCleanup.requireArchived to false if no recovery to a point in time is wanted"
+            }
             Self::ArchivedOnAnotherTimeline { .. } => "wait until the instance follows the primary's timeline",
         }
     }

@@ -215,7 +215,12 @@ impl Segment {
 impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_id = self.size.per_id();
-        f.pad(&format!("{:08X}{:08X}{:08X}", self.timeline.get(), self.number / per_id, self.number % per_id))
+        f.pad(&format!(
+            "{:08X}{:08X}{:08X}",
+            self.timeline.get(),
+            self.number / per_id,
+            self.number % per_id
+        ))
     }
 }
 

@@ -94,12 +94,7 @@ fn absent_with_slot(evidence: Evidence, restart: Lsn) -> Evidence {
 #[case(1, within(31), 30, "Checkpoint")]
 #[case(0, within(31), 30, "Checkpoint")]
 #[case(160, within(18), 18, "Slot")]
-fn what_is_promised_to_a_standby_that_says_nothing(
-    #[case] mib: u64,
-    #[case] restart: Lsn,
-    #[case] cutoff: u64,
-    #[case] holder: &str,
-) {
+fn what_is_promised_to_a_standby_that_says_nothing(#[case] mib: u64, #[case] restart: Lsn, #[case] cutoff: u64, #[case] holder: &str) {
     let mut evidence = absent_with_slot(quiet(), restart);
     evidence.wal_keep_size = Some(Bytes::mib(mib));
     assert_eq!(decided(&evidence, RULES), (cutoff, holder));
@@ -113,7 +108,10 @@ fn a_promise_larger_than_all_wal_keeps_all() {
     assert_eq!((proof.cutoff().number(), proof.removable().len()), (0, 0));
     assert_eq!(
         proof.decided_by().holder.to_string(),
-        format!("wal_keep_size promises {} to standbys, and orders-2 does not say what it has", Bytes::MAX)
+        format!(
+            "wal_keep_size promises {} to standbys, and orders-2 does not say what it has",
+            Bytes::MAX
+        )
     );
 }
 
@@ -207,7 +205,10 @@ fn the_end_of_a_standby(#[case] received: Option<Lsn>, #[case] replayed: Lsn, #[
 #[test]
 fn peers_of_a_standby_hold_what_they_would_ask_it_for() {
     let evidence = with(replica);
-    assert_eq!(decided(&with_standby(evidence.clone(), standby("orders-3", Some(within(34)))), RULES).0, 30);
+    assert_eq!(
+        decided(&with_standby(evidence.clone(), standby("orders-3", Some(within(34)))), RULES).0,
+        30
+    );
     assert_eq!(
         decided(&with_standby(evidence, standby("orders-3", Some(within(19)))), RULES),
         (19, "Standby")

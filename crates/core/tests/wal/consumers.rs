@@ -33,8 +33,9 @@ impl Model {
         Reads::Through(through)
     }
 
-    /// Every reader with its name, and what it goes through.
-    pub fn readers(&self) -> Vec<(String, Reads)> {
+    /// Every reader with its name, and what it goes through. A standby that is neither connected nor has a slot that holds needs all
+    /// since it went; where that came about `later`, after somebody looked, it was promised `wal_keep_size` and nothing else.
+    pub fn readers(&self, later: bool) -> Vec<(String, Reads)> {
         let mut readers = vec![("recovery".to_owned(), self.read(self.redo.0))];
         for slot in self.slots.iter().filter(|s| !s.lost) {
             if let Some(restart) = slot.restart {
@@ -50,9 +51,13 @@ impl Model {
             let held = slot.and_then(|s| s.restart);
             // Somebody who says nothing, and whose slot does not reach so far back, was promised wal_keep_size.
             let speaks = follower.connected && !follower.silent;
-            let is_held = speaks || held.is_none() || held <= Some(follower.position);
+            let is_held = speaks || held.map_or(!later, |held| held <= follower.position);
             let promised = self.end.saturating_sub(self.keep);
-            let from = if is_held { follower.position } else { follower.position.max(promised) };
+            let from = if is_held {
+                follower.position
+            } else {
+                follower.position.max(promised)
+            };
             readers.push((format!("standby {}", follower.name), self.read(from)));
         }
         for start in &self.backups {

@@ -4,6 +4,7 @@
 mod bounds;
 mod consumers;
 mod dry_run;
+mod events;
 mod model;
 mod names;
 mod observed;
@@ -48,12 +49,12 @@ fn start_of(number: u64) -> Lsn {
     Lsn::new(number * SIZE.bytes().get())
 }
 
-fn checkpoint(number: u64) -> Option<Checkpoint> {
-    Some(Checkpoint {
+fn checkpoint(number: u64) -> Checkpoint {
+    Checkpoint {
         redo: within(number),
         timeline: timeline(2),
         file: segment(number),
-    })
+    }
 }
 
 /// These files, all of those before `archived` marked as done, and also what `others` says, by name.
@@ -66,7 +67,7 @@ fn directory(files: std::ops::Range<u64>, archived: u64, others: &[&str]) -> Dir
 }
 
 fn is_mark(name: &str) -> bool {
-    name.ends_with(".done") || name.ends_with(".ready")
+    matches!(name.rsplit_once('.'), Some((_, "done" | "ready")))
 }
 
 /// A primary that writes segment 32, with files from 16 to 35, checkpointed in 30, all archived, and nobody who follows it.
@@ -74,7 +75,7 @@ fn quiet() -> Evidence {
     Evidence {
         timeline: Some(timeline(2)),
         position: Some(Position::Primary { written: within(32) }),
-        checkpoint: checkpoint(30),
+        checkpoint: Some(checkpoint(30)),
         slots: Some(Vec::new()),
         slots_before: Some(EarlierSlots {
             end: within(29),

@@ -205,7 +205,10 @@ fn what_contradicts_itself(#[case] evidence: Evidence, #[case] expected: &str) {
 fn a_wrong_segment_size_is_found_out() {
     let names = (16..36).map(|n| segment(n).to_string());
     let evidence = with(|e| e.directory = Some(Directory::new(large(), names).with_status([""; 0])));
-    assert!(matches!(refused(&evidence), Refusal::Inconsistent(Contradiction::SegmentSize { .. })));
+    assert!(matches!(
+        refused(&evidence),
+        Refusal::Inconsistent(Contradiction::SegmentSize { .. })
+    ));
 }
 
 /// What a slot has on disk is known from a reading before the last checkpoint, and from nothing else.
