@@ -131,10 +131,11 @@ fn circumstances(facts: &Facts<'_>, rules: Rules) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a slot of this instance holds WAL for a standby.
+/// Whether a slot of this instance holds WAL for a standby. One that is lost holds for nobody, also where somebody reads on.
 fn has_slot(facts: &Facts<'_>, standby: &Standby) -> bool {
-    let holds = |slot: &Slot| Some(&slot.name) == standby.slot.as_ref() && matches!(slot.reserves(), Reserved::From(_));
-    facts.slots.iter().any(holds)
+    let is_its = |slot: &&Slot| Some(&slot.name) == standby.slot.as_ref();
+    let holds = |slot: &Slot| !slot.lost && matches!(slot.reserves(), Reserved::From(_));
+    facts.slots.iter().find(is_its).is_some_and(holds)
 }
 
 /// All that holds WAL, beside the checkpoint, in any order.

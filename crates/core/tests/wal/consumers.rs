@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{Archive, File, Model};
+use super::model::{Archive, File, Model, ModelSlot};
 
 /// What a reader goes through.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +33,8 @@ impl Model {
         Reads::Through(through)
     }
 
-    /// Every reader with its name, and what it goes through. A standby that is neither connected nor has a slot that holds needs all
-    /// since it went; where that came about `later`, after somebody looked, it was promised `wal_keep_size` and nothing else.
-    pub fn readers(&self, later: bool) -> Vec<(String, Reads)> {
+    /// Every reader with its name, and what it goes through.
+    pub fn readers(&self) -> Vec<(String, Reads)> {
         let mut readers = vec![("recovery".to_owned(), self.read(self.redo.0))];
         for slot in self.slots.iter().filter(|s| !s.lost) {
             if let Some(restart) = slot.restart {
@@ -47,18 +46,7 @@ impl Model {
             }
         }
         for follower in &self.followers {
-            let slot = self.slots.iter().find(|s| Some(&s.name) == follower.slot.as_ref() && !s.lost);
-            let held = slot.and_then(|s| s.restart);
-            // Somebody who says nothing, and whose slot does not reach so far back, was promised wal_keep_size.
-            let speaks = follower.connected && !follower.silent;
-            let is_held = speaks || held.map_or(!later, |held| held <= follower.position);
-            let promised = self.end.saturating_sub(self.keep);
-            let from = if is_held {
-                follower.position
-            } else {
-                follower.position.max(promised)
-            };
-            readers.push((format!("standby {}", follower.name), self.read(from)));
+            readers.push((format!("standby {}", follower.name), self.read(follower.position)));
         }
         for start in &self.backups {
             readers.push(("base backup".to_owned(), self.read(*start)));
@@ -73,6 +61,19 @@ impl Model {
             readers.extend(self.not_stored().map(missing));
         }
         readers
+    }
+
+    /// A standby that says nothing, and whose slot was made after it went, is promised `wal_keep_size` and no more: what lies further back
+    /// may be gone at any checkpoint, and it does not count on it.
+    pub fn give_up_what_is_not_promised(&mut self) {
+        let promised = self.end.saturating_sub(self.keep);
+        for follower in self.followers.iter_mut().filter(|f| !f.connected || f.silent) {
+            let its = |s: &&ModelSlot| Some(&s.name) == follower.slot.as_ref() && !s.lost;
+            let held = self.slots.iter().find(its).and_then(|s| s.restart);
+            if held.is_some_and(|held| held > follower.position) {
+                follower.position = follower.position.max(promised);
+            }
+        }
     }
 
     /// What `pg_archivecleanup` does with this argument: what it removes of what is listed, by its own comparison of names

@@ -77,6 +77,7 @@ fn one_history(rolls: &[u32], tally: &Tally) -> Result<(), TestCaseError> {
     if settles {
         model.settle(&mut dice);
     }
+    model.give_up_what_is_not_promised();
     let mut evidence = model.evidence(&mut dice);
     if loses {
         lose_a_part(&mut evidence, &mut dice);
@@ -105,7 +106,7 @@ fn one_history(rolls: &[u32], tally: &Tally) -> Result<(), TestCaseError> {
         let removable: Vec<File> = proof.removable().iter().map(|s| (s.timeline().get(), s.number())).collect();
         prop_assert_eq!(removable, unneeded, "{:?} {:?}", proof, model);
     }
-    nobody_misses_what_is_removed(&model, &proof, false)?;
+    nobody_misses_what_is_removed(&model, &proof)?;
     // Time goes by between the evidence and the removal.
     let changed = model.archiving() == Archiving::Off;
     for _ in 0..meanwhile {
@@ -117,7 +118,7 @@ fn one_history(rolls: &[u32], tally: &Tally) -> Result<(), TestCaseError> {
         Err(NotArchived::ArchivingChanged) => prop_assert!(promoted),
         answer => prop_assert!(changed || answer.is_ok(), "{:?} {:?} {:?}", answer, proof, model),
     }
-    nobody_misses_what_is_removed(&model, &proof, true)
+    nobody_misses_what_is_removed(&model, &proof)
 }
 
 /// What must hold of any proof.
@@ -158,7 +159,7 @@ fn unneeded(model: &Model, evidence: &Evidence, rules: Rules) -> Option<Vec<File
         return None;
     }
     let mut read: BTreeSet<File> = BTreeSet::new();
-    for (_, reads) in model.readers(false) {
+    for (_, reads) in model.readers() {
         match reads {
             Reads::Through(files) => read.extend(files),
             Reads::StopsAt(_) => return None,
@@ -180,12 +181,12 @@ fn unneeded(model: &Model, evidence: &Evidence, rules: Rules) -> Option<Vec<File
 }
 
 /// `pg_archivecleanup` runs, and everybody reads on, also after a crash: who could get to the end before still can.
-fn nobody_misses_what_is_removed(model: &Model, proof: &Proof, later: bool) -> Result<(), TestCaseError> {
+fn nobody_misses_what_is_removed(model: &Model, proof: &Proof) -> Result<(), TestCaseError> {
     let removed: BTreeSet<String> = model.archivecleanup(&proof.cutoff().to_string()).into_iter().collect();
     let name = |file: &File| model.segment(*file).to_string();
     let gone: BTreeSet<File> = model.files.iter().filter(|file| removed.contains(&name(file))).copied().collect();
     prop_assert_eq!(gone.len(), removed.len(), "something else than segments: {:?}", removed);
-    for (reader, reads) in model.readers(later) {
+    for (reader, reads) in model.readers() {
         if let Reads::Through(files) = reads {
             let missed = files.intersection(&gone).next();
             prop_assert_eq!(missed, None, "{} reads it: {:?} {:?}", reader, proof, model);

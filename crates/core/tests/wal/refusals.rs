@@ -251,6 +251,7 @@ fn slots_are_saved_by_checkpoints(#[case] change: Change, #[case] allowed: bool)
 #[rstest]
 #[case::holds(|_: &mut Slot| {}, true)]
 #[case::lost(|s: &mut Slot| s.lost = true, false)]
+#[case::lost_and_in_use(|s: &mut Slot| (s.lost, s.active) = (true, true), false)]
 #[case::never_used(|s: &mut Slot| s.restart_lsn = None, false)]
 #[case::of_another(|s: &mut Slot| s.name = Arc::from("t"), false)]
 fn a_standby_is_protected_by_a_slot_that_holds(#[case] change: fn(&mut Slot), #[case] allowed: bool) {
