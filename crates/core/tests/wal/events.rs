@@ -230,28 +230,32 @@ impl Model {
 
     fn connect(&mut self, dice: &mut Dice<'_>) {
         let Some(index) = self.any_follower(dice) else { return };
-        let (redo, absent) = (self.redo.0, !self.followers[index].connected);
         match dice.below(4) {
-            0 => self.followers[index].connected = absent,
+            0 => self.followers[index].connected = !self.followers[index].connected,
             1 => self.followers[index].connected = true,
             2 => _ = self.followers.remove(index),
-            // A slot that is made late: it holds from the last checkpoint on, or nothing yet.
-            _ if absent && self.followers[index].slot.is_none() => {
-                let name = format!("late-{}", self.followers[index].name);
-                self.followers[index].slot = Some(name.clone());
-                let restart = (!dice.rarely(4)).then_some(redo);
-                self.slots.push(ModelSlot {
-                    name,
-                    kind: SlotKind::Physical,
-                    temporary: false,
-                    active: false,
-                    lost: false,
-                    restart,
-                    saved: restart,
-                });
-            }
-            _ => {}
+            _ => self.make_late_slot(index, dice),
         }
+    }
+
+    /// For one who is gone: it holds from the last checkpoint on, or nothing yet.
+    fn make_late_slot(&mut self, index: usize, dice: &mut Dice<'_>) {
+        let follower = &mut self.followers[index];
+        if follower.connected || follower.slot.is_some() {
+            return;
+        }
+        let name = format!("late-{}", follower.name);
+        follower.slot = Some(name.clone());
+        let restart = (!dice.rarely(4)).then_some(self.redo.0);
+        self.slots.push(ModelSlot {
+            name,
+            kind: SlotKind::Physical,
+            temporary: false,
+            active: false,
+            lost: false,
+            restart,
+            saved: restart,
+        });
     }
 
     fn back_up(&mut self, dice: &mut Dice<'_>) {
@@ -338,12 +342,18 @@ impl Model {
             }
         }
         for index in 0..self.followers.len() {
-            self.followers[index].connected |= !dice.rarely(4);
+            if dice.rarely(5) {
+                self.followers[index].connected = false;
+                self.make_late_slot(index, dice);
+                continue;
+            }
+            let back = !self.followers[index].connected && !dice.rarely(4);
+            self.followers[index].connected |= back;
             let left = self.end.saturating_sub(self.followers[index].position);
             if !dice.rarely(4) {
                 self.receive_some(index, left);
             }
-            self.followers[index].connected &= !dice.rarely(8);
+            self.followers[index].silent |= back && dice.rarely(6);
         }
         self.complete_checkpoint(false);
         self.read_slots();
