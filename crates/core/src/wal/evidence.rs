@@ -160,13 +160,14 @@ impl Slot {
 
 /// What slots said earlier, before the last completed checkpoint began: that one has written at least this to disk
 /// (`CheckPointReplicationSlots`, src/backend/replication/slot.c). What a slot says now is in memory; after a crash it is back at
-/// what is on disk, and needs WAL from there. The server heeds it as well, since PostgreSQL 18 and the minor releases of its
-/// time (`last_saved_restart_lsn`, slot.c).
+/// what is on disk, and needs WAL from there. The server heeds it as well: PostgreSQL 18 goes by what was saved
+/// (`last_saved_restart_lsn`, slot.c, commit ca307d5cec90), the minor releases of that time by what slots said when the checkpoint began.
 ///
 /// Both readings are made in **one session**, which does not outlive a crash: a crash between them would have taken slots back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EarlierSlots {
-    /// [`Position::end`] when they were read, and read before them; on a primary `pg_current_wal_insert_lsn()`.
+    /// [`Position::end`] just **after** they were read, so that a checkpoint from there on began later; on a primary
+    /// `pg_current_wal_insert_lsn()`.
     pub end: Lsn,
     /// `slot_name` and `restart_lsn` of each.
     pub slots: Vec<(Arc<str>, Option<Lsn>)>,

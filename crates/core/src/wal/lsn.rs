@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use csm_units::Bytes;
 use thiserror::Error;
 
 /// A position in the WAL: so many bytes from its beginning (PostgreSQL documentation, pg_lsn type).
@@ -28,12 +27,6 @@ impl Lsn {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
-    }
-
-    /// So many bytes further back; the beginning where there are not so many.
-    #[must_use]
-    pub const fn back(self, bytes: Bytes) -> Self {
-        Self(self.0.saturating_sub(bytes.get()))
     }
 }
 
