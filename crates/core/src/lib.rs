@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod simulate;
 pub mod spec_size;
 pub mod validate;
+pub mod wal;
 pub mod world;
 
 mod decision;
