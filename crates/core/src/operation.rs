@@ -165,8 +165,8 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
     if pending > 0 && failed == 0 && !steps_back && !stops && context.permission.is_ok() {
         let parallelism = usize::try_from(expansion.parallelism.max(1)).unwrap_or(1);
         let free = parallelism.saturating_sub(resizing.saturating_add(context.in_flight_elsewhere));
-        let patch = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Pending).take(free);
-        let patch = patch
+        let next = status.pvc_statuses.iter().filter(|s| s.phase == PvcPhase::Pending).take(free);
+        let patch = next
             .map(|s| Patch {
                 pvc: s.name.clone(),
                 uid: s.uid.clone(),
@@ -174,22 +174,19 @@ pub fn follow(event: &Growth, context: Context<'_>) -> Progress {
                 instead_of: None,
             })
             .collect();
-        let withdraw = Vec::new();
         return Progress {
-            status,
             patch,
-            withdraw,
             nudge,
+            ..Progress::waits(status)
         };
     }
     let patch = status.pvc_statuses.iter().filter_map(|s| pvc::lowers(s, &context)).collect();
-    let withdraw = if unfinished == 0 {
-        withdraws::due(event, &status, &context)
-    } else {
-        Vec::new()
-    };
-    if unfinished == 0 && withdraw.is_empty() {
-        finish::finish(&mut status, &context);
+    let mut withdraw = Vec::new();
+    if unfinished == 0 {
+        withdraw = withdraws::due(event, &status, &context);
+        if withdraw.is_empty() {
+            finish::finish(&mut status, &context);
+        }
     }
     Progress {
         status,

@@ -15,38 +15,11 @@ use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use crate::dice;
+pub use crate::dice::Dice;
 use crate::support::*;
 
-/// Random numbers, read as choices. Zero is the dull choice, so that failures shrink to dull worlds.
-pub struct Dice<'a>(std::slice::Iter<'a, u32>);
-
-impl<'a> Dice<'a> {
-    pub fn new(numbers: &'a [u32]) -> Self {
-        Self(numbers.iter())
-    }
-
-    pub fn roll(&mut self) -> u32 {
-        self.0.next().copied().unwrap_or(0)
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.roll() as usize % from.len()]
-    }
-
-    /// True once in `n` times.
-    pub fn rarely(&mut self, n: u32) -> bool {
-        self.roll() % n == n - 1
-    }
-
-    pub fn maybe<T>(&mut self, n: u32, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        self.rarely(n).then(|| make(self))
-    }
-
-    /// All but once in `n` times.
-    pub fn mostly<T>(&mut self, n: u32, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        (!self.roll().is_multiple_of(n)).then(|| make(self))
-    }
-
+impl Dice<'_> {
     /// A moment up to so many seconds before noon, sometimes after it.
     fn moment(&mut self, seconds: i64) -> Timestamp {
         let back = i64::from(self.roll()) % seconds;
@@ -60,18 +33,9 @@ impl<'a> Dice<'a> {
     }
 }
 
-/// Numbers from one seed, since a strategy for each of them takes most of the time. A failure shrinks to the
-/// shortest run of them that still fails; what follows is zero, and dull.
+/// What makes a world.
 pub fn numbers() -> impl Strategy<Value = Vec<u32>> {
-    (any::<u64>(), 0..2000_usize).prop_map(|(mut seed, length)| {
-        let next = || {
-            // splitmix64
-            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap()
-        };
-        std::iter::repeat_with(next).take(length.min(400)).collect()
-    })
+    dice::numbers(400)
 }
 
 /// What random worlds are made from; its policy is parsed once.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use csm_core::wal::SlotKind;
 
-use super::model::{Archive, Dice, File, Follower, Model, ModelSlot, Reading};
+use super::dice::Dice;
+use super::model::{Archive, File, Follower, Model, ModelSlot, Reading};
 
 impl Model {
     /// One thing that happens.

@@ -3,6 +3,9 @@
 
 mod bounds;
 mod consumers;
+#[allow(dead_code)] // other tests need more of it
+#[path = "../planner/dice.rs"]
+mod dice;
 mod dry_run;
 mod events;
 mod model;

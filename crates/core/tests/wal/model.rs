@@ -5,32 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use csm_core::wal::{SegmentSize, SlotKind};
 
-/// Random numbers, read as choices. Zero is the dull choice, so that failures shrink to dull histories.
-pub struct Dice<'a>(std::slice::Iter<'a, u32>);
-
-impl<'a> Dice<'a> {
-    pub fn new(numbers: &'a [u32]) -> Self {
-        Self(numbers.iter())
-    }
-
-    /// Below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        u64::from(self.0.next().copied().unwrap_or(0)) % n
-    }
-
-    /// Once in `n` times.
-    pub fn rarely(&mut self, n: u64) -> bool {
-        self.below(n) == n - 1
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-
-    pub fn is_used_up(&self) -> bool {
-        self.0.len() == 0
-    }
-}
+use super::dice::Dice;
 
 /// A file: timeline, and number.
 pub type File = (u32, u64);

@@ -2,7 +2,8 @@
 
 use csm_core::wal::{BaseBackup, Feed};
 
-use super::model::{Archive, Dice, File, Model, Reading};
+use super::dice::Dice;
+use super::model::{Archive, File, Model, Reading};
 use super::*;
 
 impl Model {

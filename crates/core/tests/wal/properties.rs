@@ -8,25 +8,12 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::consumers::Reads;
-use super::model::{Archive, Dice, File, Model};
+use super::dice::{Dice, numbers as rolls};
+use super::model::{Archive, File, Model};
 use super::*;
 
 /// Histories that are looked at in every run of the tests.
 const CASES: u32 = 100_000;
-
-/// Numbers from one seed, since a strategy for each of them takes most of the time. A failure shrinks to the shortest run of
-/// them that still fails; what follows is zero, and dull.
-fn rolls() -> impl Strategy<Value = Vec<u32>> {
-    (any::<u64>(), 0..1200_usize).prop_map(|(mut seed, length)| {
-        let next = || {
-            // splitmix64
-            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap()
-        };
-        std::iter::repeat_with(next).take(length.min(300)).collect()
-    })
-}
 
 /// How many histories came to what, by the names in [`AT_LEAST`].
 struct Tally([Cell<u32>; AT_LEAST.len()]);
@@ -231,7 +218,7 @@ fn nobody_needs_what_may_go_and_what_nobody_needs_may_go() {
         ..ProptestConfig::default()
     };
     let tally = Tally([const { Cell::new(0) }; AT_LEAST.len()]);
-    let ran = TestRunner::new(config).run(&rolls(), |rolls| one_history(&rolls, &tally));
+    let ran = TestRunner::new(config).run(&rolls(300), |rolls| one_history(&rolls, &tally));
     ran.unwrap_or_else(|failure| panic!("{failure}"));
     for ((name, least), cell) in AT_LEAST.iter().zip(&tally.0) {
         let per_mille = cell.get() / (CASES / 1000);
