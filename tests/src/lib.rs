@@ -147,10 +147,10 @@ impl Stage {
     /// Has the API server refuse operations on a resource in this namespace, as somebody's webhook might: those for which
     /// `unless` (CEL) does not hold. It is in force a moment later; [`Stage::allow`] ends it.
     pub async fn forbid(&self, resource: &str, operations: &[&str], unless: &str) -> anyhow::Result<()> {
-        let group = if resource == "clusters" {
-            "postgresql.cnpg.io"
-        } else {
-            "cnpg.supporttools.io"
+        let group = match resource {
+            "clusters" => "postgresql.cnpg.io",
+            "persistentvolumeclaims" => "",
+            _ => "cnpg.supporttools.io",
         };
         let rule = json!({"apiGroups": [group], "apiVersions": ["*"], "operations": operations, "resources": [resource]});
         let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}});

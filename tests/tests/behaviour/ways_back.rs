@@ -1,11 +1,11 @@
 //! Growths that the storage or the API server does not allow: what is left behind, and how it goes on.
 
 use anyhow::Context as _;
-use csm_api::{Phase, Reason, Verdict};
+use csm_api::{Phase, PvcFailure, PvcPhase, Reason, Verdict};
 use csm_testkit::resizer::ResizeFault;
 use csm_tests::{Stage, phase, until, up_to};
 use csm_units::Bytes;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -83,5 +83,49 @@ async fn a_quota_that_is_raised_lets_the_growth_pass_at_once() -> anyhow::Result
         .context("it began")?
         .0;
     assert!(begun < again, "it did not wait for {again}, but began at {begun}");
+    Ok(())
+}
+
+/// No PVC can be given a new version then, so that none is asked for it for ever.
+#[tokio::test]
+async fn who_forbids_our_writes_of_a_pvc_forbids_the_withdrawal_too() -> anyhow::Result<()> {
+    let (stage, orders) = Stage::with_orders("forbidden", |c| c.instances(2).data("10Gi").data_used(0.87), up_to("100Gi")).await?;
+    stage.forbid("persistentvolumeclaims", &["UPDATE"], "false").await?;
+    let dry = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let claims = stage.api::<PersistentVolumeClaim>();
+    let tried = Patch::Merge(json!({"metadata": {"annotations": {"tried": "1"}}}));
+    until("the policy is in force", || async {
+        Ok(claims.patch("orders-1", &dry, &tried).await.is_err().then_some(()))
+    })
+    .await?;
+    let mark = stage.sim.plane().audit_mark().await?;
+    let manager = stage.manager().await?;
+    let failed = stage.event("orders", "failed", |e| phase(e) == Some(Phase::Failed)).await;
+    let status = failed.with_context(|| manager.tail())?.status.context("a status")?;
+    assert_eq!(status.conditions.first().context("a condition")?.reason, "Refused");
+    for pvc in &status.pvc_statuses {
+        let error = pvc.error.as_deref().unwrap_or_default();
+        assert_eq!(
+            (pvc.phase, pvc.failure),
+            (PvcPhase::Failed, Some(PvcFailure::Refused)),
+            "{}",
+            pvc.name
+        );
+        assert!(error.contains("not here"), "{}: {error}", pvc.name);
+        assert_eq!(orders.data(&pvc.name).capacity().await?, Bytes::gib(10), "{}", pvc.name);
+    }
+    assert_eq!(status.pvc_statuses.len(), 2);
+
+    // To grow the replica, to withdraw that, and to withdraw from the primary: each once.
+    let tries = stage.sim.plane().audit_since(mark).await?;
+    let ours = tries.iter().filter(|e| {
+        (e.verb.as_str(), e.resource.as_str(), e.subresource.as_str()) == ("patch", "persistentvolumeclaims", "")
+            && e.namespace == stage.namespace
+    });
+    let tries: Vec<_> = ours.map(|e| (e.name.as_str(), e.code)).collect();
+    assert_eq!(tries, [("orders-2", 403), ("orders-2", 403), ("orders-1", 403)]);
     Ok(())
 }
