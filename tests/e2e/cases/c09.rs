@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use csm_api::BreakerScope::PerCluster;
 use csm_api::BreakerState::{Closed, Open};
-use csm_api::{BreakerState, CircuitBreakerStatus, ConditionStatus, Phase, annotation};
+use csm_api::{BreakerState, CircuitBreakerStatus, ConditionStatus, Phase, Reason, Verdict, VolumeSizing, annotation};
 use csm_tests::breakers;
 use csm_units::Bytes;
 use jiff::SignedDuration;
@@ -56,6 +56,16 @@ impl Patient {
         let done = |status: &csm_api::PostgresStorageStatus| status.circuit_breaker.as_ref().is_some_and(is_it);
         let status = self.stage.status(&self.orders, &what, done).await?;
         status.circuit_breaker.context("no breaker")
+    }
+
+    /// The open breaker holds what is wanted, also on figures from after this: the decision does not change, nor its time.
+    async fn is_held_after(&self, asked: &Breach) -> Result<()> {
+        let holds = |sizing: &VolumeSizing| {
+            let decision = &sizing.last_decision;
+            (decision.verdict, decision.reason) == (Verdict::Hold, Reason::CircuitOpen) && decision.wanted.is_some()
+        };
+        self.stage.sizing(&self.orders, asked.volume, "held by the breaker", holds).await?;
+        self.stage.no_patch(&self.orders, "Hold", "CircuitOpen", asked).await
     }
 
     /// Waits until an alert of the Cluster is due.
@@ -121,7 +131,7 @@ pub async fn opens_tries_and_is_reset(stage: Arc<Stage>) -> Result<()> {
     // What is asked for next would be tried at once.
     let asked = Breach::now(Volume::Data);
     stage.policy("default", policy(3, LONG)).await?;
-    stage.held(&orders, "CircuitOpen", &asked).await?;
+    patient.is_held_after(&asked).await?;
     alerts_go_on(&patient).await?;
 
     stage.manager.kill().await?;
@@ -162,7 +172,7 @@ pub async fn opens_tries_and_is_reset(stage: Arc<Stage>) -> Result<()> {
     let watch = GrowthWatch::start(&orders, Bytes::gib(3)).await?;
     let asked = Breach::now(Volume::Data);
     quota(&stage, "5Gi").await?;
-    stage.held(&orders, "CircuitOpen", &asked).await?;
+    patient.is_held_after(&asked).await?;
     // The plugin sets the annotation.
     let (said, _) = stage.editor().await?.ends(0, &["reset-breaker", "orders"])?;
     ensure!(said.contains("a reset is asked for"), "{said}");
