@@ -86,7 +86,7 @@ async fn a_quota_that_is_raised_lets_the_growth_pass_at_once() -> anyhow::Result
     Ok(())
 }
 
-/// No PVC can be given a new version then, so that none is asked for it for ever.
+/// No PVC can be given a new version then: each is asked for one once, and the operation ends without.
 #[tokio::test]
 async fn who_forbids_our_writes_of_a_pvc_forbids_the_withdrawal_too() -> anyhow::Result<()> {
     let (stage, orders) = Stage::with_orders("forbidden", |c| c.instances(2).data("10Gi").data_used(0.87), up_to("100Gi")).await?;
