@@ -3,6 +3,7 @@
 mod levers;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -81,6 +82,12 @@ pub enum Command {
     /// Shows each gate with what it looks at, and each setting with the object that it comes from.
     #[command(after_help = EXIT_STATUS)]
     Explain(Explain),
+    /// What is wrong around a cluster, or would go wrong, and how to mend it.
+    ///
+    /// Looks at the manager (whether it runs, what it may do, whether it sees the volumes, its webhooks), the policies that apply,
+    /// storage classes, quotas, ceilings, and PostgreSQL's settings on WAL against the volume that holds it. Changes nothing.
+    #[command(after_help = EXIT_STATUS)]
+    Doctor(Doctor),
     /// What the planner would do with the clusters that files describe. Needs no cluster.
     ///
     /// Files are Kubernetes manifests (Clusters, PVCs, Pods, StorageClasses, Namespaces, policies, PostgresStorages,
@@ -145,6 +152,51 @@ pub struct Status {
     pub check: bool,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// The arguments of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// Name of a CNPG Cluster.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub cluster: String,
+    /// End with status 3 when there are problems or warnings.
+    #[arg(long)]
+    pub check: bool,
+    /// The manager's service account, whose permissions are looked at.
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "cnpg-storage-manager/cnpg-storage-manager")]
+    pub service_account: ServiceAccountName,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// A service account, NAMESPACE/NAME.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccountName {
+    namespace: String,
+    name: String,
+}
+
+impl ServiceAccountName {
+    /// Its namespace and its name.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+}
+
+impl FromStr for ServiceAccountName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => Ok(Self {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            _ => Err("write NAMESPACE/NAME, such as cnpg-storage-manager/cnpg-storage-manager"),
+        }
+    }
 }
 
 /// The arguments of `explain`.

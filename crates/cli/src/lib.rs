@@ -11,6 +11,7 @@ pub mod cmds;
 pub mod connect;
 pub mod danger;
 pub mod decisions;
+pub mod doctor;
 pub mod error;
 pub mod explanation;
 pub mod figures;

@@ -29,6 +29,16 @@ pub struct ClusterSpec {
     pub wal_storage: Option<StorageConfiguration>,
     /// Tablespaces.
     pub tablespaces: Option<Vec<TablespaceConfiguration>>,
+    /// How PostgreSQL is configured.
+    pub postgresql: Option<PostgresConfiguration>,
+}
+
+/// The part of PostgreSQL's configuration that is read.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PostgresConfiguration {
+    /// Settings by name, as `postgresql.conf` has them.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// A tablespace.

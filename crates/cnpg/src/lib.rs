@@ -9,8 +9,8 @@ mod names;
 mod volume;
 
 pub use cluster::{
-    Cluster, ClusterSpec, ClusterStatus, PvcTemplate, PvcTemplateResources, QuantityText, SizeField, StorageConfiguration,
-    TablespaceConfiguration,
+    Cluster, ClusterSpec, ClusterStatus, PostgresConfiguration, PvcTemplate, PvcTemplateResources, QuantityText, SizeField,
+    StorageConfiguration, TablespaceConfiguration,
 };
 pub use names::{CRD_NAME, POSTGRES_CONTAINER, annotation, label, mount, phase, role};
 pub use volume::{VolumeLabels, read_volume_labels};

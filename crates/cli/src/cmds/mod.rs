@@ -1,5 +1,6 @@
 //! The commands, one a file. Each turns what was read into an answer; reading is done here.
 
+mod doctor;
 mod expand;
 mod explain;
 mod levers;
@@ -20,6 +21,7 @@ use crate::read::{self, Facts, Manager, Scope};
 use crate::render::{Page, ago};
 use crate::trace::Progress;
 
+pub use doctor::doctor;
 pub use explain::{explain, explain_file};
 pub use lint::lint;
 pub use plan::plan;
@@ -110,6 +112,14 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
             };
             let facts = read::fleet(&connection, &scope, lease, view.now).await?;
             table(&facts, &scope, status.check, &view)
+        }
+        Command::Doctor(arguments) => {
+            let common = &arguments.common;
+            let connection = connect(common).await?;
+            let view = View::of(common);
+            let (facts, details) = Box::pin(read::cluster(&connection, &arguments.cluster, &common.lease_name, view.now)).await?;
+            let surroundings = Box::pin(read::surroundings(&connection, arguments.service_account.parts())).await?;
+            doctor(&facts, &details, &surroundings, arguments.check, &view)
         }
         Command::Plan(arguments) => {
             let offline = offline(&arguments.files)?;

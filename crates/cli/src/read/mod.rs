@@ -6,6 +6,7 @@ mod fleet;
 mod lease;
 mod list;
 mod one;
+mod surroundings;
 
 use csm_api::{ClusterStoragePolicy, PostgresStorage, StorageEvent, StoragePolicy};
 use csm_cnpg::Cluster;
@@ -20,6 +21,7 @@ pub use files::files;
 pub use fleet::{Scope, fleet};
 pub use lease::manager;
 pub use one::{cluster_policies, event};
+pub use surroundings::{Allowed, NEEDED, Permission, Surroundings, Trusted, Webhook, WebhookKind, surroundings};
 
 /// The names of our kinds, as errors call them.
 const STORAGES: &str = "postgresstorages.cnpg.supporttools.io";

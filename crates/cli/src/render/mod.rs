@@ -1,6 +1,7 @@
 //! From data to text. Text always carries colours; the writer takes them away where there is no terminal.
 
 mod cluster;
+mod doctor;
 mod explanation;
 mod fleet;
 mod levers;
@@ -18,11 +19,13 @@ use csm_api::State;
 use jiff::Timestamp;
 
 pub use cluster::cluster;
+pub use doctor::doctor;
 pub use explanation::explanation;
 pub use fleet::fleet;
 pub use levers::{expansion, lever};
 pub use plan::plan;
 pub use simulated::{simulated, simulated_svg};
+pub(crate) use size::size as size_text;
 pub(crate) use time::moment_and_age;
 pub use time::{age, ago};
 

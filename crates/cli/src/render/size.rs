@@ -3,7 +3,7 @@
 use csm_units::Bytes;
 
 /// A size of a PVC: exact where that is short, such as "25Gi".
-pub(super) fn size(bytes: Bytes) -> String {
+pub(crate) fn size(bytes: Bytes) -> String {
     let exact = bytes.to_string();
     if exact.len() <= 7 && exact.ends_with('i') {
         exact
