@@ -88,6 +88,36 @@ async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Resul
     let (text, _) = admin.ends(0, &["explain", "orders", "--lease-name", &lease])?;
     assert!(text.contains("StoragePolicy "), "{text}");
 
+    // Nothing is wrong around it but that nobody has installed the webhooks here, and slots have no limit.
+    let doctor = ["doctor", "orders", "--lease-name", &lease];
+    let found = admin.json(&[&doctor[..], &["-o", "json"]].concat())?;
+    let findings = found["findings"].as_array().context("findings")?;
+    let findings: Vec<String> = findings
+        .iter()
+        .map(|f| format!("{} {}", f["level"], f["check"]).replace('"', ""))
+        .collect();
+    assert_eq!(findings, ["warning Webhook", "warning Webhook", "advice Slots"], "{found}");
+    assert_eq!(found["notChecked"], json!([]), "{found}");
+    let (text, _) = admin.ends(3, &[&doctor[..], &["--check"]].concat())?;
+    assert!(
+        text.contains("there is no MutatingWebhookConfiguration of the manager") && text.contains("Fix: Apply deploy/webhook.yaml"),
+        "{text}"
+    );
+    let stranger = [&doctor[..], &["--check", "--service-account", "elsewhere/somebody"]].concat();
+    let (text, _) = admin.ends(3, &stranger)?;
+    assert!(
+        text.contains("the manager (elsewhere/somebody) may not patch persistentvolumeclaims in this namespace"),
+        "{text}"
+    );
+    let found = reader.json(&["doctor", "orders", "-o", "json"])?;
+    let skipped = found["notChecked"].as_array().context("notChecked")?;
+    let skipped: Vec<&Value> = skipped.iter().map(|s| &s["check"]).collect();
+    assert_eq!(
+        skipped,
+        ["Manager", "Permissions", "Webhook", "Webhook", "StorageClass", "Quota"],
+        "{found}"
+    );
+
     let (_, said) = admin.ends(3, &["status", "--check", "--lease-name", "nobody"])?;
     assert!(said.contains("no manager runs, since there is no lease nobody"), "{said}");
     let (_, said) = reader.ends(1, &["status", "oders"])?;
@@ -116,7 +146,12 @@ async fn what_is_not_installed_is_named() -> anyhow::Result<()> {
     let sim = Sim::with(bare).await?;
     let kubeconfig = sim.plane().user_kubeconfig("admin", &["system:masters"])?;
     let cli = Cli::new(&kubeconfig, "default");
-    for arguments in [&["status"][..], &["status", "orders"], &["explain", "orders"]] {
+    for arguments in [
+        &["status"][..],
+        &["status", "orders"],
+        &["explain", "orders"],
+        &["doctor", "orders"],
+    ] {
         let (_, said) = cli.ends(1, arguments)?;
         assert!(said.contains("CloudNativePG is not installed in this cluster"), "{said}");
     }
