@@ -480,4 +480,23 @@ mod tests {
         assert_eq!((said.0, said.1), (ConditionStatus::from(reason == "Follows"), reason));
         assert!(said.2.contains(words), "{}", said.2);
     }
+
+    #[rstest]
+    #[case::works("archiving: {configured: true, lastArchived: '2026-03-01T11:59:00Z', lastFailed: '2026-03-01T11:58:00Z'}", Some((ConditionStatus::True, "Archiving")))]
+    #[case::nothing_was_tried("archiving: {configured: true}", Some((ConditionStatus::True, "Archiving")))]
+    #[case::fails("archiving: {configured: true, lastArchived: '2026-03-01T11:59:00Z', lastFailed: '2026-03-01T11:59:01Z'}", Some((ConditionStatus::False, "ArchiveUnhealthy")))]
+    #[case::unknown("walHealthKnown: false", Some((ConditionStatus::Unknown, "WalHealthUnknown")))]
+    fn the_archive_is_told_where_there_is_one(#[case] wal: &str, #[case] expected: Option<(ConditionStatus, &'static str)>) {
+        let subject = subject(POLICY, &format!("{wal}, {}", data(CALM)));
+        let mut cluster = ClusterView::clone(&subject.snapshot.cluster);
+        assert_eq!(archive_healthy(&subject.world, &cluster), None, "it archives nothing");
+        cluster.archives_wal = true;
+        let said = archive_healthy(&subject.world, &cluster).map(|(status, reason, _)| (status, reason));
+        assert_eq!(said, expected);
+        let unmanaged = World {
+            resolution: Resolution::NoPolicy.into(),
+            ..subject.world
+        };
+        assert_eq!(archive_healthy(&unmanaged, &cluster), None, "nobody asks");
+    }
 }
