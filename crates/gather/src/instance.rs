@@ -21,12 +21,15 @@ const MOST: usize = 512;
 /// The longest names: `NAMEDATALEN` is 64 with its end, and an application's name is cut to the same.
 const LONGEST_NAME: usize = 63;
 
+/// No longer a reason is told.
+const LONGEST_REASON: usize = 150;
+
 /// An answer that cannot be used.
 #[derive(Debug, Error)]
 pub enum Unreadable {
-    /// It is no status.
+    /// It is no status: why, and where. serde repeats the text that it did not expect, of whatever length.
     #[error("not a status: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// A field makes no sense.
     #[error("{field} is {text:?}, which is no {what}")]
     Field {
@@ -189,7 +192,8 @@ struct StandbyStatus {
 /// # Errors
 /// Where it is no status, or something in it makes no sense.
 pub fn parse(body: &[u8]) -> Result<Reading, Unreadable> {
-    let Object(status): Object<Status> = serde_json::from_slice(body)?;
+    let status = serde_json::from_slice(body);
+    let Object(status): Object<Status> = status.map_err(|error| Unreadable::Json(beginning(&error.to_string(), LONGEST_REASON)))?;
     if status.is_primary != Some(true) {
         return Ok(Reading::Replica(Replica {
             received: lsn("receivedLsn", status.received_lsn.as_deref())?,
@@ -224,8 +228,12 @@ pub fn parse(body: &[u8]) -> Result<Reading, Unreadable> {
     }))
 }
 
+fn beginning(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
 fn wrong(field: &'static str, what: &'static str, text: &str) -> Unreadable {
-    let text = text.chars().take(LONGEST_NAME).collect();
+    let text = beginning(text, LONGEST_NAME);
     Unreadable::Field { field, what, text }
 }
 

@@ -127,6 +127,7 @@ fn what_is_missing_is_zero_or_never() {
 #[case::a_list(json!([true]), "invalid type: sequence")]
 #[case::a_number(json!(7), "invalid type: integer")]
 #[case::an_error(json!("out of memory"), "invalid type: string")]
+#[case::a_long_error(json!("s".repeat(100_000)), "invalid type: string")]
 #[case::a_text_for_a_truth(json!({"isPrimary": "yes"}), "invalid type: string")]
 #[case::a_time_of_no_day(json!({"isPrimary": true, "lastFailedWALTime": "yesterday"}), "lastFailedWALTime is \"yesterday\", which is no time")]
 #[case::a_time_without_end(json!({"isPrimary": true, "lastArchivedWALTime": "infinity"}), "lastArchivedWALTime is \"infinity\", which is no time")]
