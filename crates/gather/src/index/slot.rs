@@ -11,7 +11,9 @@ use jiff::Timestamp;
 
 use super::history::Span;
 use super::kept::{Claim, Instance, Record};
+use super::wal::Awaited;
 use crate::compact::{Packed, SmallMap};
+use crate::instance::WalFigures;
 use crate::views::ClusterView;
 
 /// All that concerns one Cluster.
@@ -30,6 +32,10 @@ pub(super) struct Slot {
     pub pods: SmallMap<Arc<str>, Instance>,
     pub events: SmallMap<Arc<str>, Record>,
     pub resolution: Option<Arc<Resolution>>,
+    /// What an instance said of its WAL last.
+    pub wal: Option<Arc<WalFigures>>,
+    /// The pod of the primary whose first word is waited for, or was.
+    pub awaited: Option<Awaited>,
 }
 
 impl Slot {
