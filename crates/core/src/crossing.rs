@@ -3,6 +3,7 @@
 use csm_api::Mode;
 use csm_units::Bytes;
 
+use crate::between::Estimate;
 use crate::plan::is_little;
 use crate::resolve::{Resolved, Sizing};
 use crate::size;
@@ -49,4 +50,19 @@ pub fn crosses(settings: &Resolved, volume: &VolumeKey, size: Bytes, older: &Obs
         }
         Sizing::Target(target) => differs(&|f| size::with_buffer(target, f.used, size, f) > size),
     }
+}
+
+/// The same of estimates: whether the newer one, on the last sample of a PVC of this size, stands otherwise than the one that
+/// the planner knows; none: it knows the sample alone. An estimate that only says what is known wakes nobody.
+#[must_use]
+pub fn estimate_crosses(
+    settings: &Resolved,
+    volume: &VolumeKey,
+    size: Bytes,
+    sample: &Observation,
+    known: Option<&Estimate>,
+    newer: &Estimate,
+) -> bool {
+    let stands = |estimate: &Estimate| estimate.on(sample).unwrap_or(*sample);
+    crosses(settings, volume, size, &known.map_or(*sample, stands), &stands(newer))
 }

@@ -18,6 +18,7 @@ extern crate self as csm_core;
 
 pub mod admit;
 pub mod alerts;
+pub mod between;
 pub mod birth;
 pub mod breaker;
 pub mod check;
