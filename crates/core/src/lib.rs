@@ -32,11 +32,13 @@ pub mod operation;
 pub mod plan;
 pub mod rescue;
 pub mod resolve;
+pub mod root_cause;
 pub mod schedule;
 pub mod simulate;
 pub mod spec_size;
 pub mod validate;
 pub mod wal;
+pub mod wal_tracking;
 pub mod world;
 
 mod decision;
