@@ -4,6 +4,7 @@
 //! A target is a function of bytes that panics where its property does not hold.
 
 mod decided;
+mod exporter;
 mod objects;
 mod quantity;
 mod scenario;
@@ -48,6 +49,12 @@ pub const TARGETS: &[Target] = &[
         seeds: &["fuzz/corpus/summary"],
         longest: 2048,
         run: summary::run,
+    },
+    Target {
+        name: "exporter",
+        seeds: &["fuzz/corpus/exporter"],
+        longest: 2048,
+        run: exporter::run,
     },
     Target {
         name: "objects",

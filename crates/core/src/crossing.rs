@@ -6,6 +6,7 @@ use std::sync::Arc;
 use csm_api::{Mode, Reason};
 use csm_units::Bytes;
 
+use crate::between::Estimate;
 use crate::gates::wal_health;
 use crate::plan::is_little;
 use crate::resolve::{Resolved, Sizing};
@@ -88,4 +89,19 @@ fn wal_holds(settings: &Resolved, volume: &VolumeKey, health: &WalHealth) -> Opt
 #[must_use]
 pub fn wal_is_well(settings: &Resolved, volume: &VolumeKey, health: &WalHealth) -> bool {
     !health.archiving.is_some_and(|archiving| archiving.is_failing()) && wal_holds(settings, volume, health).is_none()
+}
+
+/// The same of estimates: whether the newer one, on the last sample of a PVC of this size, stands otherwise than the one that
+/// the planner knows; none: it knows the sample alone. An estimate that only says what is known wakes nobody.
+#[must_use]
+pub fn estimate_crosses(
+    settings: &Resolved,
+    volume: &VolumeKey,
+    size: Bytes,
+    sample: &Observation,
+    known: Option<&Estimate>,
+    newer: &Estimate,
+) -> bool {
+    let stands = |estimate: &Estimate| estimate.on(sample).unwrap_or(*sample);
+    crosses(settings, volume, size, &known.map_or(*sample, stands), &stands(newer))
 }

@@ -75,7 +75,7 @@ fn pace(view: &View) -> Option<Pace> {
 fn observed<'a>(view: &View<'a>, want: &Want) -> Vec<(&'a MemberView<'a>, &'a Observation)> {
     if want.kind == Kind::Outsize {
         let outsize = view.members.iter().filter(|m| m.is_outsize());
-        return outsize.filter_map(|m| m.fresh.map(|figures| (m, figures))).collect();
+        return outsize.filter_map(|m| m.fresh.as_ref().map(|figures| (m, figures))).collect();
     }
     view.observed().collect()
 }

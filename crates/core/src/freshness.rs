@@ -53,6 +53,14 @@ impl Freshness {
         (at >= self.oldest && after_resize).then_some(figures)
     }
 
+    /// The member's fresh figures, with what was written since by the estimate, where there is one. That rests on the sample:
+    /// without a fresh one there is none.
+    pub fn newest(&self, member: &Member) -> Option<Observation> {
+        let sample = self.fresh(member)?;
+        let estimated = member.estimate.as_ref().and_then(|estimate| estimate.on(sample));
+        Some(estimated.unwrap_or(*sample))
+    }
+
     /// Whether the member has figures that are at most `limit` old, whatever has been resized since.
     pub fn recent(&self, member: &Member) -> bool {
         member.figures().is_some_and(|figures| figures.at >= self.oldest)

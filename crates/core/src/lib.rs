@@ -18,6 +18,7 @@ extern crate self as csm_core;
 
 pub mod admit;
 pub mod alerts;
+pub mod between;
 pub mod birth;
 pub mod breaker;
 pub mod check;
@@ -31,11 +32,13 @@ pub mod operation;
 pub mod plan;
 pub mod rescue;
 pub mod resolve;
+pub mod root_cause;
 pub mod schedule;
 pub mod simulate;
 pub mod spec_size;
 pub mod validate;
 pub mod wal;
+pub mod wal_tracking;
 pub mod world;
 
 mod decision;

@@ -36,7 +36,8 @@ pub(crate) struct MemberView<'a> {
     /// What it has or asks for, whichever is larger.
     pub bytes: Bytes,
     pub standing: Standing,
-    pub fresh: Option<&'a Observation>,
+    /// Its fresh figures: the sample of its filesystem, or the estimate of what is used since.
+    pub fresh: Option<Observation>,
 }
 
 /// The members of a volume; without an allocation for as many as Clusters have, which is three.
@@ -193,7 +194,7 @@ impl<'a> View<'a> {
     /// Fresh figures of members that neither lag nor are outsize, each with its member.
     pub fn observed(&self) -> impl Iterator<Item = (&'a MemberView<'a>, &'a Observation)> {
         let level = self.members.iter().filter(|m| m.standing == Standing::Level);
-        level.filter_map(|m| m.fresh.map(|figures| (m, figures)))
+        level.filter_map(|m| m.fresh.as_ref().map(|figures| (m, figures)))
     }
 
     pub fn now(&self) -> Timestamp {
@@ -277,7 +278,7 @@ fn members<'a>(world: &'a World, volume: &'a Volume, freshness: Freshness, ceili
         member,
         bytes: member.bytes(),
         standing: Standing::Level,
-        fresh: freshness.fresh(member),
+        fresh: freshness.newest(member),
     }));
     members.sort_by(|a, b| {
         let by_name = a.member.instance.cmp(&b.member.instance);
@@ -311,7 +312,7 @@ fn asked_for(world: &World, volume: &Volume, size: Bytes) -> bool {
 /// The highest percent used; ties by least available, then by name.
 fn worst<'a>(members: &'a [MemberView<'a>]) -> Option<(&'a MemberView<'a>, &'a Observation)> {
     let level = members.iter().filter(|m| m.standing == Standing::Level);
-    let seen = level.filter_map(|m| m.fresh.map(|figures| (m, figures)));
+    let seen = level.filter_map(|m| m.fresh.as_ref().map(|figures| (m, figures)));
     // The members are in the order of their names, and the first of equals stays.
     seen.reduce(|best, next| if fuller(next.1, best.1) { next } else { best })
 }

@@ -9,6 +9,7 @@ use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+pub use crate::between::Estimate;
 pub use crate::breaker::{Breaker, Circuit, Opened};
 pub use crate::disk_full::Findings;
 pub use crate::fencing::Fencing;
@@ -285,6 +286,8 @@ pub struct Member {
     pub class: Class,
     /// The newest figures of its filesystem, of any age.
     pub observation: Option<Observation>,
+    /// What is used since, by what its instance says; it counts where it is newer than the observation, and more.
+    pub estimate: Option<Estimate>,
     /// When its last resize ended.
     pub last_resize_at: Option<Timestamp>,
     /// Present if, and only if, the PVC shows a resize condition or `allocatedResourceStatuses`.

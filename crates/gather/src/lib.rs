@@ -6,6 +6,7 @@
 
 pub mod compact;
 pub mod down;
+pub mod exporter;
 pub mod index;
 pub mod instance;
 mod json;

@@ -93,6 +93,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             block: pvc.block,
             class,
             observation: sample.map(|s| s.observation),
+            estimate: None,
             last_resize_at: *last_resize_at,
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),

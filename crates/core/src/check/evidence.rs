@@ -92,7 +92,7 @@ fn is_full_within(seen: &Seen, seconds: i128) -> bool {
 
 /// Whether this is true of any member that has the volume's size, by figures that count.
 fn any(seen: &Seen, holds: impl Fn(&Member, &Observation) -> bool) -> bool {
-    seen.level().any(|(member, figures)| holds(member, figures))
+    seen.level().any(|(member, figures)| holds(member, &figures))
 }
 
 fn is_so(seen: &Seen, reason: Reason) -> bool {

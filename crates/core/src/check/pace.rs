@@ -40,7 +40,7 @@ fn a_lagging_member_is_nearly_full(action: &Action) -> bool {
     let mut lagging = seen.volume.members.iter().filter(|m| seen.lags(m));
     lagging.any(|m| {
         let fresh = seen.fresh(m);
-        fresh.is_some_and(|o| o.used.wide().saturating_mul(100) >= total(o).saturating_mul(95))
+        fresh.is_some_and(|o| o.used.wide().saturating_mul(100) >= total(&o).saturating_mul(95))
     })
 }
 

@@ -100,30 +100,39 @@ impl<'a> Seen<'a> {
     }
 
     /// Of the volume's size, with figures that count.
-    pub fn level(&self) -> impl Iterator<Item = (&'a Member, &'a Observation)> {
+    pub fn level(&self) -> impl Iterator<Item = (&'a Member, Observation)> {
         let of_size = |m: &&Member| bytes(m) == self.effective && !self.is_outsize(m);
         let members = self.volume.members.iter().filter(of_size);
         members.filter_map(|m| self.fresh(m).map(|figures| (m, figures)))
     }
 
-    /// Figures that are recent, and from after the last resize.
-    pub fn fresh(&self, member: &'a Member) -> Option<&'a Observation> {
-        let figures = member.observation.as_ref()?;
+    /// Figures that are recent, and from after the last resize; with what came since, by the instance's own word.
+    pub fn fresh(&self, member: &'a Member) -> Option<Observation> {
+        let mut figures = member.observation?;
         let interval = self.world.limits.interval.as_nanos();
         let limit = interval.saturating_mul(3).max(300_000_000_000);
         let age = self.now.duration_since(figures.at).as_nanos();
         let after_resize = member.last_resize_at.is_none_or(|end| figures.at > end && self.now > end);
         let empty = figures.used.is_zero() && figures.available.is_zero();
-        (age <= limit && after_resize && !empty).then_some(figures)
+        if age > limit || !after_resize || empty {
+            return None;
+        }
+        if let Some(estimate) = member.estimate.filter(|e| e.at > figures.at && e.used > figures.used) {
+            let written = estimate.used.saturating_sub(figures.used).min(figures.available);
+            figures.used = figures.used.saturating_add(written);
+            figures.available = figures.available.saturating_sub(written);
+            figures.at = estimate.at;
+        }
+        Some(figures)
     }
 
     /// The fullest member; of equal ones the one with the least available, then the first by name.
-    pub fn worst(&self) -> Option<(&'a Member, &'a Observation)> {
-        let mut worst: Option<(&Member, &Observation)> = None;
+    pub fn worst(&self) -> Option<(&'a Member, Observation)> {
+        let mut worst: Option<(&Member, Observation)> = None;
         for (member, figures) in self.level() {
             let is_worse = worst.is_none_or(|(known, best)| {
-                let left = figures.used.wide().saturating_mul(total(best));
-                let right = best.used.wide().saturating_mul(total(figures));
+                let left = figures.used.wide().saturating_mul(total(&best));
+                let right = best.used.wide().saturating_mul(total(&figures));
                 let names = |m: &'a Member| (&m.instance, &m.pvc, &m.uid);
                 let tied = || (figures.available, names(member)) < (best.available, names(known));
                 left > right || (left == right && tied())
@@ -136,7 +145,7 @@ impl<'a> Seen<'a> {
     }
 
     /// The fresh figures of a volume's size with the most used bytes.
-    pub fn most_used(&self) -> Option<(&'a Member, &'a Observation)> {
+    pub fn most_used(&self) -> Option<(&'a Member, Observation)> {
         let less = |o: &Observation| (o.used, std::cmp::Reverse(o.available));
         // Of equal figures the size of the PVC decides nothing but the target: the larger one allows more.
         self.level().max_by_key(|(m, o)| (less(o), m.size))

@@ -145,7 +145,7 @@ pub(super) fn target(seen: &Seen, rules: &TargetRules, more: i128) -> i128 {
     let kept = 100_i128.saturating_sub(i128::from(rules.buffer.value.get()));
     let used = figures.used.wide().saturating_add(more);
     let product = used.checked_mul(100).and_then(|p| p.checked_mul(member.size.wide()));
-    let divisor = kept.saturating_mul(total(figures));
+    let divisor = kept.saturating_mul(total(&figures));
     // Beyond 128 bits it is more than any volume.
     let size = product
         .and_then(|p| p.checked_add(divisor.saturating_sub(1)))

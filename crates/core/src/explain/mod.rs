@@ -1,5 +1,6 @@
 //! Decisions in words: one sentence for people, the figures by name, and every gate with what it looks at.
 
+mod cause;
 mod clause;
 mod down;
 mod figures;
@@ -16,6 +17,7 @@ use csm_api::{Reason, Urgency};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use cause::{Place, root_cause};
 pub(crate) use clause::clause;
 pub use down::{EVIDENCE, evidence, findings};
 pub use inputs::inputs;

@@ -20,7 +20,7 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
     let waits = match want?.urgency {
         Urgency::Planned => true,
         Urgency::CatchUp => {
-            let mut figures = view.lagging().filter_map(|m| m.fresh);
+            let mut figures = view.lagging().filter_map(|m| m.fresh.as_ref());
             !figures.any(|f| NEARLY_FULL.reached_by(f.used, f.available))
         }
         Urgency::Rescue | Urgency::Emergency | Urgency::Runway => false,

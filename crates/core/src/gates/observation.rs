@@ -32,15 +32,29 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
 
 fn inputs(view: &View) -> Inputs {
     let age = |m: &MemberView| {
-        let text = match (m.member.figures(), m.fresh) {
+        let text = match (m.member.figures(), m.fresh.as_ref()) {
             (None, _) => "never".to_owned(),
             (Some(f), Some(_)) => format!("{} (fresh)", f.at),
             (Some(f), None) => format!("{} (not fresh)", f.at),
         };
         format!("{}: {text}", m.member.instance)
     };
-    vec![
+    let estimate = |m: &MemberView| {
+        let sample = m.member.figures()?;
+        let estimate = m.member.estimate.filter(|e| m.fresh.is_some() && e.on(sample).is_some())?;
+        let (used, error, by) = (estimate.used, estimate.error, estimate.source.as_str());
+        Some(format!(
+            "{}: {used} at {}, give or take {error}, by {by}",
+            m.member.instance, estimate.at
+        ))
+    };
+    let estimates: Vec<String> = view.members.iter().filter_map(estimate).collect();
+    let mut inputs = vec![
         ("observedAt", super::list(view.members.iter().map(age))),
         ("limit", format!("{:#}", view.freshness.limit)),
-    ]
+    ];
+    if !estimates.is_empty() {
+        inputs.push(("estimatedSince", super::list(estimates)));
+    }
+    inputs
 }

@@ -25,6 +25,6 @@ fn fires(view: &View, reason: Reason, is: impl Fn(&EmergencyRules, &MemberView, 
         return size::emergency(view, reason, Urgency::Emergency);
     }
     let mut outsize = view.members.iter().filter(|m| m.is_outsize());
-    let in_danger = outsize.any(|m| m.fresh.is_some_and(|figures| is(rules, m, figures)));
+    let in_danger = outsize.any(|m| m.fresh.as_ref().is_some_and(|figures| is(rules, m, figures)));
     in_danger.then(|| size::outsize(view, reason, Urgency::Emergency))
 }

@@ -4,6 +4,7 @@ mod admit;
 mod check;
 #[allow(dead_code)] // other tests need more of it
 mod dice;
+mod estimates;
 mod explain;
 mod gates;
 mod members;

@@ -69,6 +69,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
             inodes: None,
             at: at("11:59:30"),
         }),
+        estimate: None,
         last_resize_at: None,
         resize: None,
         twin: false,

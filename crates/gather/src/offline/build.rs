@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use csm_api::Urgency;
 use csm_cnpg::StorageConfiguration;
+use csm_core::between::{self, Estimate};
 use csm_core::world::{
     Archiving, Class, ClusterKey, Fleet, Inodes, Limits, Member, Observation, Operation, ProviderLimit, Resize, ResizeStage, Sample, Slot,
     Volume, VolumeKey, WalHealth,
@@ -215,6 +216,16 @@ fn volume_of(
             block: volume.mode == VolumeMode::Block,
             class: class.clone(),
             observation,
+            estimate: member.estimate.as_ref().map(|estimate| Estimate {
+                at: estimate.at.unwrap_or(now),
+                used: estimate.used,
+                error: estimate.error,
+                source: if key == VolumeKey::WAL {
+                    between::Source::Segments
+                } else {
+                    between::Source::Databases
+                },
+            }),
             last_resize_at: member.last_resize_at,
             resize: member.resizing_since.map(|since| Resize {
                 since: Some(since),

@@ -203,9 +203,22 @@ pub(super) struct Member {
     #[serde(default)]
     pub observed_at: ObservedAt,
     #[serde(default)]
+    pub estimate: Option<Estimate>,
+    #[serde(default)]
     pub last_resize_at: Option<Timestamp>,
     #[serde(default)]
     pub resizing_since: Option<Timestamp>,
+}
+
+/// What is used since the figures were taken, by what the instance says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Estimate {
+    pub used: Bytes,
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    #[serde(default)]
+    pub error: Bytes,
 }
 
 /// When figures were taken.

@@ -1,4 +1,5 @@
 use csm_api::Urgency;
+use csm_core::between::{Estimate, Source};
 use csm_core::resolve::Resolution;
 use csm_core::world::{Breaker, Fleet, Inodes, Observation, Pause, Sample, VolumeKey};
 use csm_units::Bytes;
@@ -40,7 +41,7 @@ clusters:
         retryAfter: "2026-03-01T12:05:00Z"
         bound: false
         members:
-          orders-1: {used: 8600Mi, available: 1640Mi, size: 11Gi, request: 12Gi, capacity: 10241Mi, bound: true, inodes: 100, inodesUsed: 9, node: n1, observedAt: "2026-03-01T11:58:00Z", lastResizeAt: "2026-03-01T03:01:00Z", resizingSince: "2026-03-01T11:57:00Z"}
+          orders-1: {used: 8600Mi, available: 1640Mi, size: 11Gi, request: 12Gi, capacity: 10241Mi, bound: true, inodes: 100, inodesUsed: 9, node: n1, observedAt: "2026-03-01T11:58:00Z", estimate: {used: 9Gi, at: "2026-03-01T11:59:40Z", error: 35Mi}, lastResizeAt: "2026-03-01T03:01:00Z", resizingSince: "2026-03-01T11:57:00Z"}
           orders-2: {used: 8500Mi, available: 1740Mi, observedAt: null}
         history: [["2026-03-01T11:00:00Z", 8000Mi], ["2026-03-01T11:30:00Z", 8300Mi]]
       wal: {size: 4Gi, members: {orders-1: {used: 1Gi, available: 3Gi}}}
@@ -138,6 +139,13 @@ fn every_key_has_its_place_in_the_world() {
         at: at("2026-03-01T11:58:00Z"),
     };
     assert_eq!(first.observation, Some(observation));
+    let estimate = Estimate {
+        at: at("2026-03-01T11:59:40Z"),
+        used: Bytes::gib(9),
+        error: Bytes::mib(35),
+        source: Source::Databases,
+    };
+    assert_eq!((first.estimate, second.estimate), (Some(estimate), None));
     assert_eq!(first.last_resize_at, Some(at("2026-03-01T03:01:00Z")));
     assert_eq!(first.resize.as_ref().and_then(|r| r.since), Some(at("2026-03-01T11:57:00Z")));
     let sample = |time, used| Sample {
