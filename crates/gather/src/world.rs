@@ -95,6 +95,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             observation: sample.map(|s| s.observation),
             estimate: None,
             last_resize_at: *last_resize_at,
+            // StorageEvents do not record removals of WAL yet.
+            last_relief_at: None,
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),

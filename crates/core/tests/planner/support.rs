@@ -71,6 +71,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
         }),
         estimate: None,
         last_resize_at: None,
+        last_relief_at: None,
         resize: None,
         twin: false,
         pod_running: true,

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use csm_api::{CircuitBreaker, Expansion, Thresholds};
+use csm_api::{CircuitBreaker, Expansion, Thresholds, WalCleanup};
 use serde::Deserialize;
 
 use super::Span;
@@ -75,6 +75,7 @@ pub struct InstancesFile {
 pub struct DefaultsFile {
     pub thresholds: Option<Thresholds>,
     pub expansion: Option<Expansion>,
+    pub wal_cleanup: Option<WalCleanup>,
     pub circuit_breaker: Option<CircuitBreaker>,
 }
 
