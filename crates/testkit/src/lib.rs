@@ -6,6 +6,7 @@
 //! - [`nodesim`] plays the kubelets, [`resizer`] the expansion of volumes.
 //! - [`scenario`] puts clusters into that world: start there.
 //! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
+//! - [`s3`] is an object store on a folder, to archive to.
 //! - [`lab`] is a real cluster on this machine.
 
 mod audit;
@@ -19,6 +20,7 @@ pub mod pki;
 pub mod process;
 pub mod resizer;
 pub mod retry;
+pub mod s3;
 pub mod scenario;
 pub mod tools;
 pub mod wait;
