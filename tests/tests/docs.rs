@@ -191,7 +191,7 @@ fn literals(folders: &[&str]) -> BTreeSet<String> {
 #[test]
 fn every_metric_that_a_page_names_is_made_by_the_manager() {
     let made = literals(&["crates/manager/src/report", "crates/manager/src/webhook"]);
-    let prefixes = ["cnpg_storage_manager_", "cnpg_disk_", "cnpg_dynamic_storage_"];
+    let prefixes = ["cnpg_storage_manager_", "cnpg_disk_", "cnpg_dynamic_storage_", "cnpg_wal_"];
     let is_made = |name: &str| {
         let plain = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
         let suffixes = ["", "_total", "_bucket", "_sum", "_count"];

@@ -58,6 +58,8 @@ pub mod condition {
     pub const BLOCKED: &str = "Blocked";
     /// PostgresStorage: the circuit breaker holds growth.
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
+    /// PostgresStorage, of a Cluster that archives its WAL: the last try did not fail.
+    pub const ARCHIVE_HEALTHY: &str = "ArchiveHealthy";
     /// PostgresStorage: every volume has fresh figures.
     pub const METRICS_FRESH: &str = "MetricsFresh";
     /// PostgresStorage, with `applyTo: ClusterSpec`: the sizes in the Cluster's spec follow those of its volumes.

@@ -21,4 +21,5 @@ pub mod report;
 pub mod simulated;
 pub mod thought;
 pub mod trace;
+pub mod wal;
 pub mod write;

@@ -17,6 +17,7 @@ use kube::ResourceExt as _;
 
 use crate::figures::{Claim, Figures, Trust, claims, sizing_of};
 use crate::read::{Details, Facts};
+use crate::wal;
 
 /// The world of one cluster, and what the planner makes of it.
 pub struct Thought {
@@ -50,6 +51,7 @@ pub fn think(facts: &Facts, details: &Details, now: Timestamp) -> Option<Thought
     complete(&mut world, &figures, status, now);
     if let Some(status) = status {
         join_fleet(&mut world, status);
+        world.cluster.wal = wal::known(&world, status, &facts.manager);
     }
     let plan = plan(&world, now);
     Some(Thought {

@@ -17,7 +17,7 @@ pub struct Cluster {
     pub status: ClusterStatus,
 }
 
-/// The part of the spec that says how large volumes are.
+/// The part of the spec that says how large volumes are, and whether WAL is archived.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterSpec {
@@ -29,6 +29,35 @@ pub struct ClusterSpec {
     pub wal_storage: Option<StorageConfiguration>,
     /// Tablespaces.
     pub tablespaces: Option<Vec<TablespaceConfiguration>>,
+    /// How backups are made, and WAL archived.
+    pub backup: Option<BackupConfiguration>,
+    /// CNPG-I plugins.
+    pub plugins: Option<Vec<PluginConfiguration>>,
+}
+
+/// How backups are made.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupConfiguration {
+    /// Where base backups and WAL go, by the operator itself (until CloudNativePG 1.30).
+    pub barman_object_store: Option<ObjectStore>,
+}
+
+/// An object store: that there is one is all that we read of it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ObjectStore {}
+
+/// A plugin that a Cluster uses.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PluginConfiguration {
+    /// Its name.
+    pub name: String,
+    /// Default true.
+    pub enabled: Option<bool>,
+    /// It archives the WAL. Default false.
+    #[serde(rename = "isWALArchiver")]
+    pub is_wal_archiver: Option<bool>,
 }
 
 /// A tablespace.
@@ -136,6 +165,18 @@ impl SizeField {
 }
 
 impl Cluster {
+    /// Whether its WAL is archived: by an object store of its own, or by a plugin; unless an annotation says to skip that.
+    /// Without either, CloudNativePG's `archive_command` returns success and keeps nothing, and the same is true under the
+    /// annotation (`internal/cmd/manager/walarchive/cmd.go`, `IsWalArchivingDisabled`).
+    #[must_use]
+    pub fn archives_wal(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        let skips = annotations.and_then(|a| a.get(crate::annotation::SKIP_WAL_ARCHIVING));
+        let stores = self.spec.backup.as_ref().is_some_and(|b| b.barman_object_store.is_some());
+        let archiver = |plugin: &PluginConfiguration| plugin.enabled != Some(false) && plugin.is_wal_archiver == Some(true);
+        skips.map(String::as_str) != Some("enabled") && (stores || self.spec.plugins.iter().flatten().any(archiver))
+    }
+
     /// The field that says how large a volume is: of a role ([`crate::role`]), and the name of the tablespace where it is one.
     /// None where the Cluster has no such volume, or says no size.
     #[must_use]
@@ -226,6 +267,38 @@ mod tests {
         assert_eq!(field(crate::role::TABLESPACE, Some("odd")), None);
         assert_eq!(field(crate::role::TABLESPACE, Some("gone")), None);
         assert_eq!(Cluster::default().size_field(crate::role::DATA, None), None);
+    }
+
+    #[test]
+    fn wal_is_archived_by_a_store_or_by_a_plugin_that_does_so() {
+        let archives = |spec: &str, value: Option<&str>| {
+            let annotations = value.map_or_else(String::new, |value| {
+                format!("\"{}\": \"{value}\"", crate::annotation::SKIP_WAL_ARCHIVING)
+            });
+            let cluster = format!("{{\"metadata\": {{\"annotations\": {{{annotations}}}}}, \"spec\": {spec}}}");
+            serde_json::from_str::<Cluster>(&cluster).ok().map(|cluster| cluster.archives_wal())
+        };
+        let store = r#"{"backup": {"barmanObjectStore": {"destinationPath": "s3://wal/"}}}"#;
+        let plugin = |more: &str| format!(r#"{{"plugins": [{{"name": "other"}}, {{"name": "barman-cloud.cloudnative-pg.io"{more}}}]}}"#);
+        for (spec, annotation, expected) in [
+            ("{}", None, false),
+            (
+                r#"{"backup": {"retentionPolicy": "30d", "barmanObjectStore": null}, "plugins": null}"#,
+                None,
+                false,
+            ),
+            (store, None, true),
+            (store, Some("enabled"), false),
+            (store, Some("disabled"), true),
+            (&plugin(""), None, false),
+            (&plugin(r#", "isWALArchiver": false"#), None, false),
+            (&plugin(r#", "isWALArchiver": true"#), None, true),
+            (&plugin(r#", "isWALArchiver": true"#), Some("enabled"), false),
+            (&plugin(r#", "isWALArchiver": true, "enabled": true"#), None, true),
+            (&plugin(r#", "isWALArchiver": true, "enabled": false"#), None, false),
+        ] {
+            assert_eq!(archives(spec, annotation), Some(expected), "{spec} {annotation:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod names;
 mod volume;
 
 pub use cluster::{
-    Cluster, ClusterSpec, ClusterStatus, PvcTemplate, PvcTemplateResources, QuantityText, SizeField, StorageConfiguration,
-    TablespaceConfiguration,
+    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, ObjectStore, PluginConfiguration, PvcTemplate, PvcTemplateResources,
+    QuantityText, SizeField, StorageConfiguration, TablespaceConfiguration,
 };
-pub use names::{CRD_NAME, POSTGRES_CONTAINER, annotation, label, mount, phase, role};
+pub use names::{CRD_NAME, POSTGRES_CONTAINER, STATUS_PATH, STATUS_PORT, annotation, label, mount, phase, role};
 pub use volume::{VolumeLabels, read_volume_labels};

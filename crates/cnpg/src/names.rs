@@ -30,6 +30,12 @@ pub mod role {
 /// Name of the container that runs PostgreSQL in an instance's pod (`PostgresContainerName`, `pkg/specs/pods.go`).
 pub const POSTGRES_CONTAINER: &str = "postgres";
 
+/// Where the instance manager of each pod says how PostgreSQL is: HTTPS, and no client certificate is asked for
+/// (`StatusPort`, `PathPgStatus`, `pkg/management/url/url.go`).
+pub const STATUS_PORT: u16 = 8000;
+/// See [`STATUS_PORT`].
+pub const STATUS_PATH: &str = "/pg/status";
+
 /// Phases of a Cluster (`status.phase`).
 pub mod phase {
     /// An instance has no room for WAL. CloudNativePG does not export it as a constant
@@ -53,4 +59,6 @@ pub mod annotation {
     pub const HIBERNATION: &str = "cnpg.io/hibernation";
     /// A JSON list of fenced instances, or `["*"]`.
     pub const FENCED_INSTANCES: &str = "cnpg.io/fencedInstances";
+    /// "enabled" has WAL thrown away instead of archived.
+    pub const SKIP_WAL_ARCHIVING: &str = "cnpg.io/skipWalArchiving";
 }

@@ -165,7 +165,7 @@ fn of_cluster(world: &World, now: Timestamp) -> Vec<Alert> {
     let mut breakers = [world.cluster.breaker, world.global_breaker].into_iter();
     let open = breakers.any(|breaker| breaker.state(now) == Breaker::Open);
     let archiving = world.cluster.wal.as_ref().and_then(|wal| wal.archiving);
-    let failing = archiving.is_some_and(|a| a.last_failed > a.last_archived);
+    let failing = archiving.is_some_and(|a| a.is_failing());
     let alerts = [
         (conflict, AlertKind::PolicyConflict, Reason::PolicyConflict),
         (open, AlertKind::CircuitOpen, Reason::CircuitOpen),

@@ -1,12 +1,16 @@
-//! Whether new figures of a PVC can change a decision: what a sampler asks before it wakes the planner.
+//! Whether new figures can change a decision: what a sampler asks before it wakes the planner.
 
-use csm_api::Mode;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use csm_api::{Mode, Reason};
 use csm_units::Bytes;
 
+use crate::gates::wal_health;
 use crate::plan::is_little;
 use crate::resolve::{Resolved, Sizing};
 use crate::size;
-use crate::world::{Observation, VolumeKey};
+use crate::world::{Archiving, Observation, VolumeKey, WalHealth};
 
 /// Whether the newer figures of a PVC of this size stand otherwise than the older ones to anything that a rule of the
 /// volume compares figures with. Of a volume whose growth is forecast, every new figure can change a decision.
@@ -49,4 +53,39 @@ pub fn crosses(settings: &Resolved, volume: &VolumeKey, size: Bytes, older: &Obs
         }
         Sizing::Target(target) => differs(&|f| size::with_buffer(target, f.used, size, f) > size),
     }
+}
+
+/// The names of the slots that nobody reads.
+fn unread(health: &WalHealth) -> BTreeSet<&Arc<str>> {
+    let unread = health.slots.iter().filter(|slot| !slot.active);
+    unread.map(|slot| &slot.name).collect()
+}
+
+/// Whether what is newly known of WAL says otherwise than what was known to anything that decides or tells: whether it is
+/// known at all, whether archiving works, which slots nobody reads, and what holds a growth of `volume`, which holds the WAL.
+#[must_use]
+pub fn wal_crosses(settings: &Resolved, volume: &VolumeKey, older: Option<&WalHealth>, newer: Option<&WalHealth>) -> bool {
+    let (older, newer) = match (older, newer) {
+        (Some(older), Some(newer)) => (older, newer),
+        (older, newer) => return older.is_some() != newer.is_some(),
+    };
+    let failing = |health: &WalHealth| health.archiving.as_ref().map(Archiving::is_failing);
+    if failing(older) != failing(newer) || unread(older) != unread(newer) {
+        return true;
+    }
+    wal_holds(settings, volume, older) != wal_holds(settings, volume, newer)
+}
+
+/// What holds a planned growth of `volume`, which holds the WAL.
+fn wal_holds(settings: &Resolved, volume: &VolumeKey, health: &WalHealth) -> Option<Reason> {
+    match &settings.volumes.of(volume).ok()?.sizing {
+        Sizing::Resize(resize) => wal_health::judge(&resize.wal_safety, health).map(|held| held.reason),
+        Sizing::Thresholds | Sizing::Target(_) => None,
+    }
+}
+
+/// Whether nobody waits for news of WAL: archiving does not fail, and nothing holds a growth of `volume`, which holds the WAL.
+#[must_use]
+pub fn wal_is_well(settings: &Resolved, volume: &VolumeKey, health: &WalHealth) -> bool {
+    !health.archiving.is_some_and(|archiving| archiving.is_failing()) && wal_holds(settings, volume, health).is_none()
 }

@@ -13,6 +13,7 @@ pub use crate::breaker::{Breaker, Circuit, Opened};
 pub use crate::disk_full::Findings;
 pub use crate::fencing::Fencing;
 pub use crate::forecast::Sample;
+use crate::freshness;
 pub use crate::pause::Pause;
 use crate::resolve::Resolution;
 
@@ -149,6 +150,22 @@ pub struct WalHealth {
     pub slots: Vec<Slot>,
 }
 
+impl WalHealth {
+    /// The slots that nobody reads, those that hold back most first.
+    pub fn inactive(&self) -> impl Iterator<Item = &Slot> {
+        let mut slots: Vec<&Slot> = self.slots.iter().filter(|slot| !slot.active).collect();
+        slots.sort_by(|a, b| b.retained.cmp(&a.retained).then_with(|| a.name.cmp(&b.name)));
+        slots.into_iter()
+    }
+
+    /// Bytes that they hold back, in all.
+    #[must_use]
+    pub fn retained(&self) -> Bytes {
+        let inactive = self.slots.iter().filter(|slot| !slot.active);
+        inactive.fold(Bytes::ZERO, |sum, slot| sum.saturating_add(slot.retained))
+    }
+}
+
 /// WAL archiving of the primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Archiving {
@@ -158,6 +175,14 @@ pub struct Archiving {
     pub last_failed: Option<Timestamp>,
     /// Files that wait to be archived.
     pub pending: u32,
+}
+
+impl Archiving {
+    /// Whether the last try failed. A missing time is earlier than any, and both are missing where nothing was tried yet.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.last_failed > self.last_archived
+    }
 }
 
 /// A replication slot.
@@ -178,6 +203,14 @@ pub struct Limits {
     pub interval: SignedDuration,
     /// A resize without progress for this long is stuck (`stuckAfter`).
     pub stuck_after: SignedDuration,
+}
+
+impl Limits {
+    /// Figures that are older do not count.
+    #[must_use]
+    pub fn stale_after(&self) -> SignedDuration {
+        freshness::limit(self)
+    }
 }
 
 impl Default for Limits {

@@ -4,9 +4,9 @@
 #[path = "planner/support.rs"]
 mod support;
 
-use csm_core::crossing::crosses;
+use csm_core::crossing::{crosses, wal_crosses, wal_is_well};
 use csm_core::resolve::Resolution;
-use csm_core::world::{Inodes, Observation, VolumeKey};
+use csm_core::world::{Archiving, Inodes, Observation, Slot, VolumeKey, WalHealth};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -62,4 +62,62 @@ fn inodes_cross() {
     let crosses = |a, b| crosses(settings, &VolumeKey::DATA, Bytes::mib(100_000), &with(a), &with(b));
     assert!(crosses(900, 901));
     assert!(!crosses(899, 900));
+}
+
+/// Archiving that failed so many seconds after it last succeeded, with files that wait, and a slot that holds back so much.
+fn health(failed: i64, pending: u32, slot: Option<(&str, bool, u64)>) -> WalHealth {
+    let archiving = Archiving {
+        last_archived: Some(noon()),
+        last_failed: Some(noon() + SignedDuration::from_secs(failed)),
+        pending,
+    };
+    let slot = slot.map(|(name, active, mib)| Slot {
+        name: name.into(),
+        active,
+        retained: Bytes::mib(mib),
+    });
+    WalHealth {
+        archiving: Some(archiving),
+        slots: slot.into_iter().collect(),
+    }
+}
+
+const LENIENT: &str = "storage: {resize: {enabled: true, strategy: {walSafetyPolicy: {acknowledgeWALRisk: true, requireArchiveHealthy: false, maxPendingWALFiles: 0}}}}";
+const STRICT: &str = "storage: {resize: {enabled: true, strategy: {walSafetyPolicy: {acknowledgeWALRisk: true, maxPendingWALFiles: 5, maxSlotRetentionBytes: 9Mi}}}}";
+
+#[rstest]
+#[case::more_files_wait(STRICT, health(-1, 5, None), health(-1, 6, None), true)]
+#[case::fewer_than_hold(STRICT, health(-1, 0, None), health(-9, 5, None), false)]
+#[case::not_checked(LENIENT, health(-1, 0, None), health(-1, 9000, None), false)]
+#[case::in_another_model("dryRun: false", health(-1, 0, None), health(-1, 9000, None), false)]
+#[case::it_fails("dryRun: false", health(0, 0, None), health(1, 0, None), true)]
+#[case::it_fails_and_holds_nothing(LENIENT, health(0, 0, None), health(1, 0, None), true)]
+#[case::nobody_reads("dryRun: false", health(0, 0, Some(("a", true, 1))), health(0, 0, Some(("a", false, 1))), true)]
+#[case::another_slot("dryRun: false", health(0, 0, Some(("a", false, 1))), health(0, 0, Some(("b", false, 1))), true)]
+#[case::it_holds_back_more(STRICT, health(0, 0, Some(("a", false, 9))), health(0, 0, Some(("a", false, 10))), true)]
+#[case::it_holds_back_less_than_it_may(STRICT, health(0, 0, Some(("a", false, 1))), health(0, 0, Some(("a", false, 9))), false)]
+#[case::it_is_read(STRICT, health(0, 0, Some(("a", true, 1))), health(0, 0, Some(("a", true, 900))), false)]
+fn news_of_wal(#[case] policy: &str, #[case] older: WalHealth, #[case] newer: WalHealth, #[case] expected: bool) {
+    let resolution = support::policy(policy);
+    let Resolution::Settings(settings) = &*resolution else {
+        panic!("{resolution:?}");
+    };
+    let crosses = |older, newer| wal_crosses(settings, &VolumeKey::DATA, older, newer);
+    assert_eq!(crosses(Some(&older), Some(&newer)), expected);
+    assert_eq!(crosses(Some(&newer), Some(&older)), expected);
+    assert!(crosses(None, Some(&newer)) && crosses(Some(&newer), None));
+    assert!(!crosses(None, None) && !crosses(Some(&newer), Some(&newer)));
+}
+
+#[rstest]
+#[case::well(STRICT, health(0, 5, Some(("a", false, 9))), true)]
+#[case::it_fails(LENIENT, health(1, 0, None), false)]
+#[case::files_wait(STRICT, health(0, 6, None), false)]
+#[case::a_slot_holds_back(STRICT, health(0, 0, Some(("a", false, 10))), false)]
+fn where_something_is_wrong_somebody_waits_for_news(#[case] policy: &str, #[case] health: WalHealth, #[case] expected: bool) {
+    let resolution = support::policy(policy);
+    let Resolution::Settings(settings) = &*resolution else {
+        panic!("{resolution:?}");
+    };
+    assert_eq!(wal_is_well(settings, &VolumeKey::DATA, &health), expected);
 }

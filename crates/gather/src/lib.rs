@@ -7,6 +7,8 @@
 pub mod compact;
 pub mod down;
 pub mod index;
+pub mod instance;
+mod json;
 pub mod offline;
 pub mod postgres_log;
 pub mod quota;

@@ -4,15 +4,13 @@
 //! text is borrowed from the buffer.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
 use csm_core::world::{Inodes, Observation};
 use csm_units::Bytes;
 use jiff::Timestamp;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::json::Object;
 
 #[derive(Debug, Deserialize)]
 struct Summary<'a> {
@@ -45,26 +43,6 @@ struct PvcRef<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     namespace: Cow<'a, str>,
-}
-
-/// What is a JSON object: serde alone would also take a list of its fields' values.
-#[derive(Debug)]
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Only<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
-            type Value = Object<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Only(PhantomData))
-    }
 }
 
 /// The figures of one PVC's filesystem.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use csm_api::{BreakerScope, Growth, Phase};
 use csm_core::breaker::{self, Circuit, Ending};
 use csm_core::resolve::Resolution;
-use csm_core::world::{Class, Cluster, Fleet, Limits, Member, Operation, ProviderLimit, Volume, VolumeKey, World};
+use csm_core::world::{Class, Cluster, Fleet, Limits, Member, Operation, ProviderLimit, Volume, VolumeKey, WalHealth, World};
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
@@ -129,7 +129,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             resize_in_use_volumes: cluster.resize_in_use_volumes,
             primary: cluster.primary.clone(),
             breaker: circuit(snapshot),
-            wal: None,
+            wal: wal(snapshot, settings, now),
         },
         resolution: snapshot.resolution.clone(),
         volumes: volumes.into_values().collect(),
@@ -138,6 +138,13 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
         fleet: snapshot.fleet.all,
         global_breaker: snapshot.fleet.breaker,
     }
+}
+
+/// What the primary says of WAL, where that is recent enough; else nothing is known, and nothing is held for it.
+fn wal(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> Option<WalHealth> {
+    let figures = snapshot.wal.as_ref()?;
+    let fresh = now.duration_since(figures.at) <= settings.limits.stale_after();
+    figures.reading.health(snapshot.cluster.archives_wal).filter(|_| fresh)
 }
 
 /// The Cluster's own breaker, from the ledger alone; one that it shares with others is none of its own.

@@ -10,6 +10,7 @@ use reqwest::{Certificate, StatusCode};
 use secrecy::ExposeSecret as _;
 use thiserror::Error;
 
+use crate::fetch::{self, Bounds, FetchError};
 use csm_gather::views::NodeView;
 use csm_runtime::tasks::Panicked;
 
@@ -200,47 +201,29 @@ impl Kubelets {
             address.to_string()
         };
         let url = format!("https://{host}:{}/stats/summary", node.port.unwrap_or(self.settings.port));
-        match tokio::time::timeout(self.settings.timeout, self.fetch(&url, buffer)).await {
-            Ok(answer) => answer.map(|()| url),
-            Err(_) => Err(KubeletError::Timeout {
-                url,
-                timeout: self.settings.timeout,
-            }),
-        }
-    }
-
-    async fn fetch(&self, url: &str, buffer: &mut Vec<u8>) -> Result<(), KubeletError> {
-        buffer.clear();
-        let mut request = self.http.get(url);
+        let mut request = self.http.get(&url);
         if let Some(token) = self.bearer() {
             request = request.bearer_auth(token);
         }
-        let mut response = request.send().await.map_err(|error| self.failed(url, &error))?;
-        match response.status() {
-            StatusCode::OK => {}
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                return Err(KubeletError::Refused {
-                    url: url.to_owned(),
-                    status,
-                });
+        let timeout = self.settings.timeout;
+        let bounds = Bounds {
+            timeout,
+            largest: LARGEST_ANSWER,
+        };
+        match fetch::get(request, bounds, buffer).await {
+            Ok(()) => Ok(url),
+            Err(FetchError::Connect(reason)) => Err(KubeletError::Connect { url, reason }),
+            Err(FetchError::Certificate(reason)) => Err(KubeletError::Certificate { url, reason }),
+            Err(FetchError::Timeout) => Err(KubeletError::Timeout { url, timeout }),
+            Err(FetchError::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))) => {
+                Err(KubeletError::Refused { url, status })
             }
-            status => {
-                return Err(KubeletError::Status {
-                    url: url.to_owned(),
-                    status,
-                });
-            }
+            Err(FetchError::Status(status)) => Err(KubeletError::Status { url, status }),
+            Err(FetchError::TooLarge) => Err(KubeletError::Garbage {
+                url,
+                reason: format!("larger than {} MiB", LARGEST_ANSWER >> 20),
+            }),
         }
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(url, &error))? {
-            if buffer.len().saturating_add(chunk.len()) > LARGEST_ANSWER {
-                return Err(KubeletError::Garbage {
-                    url: url.to_owned(),
-                    reason: format!("larger than {} MiB", LARGEST_ANSWER >> 20),
-                });
-            }
-            buffer.extend_from_slice(&chunk);
-        }
-        Ok(())
     }
 
     /// The token to send; a token file is read again once a minute.
@@ -265,35 +248,6 @@ impl Kubelets {
                     Err(_) => cached.as_ref().map(|(token, _)| token.clone()),
                 }
             }
-        }
-    }
-
-    fn failed(&self, url: &str, error: &reqwest::Error) -> KubeletError {
-        let url = url.to_owned();
-        if error.is_timeout() {
-            return KubeletError::Timeout {
-                url,
-                timeout: self.settings.timeout,
-            };
-        }
-        let mut reason = error.to_string();
-        let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-        let mut certificate = false;
-        while let Some(cause) = source {
-            certificate |= cause
-                .downcast_ref::<rustls::Error>()
-                .is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
-            if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-                let inner = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-                certificate |= inner.is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
-            }
-            reason = cause.to_string();
-            source = cause.source();
-        }
-        if certificate {
-            KubeletError::Certificate { url, reason }
-        } else {
-            KubeletError::Connect { url, reason }
         }
     }
 }

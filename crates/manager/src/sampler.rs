@@ -3,7 +3,7 @@
 //! A node is asked once an interval, a little early at random so that the fleet does not fall into step; a node that
 //! runs a member of a growth under way more often. One bad node costs only its own volumes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::kubelet::{KubeletError, Kubelets};
+use crate::rounds::Rounds;
 use crate::shared::Shared;
 use csm_gather::index::Sample;
 use csm_gather::summary::{self, Figure};
@@ -58,10 +59,7 @@ impl Sampler {
 
     /// Samples until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut due: HashMap<Arc<str>, Instant> = HashMap::new();
-        let mut asked: HashMap<Arc<str>, Instant> = HashMap::new();
-        let mut busy: HashSet<Arc<str>> = HashSet::new();
-        let mut errors: BTreeMap<Arc<str>, &'static str> = BTreeMap::new();
+        let mut rounds: Rounds<Arc<str>> = Rounds::default();
         let mut running: JoinSet<Outcome> = JoinSet::new();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -71,25 +69,14 @@ impl Sampler {
                 Some(ended) = running.join_next() => {
                     // It catches its panics, and is not aborted: its node does not stay busy.
                     if let Ok(outcome) = ended {
-                        busy.remove(&outcome.node);
-                        self.tell(&outcome, &mut errors);
+                        self.tell(&outcome, &mut rounds);
                     }
                 }
                 _ = look.tick() => {
                     let nodes = self.shared.index().nodes_to_sample();
-                    due.retain(|node, _| nodes.contains_key(node));
-                    asked.retain(|node, _| nodes.contains_key(node));
-                    errors.retain(|node, _| nodes.contains_key(node));
-                    let now = Instant::now();
-                    for (node, (view, followed)) in nodes {
-                        let soon = followed && asked.get(&node).is_none_or(|at| now.duration_since(*at) >= FOLLOW.min(self.interval));
-                        if busy.contains(&node) || (!soon && due.get(&node).is_some_and(|at| *at > now)) {
-                            continue;
-                        }
-                        let early = f64::from(rand::random::<u8>()) / 2560.0;
-                        due.insert(node.clone(), now + self.interval.mul_f64(1.0 - early));
-                        asked.insert(node.clone(), now);
-                        busy.insert(node.clone());
+                    let every = |(_, followed): &(Option<NodeView>, bool)| if *followed { FOLLOW.min(self.interval) } else { self.interval };
+                    for node in rounds.due(&nodes, every, Instant::now()) {
+                        let view = nodes.get(&node).and_then(|(view, _)| view.clone());
                         running.spawn(self.ask(node, view));
                     }
                 }
@@ -132,17 +119,16 @@ impl Sampler {
     }
 
     /// Says once that a node gives no figures, and once that it does again.
-    fn tell(&self, outcome: &Outcome, errors: &mut BTreeMap<Arc<str>, &'static str>) {
-        match &outcome.result {
-            Ok(()) => {
-                if errors.remove(&outcome.node).is_some() {
-                    tracing::info!(node = %outcome.node, "the kubelet gives figures again");
-                }
-            }
+    fn tell(&self, outcome: &Outcome, rounds: &mut Rounds<Arc<str>>) {
+        let Outcome { node, result } = outcome;
+        let news = rounds.ended(node, result.as_ref().err().map(KubeletError::kind));
+        match result {
+            Ok(()) if news => tracing::info!(%node, "the kubelet gives figures again"),
+            Ok(()) => {}
             Err(error) => {
                 self.shared.metrics.kubelet_error(error.kind());
-                if errors.insert(outcome.node.clone(), error.kind()) != Some(error.kind()) {
-                    tracing::warn!(node = %outcome.node, kind = error.kind(), %error, "no figures from the kubelet; its volumes keep their last ones, and nothing is done on old figures");
+                if news {
+                    tracing::warn!(%node, kind = error.kind(), %error, "no figures from the kubelet; its volumes keep their last ones, and nothing is done on old figures");
                 }
             }
         }

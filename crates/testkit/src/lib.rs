@@ -3,7 +3,7 @@
 //! - [`tools`] builds the Go programs (etcd, Kubernetes, CloudNativePG) from a pinned module into a cache.
 //! - [`pki`] and [`process`] make certificates and keep child processes under control.
 //! - [`controlplane`] is a real API server for one test run.
-//! - [`nodesim`] plays the kubelets, [`resizer`] the expansion of volumes.
+//! - [`nodesim`] plays the kubelets, [`instances`] CloudNativePG's processes in pods, [`resizer`] the expansion of volumes.
 //! - [`scenario`] puts clusters into that world: start there.
 //! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
 //! - [`s3`] is an object store on a folder, to archive to.
@@ -13,6 +13,7 @@ mod audit;
 pub mod controlplane;
 pub mod csi;
 pub mod faketime;
+pub mod instances;
 pub mod lab;
 pub mod manifest;
 pub mod nodesim;

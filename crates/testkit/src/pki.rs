@@ -6,12 +6,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use k8s_openapi::ByteString;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
 use crate::tools::{read, write_atomically};
@@ -71,6 +75,20 @@ impl Issued {
         write_secret(&key, &self.key_pem)?;
         write_public(&cert, &self.cert_pem)?;
         Ok((cert, key))
+    }
+
+    /// What a TLS server serves with it.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>> {
+        let certificate = CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).context("read a certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("read a key")?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .context("choose TLS versions")?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .context("use a certificate")?;
+        Ok(Arc::new(config))
     }
 }
 

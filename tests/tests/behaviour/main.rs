@@ -16,6 +16,7 @@ mod rescue;
 mod smuggled;
 mod spec_sizes;
 mod validation;
+mod wal;
 mod ways_back;
 mod webhook_certificates;
 mod webhook_policies;

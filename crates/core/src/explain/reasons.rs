@@ -194,7 +194,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::WalHealthUnknown => (
             Kind::Warns,
-            "See whether the primary runs and its metrics can be read: until then growth goes on without the checks of `walSafetyPolicy`.",
+            "See whether the primary runs, and whether the manager can reach port 8000 of its pod: until then growth goes on without the checks of `walSafetyPolicy`.",
         ),
         Reason::FieldIgnored => (
             Kind::Warns,

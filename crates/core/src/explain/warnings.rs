@@ -31,7 +31,7 @@ fn words(Warning { reason, members }: &Warning, decision: &Decision) -> String {
             format!("{names} {has} no fresh figures, and the volume is judged by the others; see whether {pods}")
         }
         Reason::WalHealthUnknown => format!(
-            "nothing is known of WAL archiving and replication slots, so {} holds nothing; see whether the primary's metrics can be read",
+            "nothing is known of WAL archiving and replication slots, so {} holds nothing; see whether the primary runs, and whether the manager can reach port 8000 of its pod",
             own(decision, "resize.strategy.walSafetyPolicy")
         ),
         Reason::FieldIgnored => {

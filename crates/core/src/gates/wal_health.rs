@@ -28,31 +28,24 @@ pub(crate) fn is_unknown(view: &View, want: Option<&Want>) -> bool {
     view.world.cluster.wal.is_none() && rules(view, want).is_some()
 }
 
-/// Bytes that inactive slots hold back.
-fn retained(health: &WalHealth) -> Bytes {
-    let inactive = health.slots.iter().filter(|slot| !slot.active);
-    inactive.fold(Bytes::ZERO, |sum, slot| sum.saturating_add(slot.retained))
-}
-
 /// The inactive slots with what they hold back, the most first.
 fn inactive(health: &WalHealth) -> Vec<(Arc<str>, Bytes)> {
-    let inactive = health.slots.iter().filter(|slot| !slot.active);
-    let mut slots: Vec<_> = inactive.map(|slot| (slot.name.clone(), slot.retained)).collect();
-    slots.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    slots
+    health.inactive().map(|slot| (slot.name.clone(), slot.retained)).collect()
 }
 
 fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
-    let rules = rules(view, want)?;
-    let health = view.world.cluster.wal.as_ref()?;
-    if let Some(Archiving {
-        last_archived,
-        last_failed,
-        pending,
-    }) = health.archiving
-    {
-        // A missing time is earlier than any.
-        if rules.require_archive_healthy.value && last_failed > last_archived {
+    judge(rules(view, want)?, view.world.cluster.wal.as_ref()?)
+}
+
+/// What holds a planned growth under these rules.
+pub(crate) fn judge(rules: &WalSafetyRules, health: &WalHealth) -> Option<Held> {
+    if let Some(archiving) = health.archiving {
+        let Archiving {
+            last_archived,
+            last_failed,
+            pending,
+        } = archiving;
+        if rules.require_archive_healthy.value && archiving.is_failing() {
             let cause = Cause::Archive {
                 last_archived,
                 last_failed,
@@ -64,7 +57,7 @@ fn holds(view: &View, want: Option<&Want>) -> Option<Held> {
             return Some(Held::new(Reason::TooManyPendingWalFiles, Cause::Pending { files: pending, max }));
         }
     }
-    let (retained, max) = (retained(health), rules.max_slot_retention.value);
+    let (retained, max) = (health.retained(), rules.max_slot_retention.value);
     (!max.is_zero() && retained > max).then(|| {
         let slots = inactive(health);
         Held::new(Reason::SlotRetention, Cause::Slots { slots, retained, max })
@@ -105,7 +98,7 @@ fn inputs(view: &View) -> Inputs {
         "inactiveSlots",
         super::list(slots.iter().map(|(name, retained)| format!("{name}: {retained}"))),
     ));
-    inputs.push(("retainedByInactiveSlots", retained(health).to_string()));
+    inputs.push(("retainedByInactiveSlots", health.retained().to_string()));
     let max = rules.max_slot_retention.value;
     inputs.push(("maxSlotRetentionBytes", checked(!max.is_zero(), max.to_string())));
     inputs

@@ -85,6 +85,7 @@ struct Affected<'a> {
     namespace_labels: &'a Labels,
     resolution: Arc<Resolution>,
     volumes: Vec<VolumeFacts>,
+    archives_wal: bool,
     /// Others of the candidate's rank.
     rivals: Vec<Origin>,
 }
@@ -99,7 +100,7 @@ impl Affected<'_> {
             },
             resolution,
             volumes: Cow::Borrowed(&self.volumes),
-            archiving: None,
+            archiving: Some(self.archives_wal),
         }
     }
 }
@@ -238,6 +239,7 @@ impl Index {
                 namespace_labels,
                 resolution,
                 volumes: self.volumes(slot, settings),
+                archives_wal: slot.cluster.as_ref().is_some_and(|cluster| cluster.archives_wal),
                 rivals,
             });
         }
@@ -266,6 +268,7 @@ impl Index {
             namespace_labels,
             resolution: Arc::new(resolution),
             volumes: self.volumes(slot, settings),
+            archives_wal: slot.cluster.as_ref().is_some_and(|cluster| cluster.archives_wal),
             rivals: Vec::new(),
         }]
     }

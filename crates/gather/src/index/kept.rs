@@ -1,5 +1,6 @@
 //! What the index keeps of each object: its view in less memory.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use csm_api::{Growth, NoGrowth, StorageEvent, Urgency, VerifiedBy};
@@ -127,6 +128,7 @@ pub(super) struct Instance {
     pub uid: Uid,
     pub resource_version: ResourceVersion,
     pub node: Option<Arc<str>>,
+    pub ip: Option<IpAddr>,
     pub running: bool,
     pub ready: bool,
     /// There while it is not ready, and nearly always not.
@@ -143,6 +145,7 @@ impl Instance {
             resource_version,
             cluster: _,
             node,
+            ip,
             running,
             ready,
             down,
@@ -152,6 +155,7 @@ impl Instance {
             uid: Uid::new(&uid),
             resource_version,
             node: node.map(|name| strings.share(&name)),
+            ip,
             running,
             ready,
             down,
@@ -166,6 +170,7 @@ impl Instance {
             uid,
             resource_version,
             node,
+            ip,
             running,
             ready,
             down,
@@ -177,6 +182,7 @@ impl Instance {
             resource_version: *resource_version,
             cluster: cluster.clone(),
             node: node.clone(),
+            ip: *ip,
             running: *running,
             ready: *ready,
             down: down.clone(),
@@ -418,6 +424,7 @@ mod tests {
             resource_version: ResourceVersion(9),
             cluster: cluster.clone(),
             node: Some(Arc::from("node-a")),
+            ip: Some(IpAddr::from([10, 0, 0, 7])),
             running: true,
             ready: false,
             down: Some(Arc::new(DownView {

@@ -17,6 +17,7 @@ mod slot;
 mod snapshot;
 mod storages;
 mod unreadable;
+mod wal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use self::retention::Retention;
 pub use self::samples::Figures;
 pub use self::snapshot::{PvcNow, Snapshot};
 pub use self::unreadable::HalfRead;
+pub use self::wal::{Primary, WalNow};
 
 use self::kept::{Claim, Instance, Record};
 use self::slot::Slot;

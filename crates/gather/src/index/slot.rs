@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::history::Span;
 use super::kept::{Claim, Instance, Record};
 use crate::compact::{Packed, SmallMap};
+use crate::instance::WalFigures;
 use crate::views::ClusterView;
 
 /// All that concerns one Cluster.
@@ -30,6 +31,8 @@ pub(super) struct Slot {
     pub pods: SmallMap<Arc<str>, Instance>,
     pub events: SmallMap<Arc<str>, Record>,
     pub resolution: Option<Arc<Resolution>>,
+    /// What an instance said of its WAL last.
+    pub wal: Option<Arc<WalFigures>>,
 }
 
 impl Slot {

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::kept::Record;
 use super::{FleetNow, HalfRead, Index, Sample};
 use crate::compact::Packed;
+use crate::instance::WalFigures;
 use crate::quota::QuotaView;
 use crate::views::{ClassView, ClusterView, PodView, PvcView};
 
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub classes: HashMap<Arc<str>, ClassView>,
     /// Quotas of its namespace that limit storage.
     pub quotas: Vec<QuotaView>,
+    /// What its primary says of its WAL, of any age.
+    pub wal: Option<Arc<WalFigures>>,
     /// What it has to do with all others.
     pub fleet: FleetNow,
 }
@@ -104,6 +107,7 @@ impl Index {
             resolution,
             classes,
             quotas: self.quotas_of(&key.namespace),
+            wal: slot.wal_figures().cloned(),
             fleet: FleetNow::default(),
         })
     }

@@ -26,6 +26,8 @@ pub struct ClusterView {
     pub fencing: Fencing,
     pub resize_in_use_volumes: bool,
     pub primary: Option<Arc<str>>,
+    /// Its WAL is archived somewhere.
+    pub archives_wal: bool,
     /// CloudNativePG says that there is not enough disk space.
     pub disk_full: bool,
     /// The sizes that its spec asks for.
@@ -83,6 +85,7 @@ impl ClusterView {
             fencing: Fencing::read(get(annotation::FENCED_INSTANCES)),
             resize_in_use_volumes: cluster.spec.storage.as_ref().and_then(|s| s.resize_in_use_volumes).unwrap_or(true),
             primary: cluster.status.current_primary.as_deref().filter(|p| !p.is_empty()).map(shared),
+            archives_wal: cluster.archives_wal(),
             disk_full: cluster.status.phase.as_deref() == Some(csm_cnpg::phase::NOT_ENOUGH_DISK_SPACE),
             spec_sizes,
             written,

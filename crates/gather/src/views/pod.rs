@@ -1,6 +1,7 @@
 //! Pods of instances, and how PostgreSQL's container ended.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use csm_cnpg::{POSTGRES_CONTAINER, label};
@@ -29,6 +30,8 @@ struct PodObjectSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PodObjectStatus {
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
     container_statuses: Option<Vec<ContainerObject>>,
 }
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,6 +74,8 @@ pub struct PodView {
     pub resource_version: ResourceVersion,
     pub cluster: Arc<str>,
     pub node: Option<Arc<str>>,
+    /// Its address.
+    pub ip: Option<IpAddr>,
     /// Whether a container runs: the kubelet reports no volumes of a pod without.
     pub running: bool,
     /// Whether PostgreSQL's container is ready.
@@ -102,6 +107,7 @@ impl PodView {
             resource_version: ResourceVersion::of(&pod.metadata),
             cluster: shared(labels.get(label::CLUSTER)?),
             node: pod.spec.node_name.as_deref().filter(|n| !n.is_empty()).map(shared),
+            ip: pod.status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             running: containers().any(|c| c.state.running.is_some()),
             ready: postgres.is_some_and(|c| c.ready),
             down: postgres.filter(|c| !c.ready).and_then(down).map(Arc::new),

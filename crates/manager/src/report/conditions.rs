@@ -60,8 +60,10 @@ pub fn of(
         (condition::METRICS_FRESH, metrics_fresh(world, &last_seen)),
     ];
     let spec = spec_follows(world, cluster, refused, now).map(|verdicts| (condition::SPEC_FOLLOWS, verdicts));
+    let archive = archive_healthy(world, cluster).map(|verdicts| (condition::ARCHIVE_HEALTHY, verdicts));
     let conditions = conditions
         .into_iter()
+        .chain(archive)
         .chain(spec)
         .map(|(type_, (status, reason, message))| Condition {
             type_: type_.to_owned(),
@@ -209,6 +211,27 @@ fn metrics_fresh(world: &World, last_seen: &[(&VolumeKey, LastSeen)]) -> Verdict
             format!("without fresh figures: {stale}; nothing is done on old ones"),
         )
     }
+}
+
+/// Whether WAL archiving works; nothing where there is none, or nobody asks. No times here: they would change the condition
+/// all the time.
+fn archive_healthy(world: &World, cluster: &ClusterView) -> Option<Verdicts> {
+    let is_managed = matches!(&*world.resolution, Resolution::Settings(_));
+    if !is_managed || !cluster.archives_wal {
+        return None;
+    }
+    let Some(archiving) = world.cluster.wal.as_ref().and_then(|wal| wal.archiving) else {
+        let message = "the primary does not say how its WAL archiving is: see whether it runs, and the manager can reach its port 8000";
+        return Some((ConditionStatus::Unknown, Reason::WalHealthUnknown.as_str(), message.to_owned()));
+    };
+    Some(if archiving.is_failing() {
+        fails(
+            Reason::ArchiveUnhealthy.as_str(),
+            "WAL archiving fails, and WAL stays on its volume until it works again: see the log of the primary",
+        )
+    } else {
+        holds("Archiving", "the last try to archive a file did not fail")
+    })
 }
 
 /// Whether the sizes in the Cluster's spec follow those of its volumes; nothing where they are not to.
@@ -456,5 +479,24 @@ mod tests {
         let said = said.unwrap_or_else(|| panic!("nothing, not {reason}"));
         assert_eq!((said.0, said.1), (ConditionStatus::from(reason == "Follows"), reason));
         assert!(said.2.contains(words), "{}", said.2);
+    }
+
+    #[rstest]
+    #[case::works("archiving: {configured: true, lastArchived: '2026-03-01T11:59:00Z', lastFailed: '2026-03-01T11:58:00Z'}", Some((ConditionStatus::True, "Archiving")))]
+    #[case::nothing_was_tried("archiving: {configured: true}", Some((ConditionStatus::True, "Archiving")))]
+    #[case::fails("archiving: {configured: true, lastArchived: '2026-03-01T11:59:00Z', lastFailed: '2026-03-01T11:59:01Z'}", Some((ConditionStatus::False, "ArchiveUnhealthy")))]
+    #[case::unknown("walHealthKnown: false", Some((ConditionStatus::Unknown, "WalHealthUnknown")))]
+    fn the_archive_is_told_where_there_is_one(#[case] wal: &str, #[case] expected: Option<(ConditionStatus, &'static str)>) {
+        let subject = subject(POLICY, &format!("{wal}, {}", data(CALM)));
+        let mut cluster = ClusterView::clone(&subject.snapshot.cluster);
+        assert_eq!(archive_healthy(&subject.world, &cluster), None, "it archives nothing");
+        cluster.archives_wal = true;
+        let said = archive_healthy(&subject.world, &cluster).map(|(status, reason, _)| (status, reason));
+        assert_eq!(said, expected);
+        let unmanaged = World {
+            resolution: Resolution::NoPolicy.into(),
+            ..subject.world
+        };
+        assert_eq!(archive_healthy(&unmanaged, &cluster), None, "nobody asks");
     }
 }

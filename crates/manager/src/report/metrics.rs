@@ -4,6 +4,7 @@
 mod objects;
 mod process;
 mod sizing;
+mod wal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -49,6 +50,7 @@ pub struct Metrics {
     reconcile_seconds: Family<Labels, Histogram>,
     errors: Family<Labels, Counter>,
     kubelet_errors: Family<Labels, Counter>,
+    instance_errors: Family<Labels, Counter>,
     spec_sizes: Family<Labels, Counter>,
     /// Objects that cannot be read, by watch.
     unreadable: Arc<Mutex<BTreeMap<String, usize>>>,
@@ -77,6 +79,7 @@ impl Default for Metrics {
             reconcile_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 18))),
             errors: Family::default(),
             kubelet_errors: Family::default(),
+            instance_errors: Family::default(),
             spec_sizes: Family::default(),
             unreadable: Arc::default(),
         }
@@ -142,6 +145,11 @@ impl Metrics {
             "kubelet_errors",
             "Kubelets that gave no figures, by kind of error",
             self.kubelet_errors.clone(),
+        );
+        own.register(
+            "instance_errors",
+            "Questions to a primary for the health of its WAL without an answer of use, by kind of error",
+            self.instance_errors.clone(),
         );
         own.register(
             "spec_size",
@@ -292,6 +300,11 @@ impl Metrics {
             0 => unreadable.remove(watch),
             _ => unreadable.insert(watch.to_owned(), objects),
         };
+    }
+
+    /// A primary did not say how its WAL is.
+    pub fn instance_error(&self, kind: &'static str) {
+        self.instance_errors.get_or_create(&vec![("kind", kind.to_owned())]).inc();
     }
 
     /// A kubelet gave no figures.

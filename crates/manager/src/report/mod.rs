@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod notes;
 pub mod policies;
 pub mod status;
+mod wal;
 
 pub use self::conditions::why_open;
 use csm_api::{Reason, State, Verdict};

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::{blocked_by, conditions, remaining};
+use super::{blocked_by, conditions, remaining, wal};
 use csm_gather::index::Snapshot;
 use csm_gather::views::{started_at, volume_of};
 use csm_gather::world::newest;
@@ -46,6 +46,7 @@ pub fn status(snapshot: &Snapshot, world: &World, plan: &Plan, refused: &[String
         }
         add_disks(&mut disks, volume, decision, snapshot);
     }
+    wal::add(&mut disks, world);
     let soonest = plan
         .decisions
         .iter()
@@ -99,7 +100,7 @@ fn circuit_breaker(resolution: &Resolution, world: &World, now: Timestamp) -> Op
 }
 
 /// As it comes back once it is written: what is written is not news.
-fn second(at: Timestamp) -> Option<Time> {
+pub(super) fn second(at: Timestamp) -> Option<Time> {
     Timestamp::from_second(at.as_second()).ok().map(Time)
 }
 
@@ -153,6 +154,9 @@ fn without_figures(status: &PostgresStorageStatus) -> PostgresStorageStatus {
         }
     }
     for disks in status.disk_status.iter_mut().flat_map(|d| d.instances.values_mut()) {
+        if let Some(wal) = &mut disks.wal_health {
+            *wal = wal::without_figures(wal);
+        }
         for disk in disks
             .data_volume
             .iter_mut()

@@ -15,6 +15,7 @@ use super::webhook::WebhookFile;
 pub struct File {
     pub metrics_interval: Option<Span>,
     pub kubelet: KubeletFile,
+    pub instances: InstancesFile,
     pub defaults: DefaultsFile,
     pub default_ceiling_factor: Option<u32>,
     pub provider_limits: Option<BTreeMap<String, LimitFile>>,
@@ -55,6 +56,16 @@ pub struct KubeletFile {
     #[serde(rename = "insecureSkipTLSVerify")]
     pub insecure_skip_tls_verify: Option<bool>,
     pub address_types: Option<Vec<String>>,
+    pub timeout: Option<Span>,
+    pub concurrency: Option<u16>,
+}
+
+/// How instances are asked for the health of their WAL.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct InstancesFile {
+    pub enabled: Option<bool>,
+    pub port: Option<u16>,
     pub timeout: Option<Span>,
     pub concurrency: Option<u16>,
 }

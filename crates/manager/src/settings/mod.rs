@@ -20,9 +20,10 @@ use jiff::SignedDuration;
 pub use args::{Args, Command, RunArgs};
 pub use duration::Span;
 pub use file::{CreatePostgresStorage, File};
-use file::{DefaultsFile, FleetFile, StorageClassFile};
+use file::{DefaultsFile, FleetFile, InstancesFile, StorageClassFile};
 pub use webhook::{CertificateSettings, Lifetimes, OwnAuthority, WebhookSettings};
 
+use crate::instances::InstanceSettings;
 use crate::kubelet::KubeletSettings;
 use csm_gather::index::{FleetRules, Retention};
 use csm_gather::world::VolumeSettings;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub metrics_interval: Duration,
     /// Kubelets.
     pub kubelet: KubeletSettings,
+    /// Instances.
+    pub instances: InstanceSettings,
     /// The lowest rank of every policy.
     pub defaults: csm_api::Settings,
     /// Volumes.
@@ -96,6 +99,7 @@ impl Settings {
         let File {
             metrics_interval,
             kubelet,
+            instances,
             defaults,
             default_ceiling_factor,
             provider_limits: given_limits,
@@ -216,6 +220,7 @@ impl Settings {
         Ok(Self {
             metrics_interval,
             kubelet,
+            instances: instances_of(args, &instances)?,
             defaults,
             volumes: VolumeSettings {
                 limits,
@@ -254,6 +259,30 @@ impl Settings {
     pub fn stale_after(&self) -> Duration {
         self.metrics_interval.saturating_mul(3).max(Duration::from_mins(5))
     }
+}
+
+fn instances_of(args: &RunArgs, file: &InstancesFile) -> anyhow::Result<InstanceSettings> {
+    let InstancesFile {
+        enabled,
+        port,
+        timeout,
+        concurrency,
+    } = file;
+    let timeout = args.instances_timeout.or(*timeout).map_or(Duration::from_secs(5), |s| s.0);
+    ensure!(!timeout.is_zero(), "instances.timeout must be positive, such as 5s");
+    let concurrency = args.instances_concurrency.or(*concurrency).unwrap_or(32);
+    ensure!(
+        (1..=1024).contains(&concurrency),
+        "instances.concurrency is {concurrency}; it must be between 1 and 1024"
+    );
+    let port = args.instances_port.or(*port).unwrap_or(csm_cnpg::STATUS_PORT);
+    ensure!(port > 0, "instances.port is 0; CloudNativePG's is {}", csm_cnpg::STATUS_PORT);
+    Ok(InstanceSettings {
+        enabled: args.instances_enabled.or(*enabled).unwrap_or(true),
+        port,
+        timeout,
+        concurrency: usize::from(concurrency),
+    })
 }
 
 fn leader_election_of(args: &RunArgs, file: file::LeaderElectionFile) -> anyhow::Result<Option<LeaderElection>> {

@@ -26,8 +26,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
@@ -342,16 +340,7 @@ impl Inner {
         let issued = self
             .ca
             .issue(subject, CertificateUsage::Server, &[name.to_owned(), address.to_string()])?;
-        let certificate = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).context("read a certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).context("read a key")?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("choose TLS versions")?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .context("use a certificate")?;
-        Ok(Arc::new(config))
+        issued.server_config()
     }
 }
 

@@ -16,6 +16,7 @@ use super::builder::ClusterBuilder;
 use super::objects::Purpose;
 use super::volume::SimVolume;
 use super::{PATIENCE, delete};
+use crate::instances::{Answer, InstanceManager};
 use crate::nodesim::VolumeKey;
 
 /// State of the container `postgres`.
@@ -204,6 +205,15 @@ impl SimCluster {
                 sim.is_running(namespace, instance) == running
             })
             .await
+    }
+
+    /// Starts the instance manager of an instance, whose pod has its address from then on.
+    pub async fn instance_manager(&self, instance: &str, answer: Answer) -> Result<InstanceManager> {
+        let manager = InstanceManager::start(&format!("{}-rw", self.name()), answer).await?;
+        let patch = Patch::Merge(json!({ "status": { "podIP": manager.ip() } }));
+        let patched = self.pods().patch_status(instance, &PatchParams::default(), &patch).await;
+        patched.with_context(|| format!("give the pod {instance} an address"))?;
+        Ok(manager)
     }
 
     /// Deletes the pod of an instance; its volumes stay, and are mounted nowhere.

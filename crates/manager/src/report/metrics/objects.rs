@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Labels, Metrics, of_cluster, result, with};
 use crate::report::VolumeReport;
-use csm_gather::index::{Figures, Index};
+use csm_gather::index::{Figures, Index, WalNow};
 
 /// Gauges about objects, made at the scrape.
 pub(super) struct Objects {
@@ -223,8 +223,10 @@ impl Collector for Objects {
         let leads = u64::try_from(self.metrics.leader.load(Ordering::Relaxed)).unwrap_or(0);
         single(&mut encoder, &own("leader"), "Whether this process leads", double(leads))?;
         super::sizing::encode(&mut encoder, &reports)?;
+        super::wal::encode_lag(&mut encoder, &reports, now)?;
         if self.disk_metrics {
             Self::encode_disks(&mut encoder, &reports, now)?;
+            super::wal::encode(&mut encoder, &reports)?;
             self.encode_resizes(&mut encoder, &reports)
         } else {
             Ok(())
@@ -239,6 +241,7 @@ pub(super) struct Shown {
     circuit_open: bool,
     alerts: Box<[AlertId]>,
     volumes: Vec<(VolumeReport, Vec<Figures>)>,
+    pub(super) wal: Option<WalNow>,
 }
 
 impl Objects {
@@ -258,6 +261,7 @@ impl Objects {
                 managed: report.managed,
                 circuit_open: report.circuit_open,
                 alerts: report.alerts,
+                wal: index.wal_now(&key),
                 key,
             }
         });

@@ -1,0 +1,81 @@
+//! One HTTPS GET with bounds: whatever answers, it costs one time-out and so many bytes at most.
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, StatusCode};
+
+/// What an answer may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// For all of it, connecting included: a peer that sends a byte now and then holds it up no longer.
+    pub timeout: Duration,
+    /// Bytes of the body.
+    pub largest: usize,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// It cannot be reached, or the connection broke: why.
+    Connect(String),
+    /// Its certificate could not be verified: why.
+    Certificate(String),
+    /// It took too long.
+    Timeout,
+    /// It answered with something else than 200.
+    Status(StatusCode),
+    /// The body has more bytes than we read.
+    TooLarge,
+}
+
+/// Reads the body of the answer into `buffer`.
+///
+/// # Errors
+/// See [`FetchError`]; what the buffer holds then is of no use.
+pub async fn get(request: RequestBuilder, bounds: Bounds, buffer: &mut Vec<u8>) -> Result<(), FetchError> {
+    buffer.clear();
+    let Bounds { timeout, largest } = bounds;
+    match tokio::time::timeout(timeout, body(request, largest, buffer)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(FetchError::Timeout),
+    }
+}
+
+async fn body(request: RequestBuilder, largest: usize, buffer: &mut Vec<u8>) -> Result<(), FetchError> {
+    let mut response = request.send().await.map_err(|error| failed(&error))?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status()));
+    }
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+        if buffer.len().saturating_add(chunk.len()) > largest {
+            return Err(FetchError::TooLarge);
+        }
+        buffer.extend_from_slice(&chunk);
+    }
+    Ok(())
+}
+
+fn failed(error: &reqwest::Error) -> FetchError {
+    if error.is_timeout() {
+        return FetchError::Timeout;
+    }
+    let mut reason = error.to_string();
+    let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    let mut certificate = false;
+    while let Some(cause) = source {
+        certificate |= cause
+            .downcast_ref::<rustls::Error>()
+            .is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            let inner = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+            certificate |= inner.is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
+        }
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    if certificate {
+        FetchError::Certificate(reason)
+    } else {
+        FetchError::Connect(reason)
+    }
+}
