@@ -55,7 +55,7 @@ fn index() -> Index {
     let safety = json!({"acknowledgeWALRisk": true, "maxPendingWALFiles": 10, "maxSlotRetentionBytes": "1Gi"});
     let resize = json!({"enabled": true, "strategy": {"walSafetyPolicy": safety}});
     index.put_policy(&policy(json!({"storage": {"resize": resize}})));
-    assert!(index.primaries_to_ask().is_empty(), "nothing is known of its settings yet");
+    assert!(index.primaries_to_ask(at(0)).is_empty(), "nothing is known of its settings yet");
     index.snapshot(&key()).expect("a snapshot");
     index
 }
@@ -164,8 +164,8 @@ fn only_the_word_of_the_primary_counts_and_of_the_pod_that_it_has_now() {
 #[test]
 fn the_running_primaries_of_managed_clusters_are_asked() {
     let index = &mut index();
-    let asked = |index: &Index| -> Vec<(String, String, bool)> {
-        let all = index.primaries_to_ask().into_iter();
+    let asked = |index: &mut Index| -> Vec<(String, String, bool)> {
+        let all = index.primaries_to_ask(at(0)).into_iter();
         all.map(
             |Primary {
                  cluster,
@@ -214,4 +214,27 @@ fn a_policy_that_requires_a_healthy_archive_says_where_there_is_none() {
     assert!(!warned(&index));
     index.put_cluster(&key(), Some(cluster(2, "my-pg-1", false)));
     assert!(warned(&index));
+}
+
+#[test]
+fn the_first_word_of_a_primary_is_waited_for_but_not_for_ever() {
+    let mut index = index();
+    let awaits = |index: &mut Index, seconds| index.snapshot_at(&key(), at(seconds)).expect("a snapshot").awaits_wal;
+    assert!(!awaits(&mut index, 0), "nobody asks");
+    index.asks_primaries();
+    assert!(awaits(&mut index, 0), "somebody will");
+    index.primaries_to_ask(at(0));
+    assert!(awaits(&mut index, 15) && !awaits(&mut index, 16), "it is asked too late");
+    assert!(wakes(&mut index, 1, &json!({})));
+    assert!(!awaits(&mut index, 2));
+    // Another primary has its own first word; that it is of no use ends the waiting.
+    index.put_cluster(&key(), Some(cluster(2, "my-pg-2", true)));
+    assert!(awaits(&mut index, 100));
+    index.primaries_to_ask(at(100));
+    assert!(index.wal_failed(&key(), "p1", at(101)).is_empty(), "the word of the old one");
+    assert_eq!(index.wal_failed(&key(), "p2", at(101)), [key()].into());
+    assert!(index.wal_failed(&key(), "p2", at(131)).is_empty(), "nobody waits any more");
+    assert!(!awaits(&mut index, 101));
+    index.put_pod("db", "my-pg-2", pod("my-pg-2", "p4", false));
+    assert!(!awaits(&mut index, 101), "it does not run");
 }

@@ -213,7 +213,8 @@ impl Controller {
         let look = look.into_iter().chain(raised).min().map_or(RESYNC, |look| look.min(RESYNC));
         // A moment later, so that what ends at that moment has ended.
         let look = look.saturating_add(Duration::from_millis(50));
-        Ok(Some(if following { look.min(FOLLOW) } else { look }))
+        let awaits = plan.decisions.iter().any(|decision| begin::awaits_wal(&snapshot, decision));
+        Ok(Some(if following || awaits { look.min(FOLLOW) } else { look }))
     }
 
     /// The status of all policies.

@@ -122,6 +122,9 @@ impl Instances {
             .user_agent(concat!("cnpg-storage-manager/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("cannot make the HTTPS client for instances")?;
+        if settings.enabled {
+            shared.index().asks_primaries();
+        }
         let places = settings.concurrency.max(1);
         Ok(Self {
             stale_after: shared.settings.volumes.limits.stale_after(),
@@ -170,8 +173,9 @@ impl Instances {
     /// Who is to be asked; and the Clusters of which nothing is known any more.
     fn wanted(&self) -> (BTreeMap<Pod, Primary>, csm_gather::index::Wake) {
         let mut index = self.shared.index();
-        let wake = index.forget_old_wal(Timestamp::now(), self.stale_after);
-        let primaries = index.primaries_to_ask().into_iter();
+        let now = Timestamp::now();
+        let wake = index.forget_old_wal(now, self.stale_after);
+        let primaries = index.primaries_to_ask(now).into_iter();
         let wanted = primaries.map(|primary| ((primary.cluster.clone(), primary.pod.clone()), primary));
         (wanted.collect(), wake)
     }
@@ -222,6 +226,8 @@ impl Instances {
             Ok(()) if news => tracing::info!(%namespace, %cluster, %instance, "the primary says how its WAL is again"),
             Ok(()) => {}
             Err(error) => {
+                let wake = self.shared.index().wal_failed(&pod.0, &pod.1, Timestamp::now());
+                self.shared.wake(wake);
                 self.shared.metrics.instance_error(error.kind());
                 if news {
                     tracing::warn!(%namespace, %cluster, %instance, kind = error.kind(), %error, "the primary does not say how its WAL is; when its last word is too old, volumes grow without that check, and say so");

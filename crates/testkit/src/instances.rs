@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::body::Body;
@@ -55,6 +56,8 @@ pub enum Answer {
     Endless,
     /// With the beginning of a text, and nothing more.
     Stalls,
+    /// Like this, so much later.
+    Late(Duration, Box<Answer>),
     /// Not at all.
     Hangs,
     /// It sends the caller elsewhere.
@@ -163,7 +166,11 @@ async fn respond(inner: &Inner, request: &Request<Incoming>) -> Response<Body> {
         return coded(StatusCode::NOT_FOUND);
     }
     let _open = Open::new(inner);
-    let answer = inner.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut answer = inner.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    while let Answer::Late(delay, later) = answer {
+        tokio::time::sleep(delay).await;
+        answer = *later;
+    }
     match answer {
         Answer::Status(status) => Response::new(status.to_string().into()),
         Answer::Text(text) => Response::new(text.into()),
@@ -173,7 +180,7 @@ async fn respond(inner: &Inner, request: &Request<Incoming>) -> Response<Body> {
             let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"isPrimary\": true,"))]);
             Response::new(Body::from_stream(futures::StreamExt::chain(first, stream::pending())))
         }
-        Answer::Hangs => std::future::pending().await,
+        Answer::Hangs | Answer::Late(..) => std::future::pending().await,
         Answer::Redirects(to) => {
             let mut response = coded(StatusCode::TEMPORARY_REDIRECT);
             if let Ok(to) = to.parse() {

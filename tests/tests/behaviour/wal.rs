@@ -1,5 +1,7 @@
 //! What primaries say of their WAL holds growth, is told, and lets growth go again; who says nothing of use costs nobody else.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use csm_api::{ConditionStatus, InstanceWal, Phase, Reason, VolumeSizing, condition};
 use csm_testkit::instances::{self, Answer, InstanceManager};
@@ -133,6 +135,17 @@ async fn a_failing_archive_holds_growth_until_it_is_repaired() -> anyhow::Result
     assert_eq!(manager.metric("cnpg_storage_manager_alert_active", &alert).await?, Some(1.0));
     stage.told_once("orders", &["AutoResizeBlocked"]).await?;
     assert_eq!(orders.wal("orders-1").request().await?, Bytes::gib(4));
+
+    // Another manager begins with nothing known, and waits for the first word rather than let go what is held.
+    instance.answer(Answer::Late(Duration::from_secs(2), Box::new(failing())));
+    drop(manager);
+    let asked = instance.asked();
+    let manager = self::manager(&stage, &[]).await?;
+    until("it is asked and has answered", || async {
+        Ok((instance.asked() >= asked + 2).then_some(()))
+    })
+    .await?;
+    assert!(stage.events("orders").await?.is_empty(), "{}", manager.tail());
 
     instance.answer(status(&json!({})));
     grown(&stage, "orders").await?;

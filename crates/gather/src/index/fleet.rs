@@ -214,6 +214,7 @@ impl Index {
     pub fn snapshot_at(&mut self, key: &ClusterKey, now: Timestamp) -> Option<Snapshot> {
         let mut snapshot = self.snapshot(key)?;
         snapshot.fleet = self.fleet_now(key, now);
+        snapshot.awaits_wal = self.asks_primaries && self.slots.get(key).is_some_and(|slot| slot.awaits_word(now));
         Some(snapshot)
     }
 

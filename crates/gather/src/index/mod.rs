@@ -97,6 +97,8 @@ pub struct Index {
     /// Which Clusters a policy matches may have changed.
     matches_changed: bool,
     fleet: fleet::FleetState,
+    /// This process asks primaries how their WAL is.
+    asks_primaries: bool,
 }
 
 impl Index {
@@ -115,6 +117,7 @@ impl Index {
             strings: Strings::default(),
             matches_changed: false,
             fleet: fleet::FleetState::default(),
+            asks_primaries: false,
         }
     }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::history::Span;
 use super::kept::{Claim, Instance, Record};
+use super::wal::Awaited;
 use crate::compact::{Packed, SmallMap};
 use crate::instance::WalFigures;
 use crate::views::ClusterView;
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     pub resolution: Option<Arc<Resolution>>,
     /// What an instance said of its WAL last.
     pub wal: Option<Arc<WalFigures>>,
+    /// The pod of the primary whose first word is waited for, or was.
+    pub awaited: Option<Awaited>,
 }
 
 impl Slot {

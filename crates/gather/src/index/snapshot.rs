@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub quotas: Vec<QuotaView>,
     /// What its primary says of its WAL, of any age.
     pub wal: Option<Arc<WalFigures>>,
+    /// It is about to be asked for the first time.
+    pub awaits_wal: bool,
     /// What it has to do with all others.
     pub fleet: FleetNow,
 }
@@ -108,6 +110,7 @@ impl Index {
             classes,
             quotas: self.quotas_of(&key.namespace),
             wal: slot.wal_figures().cloned(),
+            awaits_wal: false,
             fleet: FleetNow::default(),
         })
     }

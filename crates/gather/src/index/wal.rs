@@ -8,8 +8,22 @@ use csm_core::resolve::Resolution;
 use csm_core::world::{ClusterKey, VolumeKey, WalHealth};
 use jiff::{SignedDuration, Timestamp};
 
+use super::kept::Instance;
 use super::{Index, Slot, Wake};
+use crate::compact::Uid;
 use crate::instance::WalFigures;
+
+/// For so long the first word of a primary is waited for: it may be asked after all others, and take its time-out.
+const FIRST_WORD: SignedDuration = SignedDuration::from_secs(15);
+
+/// The pod whose word is waited for, or was.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pod: Uid,
+    since: Timestamp,
+    /// It was asked, whatever it said.
+    ended: bool,
+}
 
 /// A primary that is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +66,28 @@ impl Slot {
         figures.reading.health(self.cluster.as_ref()?.archives_wal).filter(|_| fresh)
     }
 
+    /// The pod of the primary, where that can be asked.
+    fn primary(&self) -> Option<(&Arc<str>, &Instance, IpAddr)> {
+        let cluster = self.cluster.as_ref().filter(|cluster| !cluster.deleting)?;
+        let instance = cluster.primary.as_ref()?;
+        let pod = self.pods.get(instance).filter(|pod| pod.running)?;
+        Some((instance, pod, pod.ip?))
+    }
+
+    /// Whether the primary can be asked, and was not yet: what it will say is not unknown, but not known yet.
+    pub fn awaits_word(&self, now: Timestamp) -> bool {
+        let Some((_, pod, _)) = self.primary() else { return false };
+        let asked = self.awaited.as_ref().filter(|awaited| awaited.pod == pod.uid);
+        asked.is_none_or(|awaited| !awaited.ended && now.duration_since(awaited.since) <= FIRST_WORD)
+    }
+
+    /// A pod was asked.
+    fn was_asked(&mut self, uid: &str) {
+        if let Some(awaited) = self.awaited.as_mut().filter(|awaited| awaited.pod.is(uid)) {
+            awaited.ended = true;
+        }
+    }
+
     /// The volume that holds its WAL.
     fn wal_volume(&self) -> VolumeKey {
         let own = self.pvcs.values().any(|claim| claim.volume == VolumeKey::WAL);
@@ -72,10 +108,12 @@ impl Index {
     pub fn put_wal(&mut self, key: &ClusterKey, figures: WalFigures, stale_after: SignedDuration) -> Wake {
         let Some(slot) = self.slots.get_mut(key) else { return Wake::new() };
         let now = figures.at;
-        let before = slot.wal_health(now, stale_after);
+        let (before, waited) = (slot.wal_health(now, stale_after), slot.awaits_word(now));
+        slot.was_asked(&figures.pod);
         slot.wal = Some(Arc::new(figures));
         let crossed = slot.wal_crosses(before.as_ref(), slot.wal_health(now, stale_after).as_ref());
-        crossed.then(|| key.clone()).into_iter().collect()
+        let waited = waited && !slot.awaits_word(now);
+        (crossed || waited).then(|| key.clone()).into_iter().collect()
     }
 
     /// Drops what is older than `stale_after`; the Clusters of which nothing is known since.
@@ -89,24 +127,46 @@ impl Index {
         .collect()
     }
 
-    /// The primaries of managed Clusters that run. Of one that nobody manages, nothing is decided or told.
-    #[must_use]
-    pub fn primaries_to_ask(&self) -> Vec<Primary> {
-        let asked = self.slots.iter().filter_map(|(key, slot)| {
+    /// A pod was asked, and said nothing of use. Its Cluster is woken where somebody waited for that.
+    pub fn wal_failed(&mut self, key: &ClusterKey, pod: &str, now: Timestamp) -> Wake {
+        let Some(slot) = self.slots.get_mut(key) else { return Wake::new() };
+        let waited = slot.awaits_word(now);
+        slot.was_asked(pod);
+        (waited && !slot.awaits_word(now)).then(|| key.clone()).into_iter().collect()
+    }
+
+    /// Primaries are asked by this process, once it leads: their first word is worth waiting for.
+    pub fn asks_primaries(&mut self) {
+        self.asks_primaries = true;
+    }
+
+    /// The primaries of managed Clusters that run. Of one that nobody manages, nothing is decided or told. Their first word is
+    /// waited for from now on, if it was not before.
+    pub fn primaries_to_ask(&mut self, now: Timestamp) -> Vec<Primary> {
+        let asked = self.slots.iter_mut().filter_map(|(key, slot)| {
             let Some(Resolution::Settings(settings)) = slot.resolution.as_deref() else {
                 return None;
             };
-            let cluster = slot.cluster.as_ref().filter(|cluster| !cluster.deleting)?;
-            let instance = cluster.primary.as_ref()?;
-            let pod = slot.pods.get(instance).filter(|pod| pod.running)?;
-            let health = slot.wal_figures().and_then(|figures| figures.reading.health(cluster.archives_wal));
-            Some(Primary {
+            let (instance, pod, ip) = slot.primary()?;
+            let health = slot
+                .wal_figures()
+                .and_then(|figures| figures.reading.health(slot.cluster.as_ref()?.archives_wal));
+            let primary = Primary {
                 cluster: key.clone(),
                 instance: instance.clone(),
                 pod: pod.uid.text(),
-                ip: pod.ip?,
+                ip,
                 is_well: health.is_some_and(|health| crossing::wal_is_well(settings, &slot.wal_volume(), &health)),
-            })
+            };
+            if slot.awaited.as_ref().is_none_or(|awaited| awaited.pod != pod.uid) {
+                let pod = Uid::new(&primary.pod);
+                slot.awaited = Some(Awaited {
+                    pod,
+                    since: now,
+                    ended: false,
+                });
+            }
+            Some(primary)
         });
         asked.collect()
     }

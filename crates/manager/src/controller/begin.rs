@@ -1,5 +1,6 @@
 //! Growths that a plan decided: each is recorded before anything is touched.
 
+use csm_api::Reason;
 use csm_core::breaker::Breaker;
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
@@ -25,7 +26,8 @@ impl Controller {
         let mut begun = false;
         let one_tries = breaker::lets_one_try(world, now);
         let first = breaker::most_urgent(world, plan, now).filter(|_| one_tries);
-        let goes = |d: &&Decision| d.acts() && (d.rescues() || first.is_none_or(|first| first.volume == d.volume));
+        let goes =
+            |d: &&Decision| d.acts() && !awaits_wal(snapshot, d) && (d.rescues() || first.is_none_or(|first| first.volume == d.volume));
         for decision in plan.decisions.iter().filter(goes) {
             let parallelism = i32::from(settings.expansion.parallelism.value);
             let Some(spec) = operation::record(world, decision, parallelism, explain::sentence(decision)) else {
@@ -77,4 +79,10 @@ impl Controller {
         let key = &world.cluster.key;
         tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, from = %decision.from, to = decision.to.map(|t| t.to_string()), operation, "{}", explain::sentence(decision));
     }
+}
+
+/// Whether a growth waits for the first word of the primary on its WAL: after a start of the manager, or a switchover, what a
+/// failing archive held would go in the moment before.
+pub(super) fn awaits_wal(snapshot: &Snapshot, decision: &Decision) -> bool {
+    snapshot.awaits_wal && decision.acts() && decision.warnings.iter().any(|w| w.reason == Reason::WalHealthUnknown)
 }
