@@ -16,9 +16,12 @@ use crate::wal::policy;
 
 const HELD: Reason = Reason::SlotRetention;
 /// What all inactive slots may hold back.
-const MOST: u64 = 32 << 20;
-/// A volume grows by so much: its use is below the threshold then, and is filled anew with a tenth of that.
-const STEP: Bytes = Bytes::mib(128);
+const MOST: u64 = 16 << 20;
+/// What is written while a slot is there and before the threshold is passed, in MiB.
+const SOME: u64 = 24;
+/// A volume grows by so much. It is filled 2 % beyond the threshold, and afterwards it is below by more than that which is
+/// written then, up to 7 GiB.
+const STEP: Bytes = Bytes::mib(256);
 /// How often, unless `REPEATS` says so.
 const REPEATS: u64 = 3;
 
@@ -60,7 +63,7 @@ async fn one(stage: &Stage, orders: &Arc<Cluster>, slot: &str, to: Bytes) -> Res
         .sql(&format!("SELECT pg_create_physical_replication_slot('{slot}', true)"))
         .await?;
     // Known before the threshold is passed: else the volume would rightly grow.
-    orders.write_wal(&orders.primary().await?, 2 * (MOST >> 20)).await?;
+    orders.write_wal(&orders.primary().await?, SOME).await?;
     stage.wal_metric_is(orders, retention, &of_slot, too_much).await?;
     let breach = orders.fill_of(Volume::Wal, 70).await?;
     stage.held(orders, HELD.as_str(), &breach).await?;
