@@ -11,6 +11,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
+use crate::archive::Archive;
 use crate::stage::Stage;
 use crate::volume::Volume;
 use csm_testkit::wait::within;
@@ -29,6 +30,7 @@ pub struct Builder {
     sizes: BTreeMap<Volume, &'static str>,
     labels: Value,
     affinity: Value,
+    backup: Option<Value>,
 }
 
 /// What is known of the rows that were committed.
@@ -69,6 +71,7 @@ impl Builder {
             sizes: BTreeMap::from([(Volume::Data, "1Gi"), (Volume::Wal, "1Gi")]),
             labels: json!({}),
             affinity: json!({}),
+            backup: None,
         }
     }
 
@@ -113,6 +116,12 @@ impl Builder {
             "nodeSelector": {"kubernetes.io/hostname": node},
             "tolerations": [stays("unreachable"), stays("not-ready")],
         });
+        self
+    }
+
+    /// Its WAL goes to an archive.
+    pub fn archives(mut self, to: &Archive) -> Self {
+        self.backup = Some(to.spec());
         self
     }
 
@@ -171,6 +180,9 @@ impl Builder {
         });
         if self.sizes.contains_key(&Volume::Wal) {
             object["spec"]["walStorage"] = storage(Volume::Wal);
+        }
+        if let Some(backup) = &self.backup {
+            object["spec"]["backup"] = backup.clone();
         }
         if !tablespaces.is_empty() {
             object["spec"]["tablespaces"] = tablespaces.into();

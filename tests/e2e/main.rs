@@ -1,7 +1,9 @@
 //! What must be shown on a real cluster: the manager as a Pod with the permissions that it ships with, on the lab.
-//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances, rescue or all),
+//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances, rescue, wal or all),
 //! `FAILFAST=1` and `FRESH=1` choose.
 
+mod archive;
+mod cable;
 mod cases;
 mod cluster;
 mod conditions;
@@ -26,6 +28,7 @@ mod stamps;
 mod steps;
 mod timeline;
 mod volume;
+mod wal;
 mod window;
 
 use std::process::ExitCode;

@@ -51,6 +51,8 @@ pub enum Suite {
     Instances,
     /// What is full already.
     Rescue,
+    /// What holds WAL back.
+    Wal,
 }
 
 /// A test.
@@ -111,7 +113,8 @@ impl Choice {
             "operations" => (false, Some(Suite::Operations)),
             "instances" => (false, Some(Suite::Instances)),
             "rescue" => (false, Some(Suite::Rescue)),
-            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances, rescue or all"),
+            "wal" => (false, Some(Suite::Wal)),
+            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances, rescue, wal or all"),
         };
         let focus = text("FOCUS");
         Ok(Self {
@@ -302,6 +305,7 @@ async fn collect(stage: &Stage, folder: &Path, error: &str) -> Result<()> {
 async fn restore(lab: &Lab) -> Result<()> {
     lab.csi_faults().clear_all().await?;
     lab.hostdir_faults().clear_all().await?;
+    lab.s3()?.clear_all()?;
     for node in &lab.status().nodes {
         lab.kubectl(["uncordon", &node.name]).await?;
         lab.kubelet_syncs(node.number, SYNC_FREQUENCY).await?;
@@ -370,7 +374,13 @@ async fn emptied(lab: &Lab, client: &Client) -> Result<()> {
         ensure!(namespaces.is_empty() && volumes.is_empty(), "left: {namespaces:?} {volumes:?}");
         Ok(Some(()))
     })
-    .await
+    .await?;
+    // Last: who archives makes its bucket anew.
+    let store = lab.s3()?;
+    for bucket in store.list()?.iter().filter(|bucket| bucket.starts_with("e2e-")) {
+        store.remove(bucket)?;
+    }
+    Ok(())
 }
 
 /// One run at a time: the manager sees all namespaces.

@@ -169,6 +169,15 @@ impl Stage {
 
     /// The Kubernetes Events on a cluster that the manager recorded: reason and words.
     pub async fn notes(&self, cluster: &str) -> Result<Vec<(String, String)>> {
+        self.notes_of(cluster, |_| true).await
+    }
+
+    /// Those of a type, `Normal` or `Warning`.
+    pub async fn notes_of_type(&self, cluster: &str, wanted: &str) -> Result<Vec<(String, String)>> {
+        self.notes_of(cluster, |event| event.type_.as_deref() == Some(wanted)).await
+    }
+
+    async fn notes_of(&self, cluster: &str, wanted: impl Fn(&Event) -> bool) -> Result<Vec<(String, String)>> {
         let events = self.api::<Event>().list(&ListParams::default()).await?.items;
         let about = |e: &Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(cluster);
         let ours = |e: &Event| {
@@ -178,7 +187,7 @@ impl Stage {
         };
         Ok(events
             .iter()
-            .filter(|e| about(e) && ours(e))
+            .filter(|e| about(e) && ours(e) && wanted(e))
             .map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default()))
             .collect())
     }

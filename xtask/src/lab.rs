@@ -121,7 +121,8 @@ fn build_programs() -> Result<PathBuf> {
     let this = std::env::current_exe().context("find this program")?;
     let folder = this.parent().context("this program has no folder")?.to_owned();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--package", "csm-testkit", "--bin", "labd", "--bin", "loopcsi"]);
+    command.args(["build", "--quiet", "--package", "csm-testkit"]);
+    command.args(lab::PROGRAMS.iter().flat_map(|name| ["--bin", name]));
     if folder.ends_with("release") {
         command.arg("--release");
     }

@@ -6,6 +6,7 @@
 //! - [`nodesim`] plays the kubelets, [`instances`] CloudNativePG's processes in pods, [`resizer`] the expansion of volumes.
 //! - [`scenario`] puts clusters into that world: start there.
 //! - [`csi`] is a CSI driver whose volumes really fill and grow, with faults on demand.
+//! - [`s3`] is an object store on a folder, to archive to.
 //! - [`lab`] is a real cluster on this machine.
 
 mod audit;
@@ -20,6 +21,7 @@ pub mod pki;
 pub mod process;
 pub mod resizer;
 pub mod retry;
+pub mod s3;
 pub mod scenario;
 pub mod tools;
 pub mod wait;

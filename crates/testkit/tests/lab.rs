@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use csm_testkit::csi::faults::{Action, Code, Fault, Rpc, Scope};
-use csm_testkit::lab::{Df, Lab};
+use csm_testkit::lab::{Df, Lab, S3};
+use csm_testkit::s3::{self, Credentials};
 use csm_testkit::wait::retry;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -396,6 +397,58 @@ async fn a_volume_follows_its_pod_to_the_other_node_and_a_node_can_be_silenced()
     room.lab.kill("csi-loop@lab-2").await.unwrap();
     room.resize("2Gi").await;
     room.wait_for_size("two", GIB * 3 / 2).await;
+    room.close().await;
+}
+
+/// Puts an object as CloudNativePG's archiving does: with boto3, whose calls are signed and whose uploads come in chunks.
+const PUT: &str = r"
+import sys, boto3
+endpoint, access, secret, bucket = sys.argv[1:]
+s3 = boto3.client('s3', endpoint_url=endpoint, aws_access_key_id=access, aws_secret_access_key=secret, region_name='lab')
+s3.upload_fileobj(open('/usr/lib/postgresql/17/bin/postgres', 'rb'), bucket, 'of/postgres')
+print(s3.head_object(Bucket=bucket, Key='of/postgres')['ContentLength'])
+";
+
+#[tokio::test]
+async fn a_pod_puts_an_object_into_the_store_and_faults_are_seen_there() {
+    let room = Room::new("s3").await;
+    room.claim("loop", "1Gi").await;
+    room.pod("one", "lab-1").await;
+    let store = room.lab.s3().unwrap();
+    store.create(&room.namespace).unwrap();
+    let (endpoint, Credentials { access_key, secret_key }) = (room.lab.s3_endpoint(), Credentials::of_the_lab());
+    let put = async |secret: &str| {
+        let command = ["python3", "-c", PUT, &endpoint, &access_key, secret, &room.namespace];
+        room.lab.exec(&room.namespace, "one", "main", &command).await.unwrap()
+    };
+    let refused = put("wrong").await;
+    assert!(refused.code != 0 && refused.stderr.contains("SignatureDoesNotMatch"), "{refused:?}");
+    assert!(store.objects(&room.namespace).unwrap().is_empty());
+
+    let done = put(&secret_key).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    let objects = store.objects(&room.namespace).unwrap();
+    let [object] = objects.as_slice() else { panic!("{objects:?}") };
+    assert_eq!(object.key, "of/postgres");
+    assert!(
+        object.size > 1 << 20 && done.stdout.trim() == object.size.to_string(),
+        "{object:?} {done:?}"
+    );
+
+    store.set(&room.namespace, s3::Fault::AccessDenied).unwrap();
+    let refused = put(&secret_key).await;
+    assert!(refused.code != 0 && refused.stderr.contains("AccessDenied"), "{refused:?}");
+    store.clear(&room.namespace).unwrap();
+    room.lab.stop(S3).await.unwrap();
+    let refused = put(&secret_key).await;
+    assert!(refused.code != 0 && refused.stderr.contains("Could not connect"), "{refused:?}");
+    room.lab.start(S3).await.unwrap();
+    wait("the store answers again", SOON, async || {
+        let done = put(&secret_key).await;
+        if done.code == 0 { Ok(()) } else { Err(format!("{done:?}")) }
+    })
+    .await;
+    store.remove(&room.namespace).unwrap();
     room.close().await;
 }
 

@@ -5,7 +5,12 @@ mod a02;
 mod a03;
 mod a05;
 mod a06;
+mod a07;
+mod a08;
+mod a09;
 mod a11;
+mod a15;
+mod a16;
 mod a17;
 mod a18;
 mod b02;
@@ -25,6 +30,7 @@ mod c01;
 mod c02;
 mod c04;
 mod c05;
+mod c06;
 mod c07;
 mod c08;
 mod c09;
@@ -42,6 +48,7 @@ mod held;
 mod operations;
 mod rbac;
 mod rescue;
+mod wal;
 
 use std::time::Duration;
 
@@ -253,5 +260,10 @@ pub fn all() -> Vec<Case> {
             body: |stage| Box::pin(async move { rbac::within_what_ships(&stage) }),
         },
     ];
-    cases.into_iter().chain(operations::all()).chain(rescue::all()).collect()
+    cases
+        .into_iter()
+        .chain(operations::all())
+        .chain(rescue::all())
+        .chain(wal::all())
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! What a lab is started with, and the addresses in it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::command::system;
 
 /// Changes when a running lab of an older checkout can no longer be used by a newer one.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// The most nodes of a lab.
 pub const MOST_NODES: u8 = 4;
+/// The object store's port.
+const S3_PORT: u16 = 9000;
 
 /// Written by `up`, read by the supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +99,11 @@ impl Network {
     /// Where the API server answers.
     pub fn api_url(self) -> String {
         format!("https://{}:6443", self.control_plane())
+    }
+
+    /// Where the object store answers, on the host and in pods.
+    pub const fn s3(self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.control_plane(), S3_PORT)
     }
 
     /// The first candidate that nothing on this machine routes to, other than over `own_link`.

@@ -7,6 +7,7 @@
 //! DIR/run/              everything of one run; deleted by `down`
 //!     config.json  control.sock  admin.kubeconfig  bin/  pki/  conf/  etcd/  audit/
 //!     loop/ hostdir/    volumes and sockets of the CSI drivers
+//!     s3/               buckets of the object store
 //!     n1/ n2/           a node: kubelet/ containerd/ pods/ (logs) cni/
 //! ```
 
@@ -187,6 +188,11 @@ impl Layout {
             Kind::Loop => "loop",
             Kind::HostDir => "hostdir",
         })
+    }
+
+    /// The object store: its buckets and their faults.
+    pub fn s3(&self) -> PathBuf {
+        self.run().join("s3")
     }
 
     /// One node, counted from 1.

@@ -25,16 +25,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-pub use self::up::{Options, down, up};
+pub use self::up::{Options, PROGRAMS, down, up};
 pub use self::usage::{Df, ExecOutput};
 
 use self::audit::AuditLog;
 use self::layout::Layout;
 use self::protocol::{Phase, Request, Status, ask};
 use crate::csi::{Kind, control};
+use crate::s3::Store;
 
 /// How often a kubelet of the lab looks at each pod again; one minute elsewhere.
 pub const SYNC_FREQUENCY: &str = "1s";
+
+/// The component that is the object store. Who stops it has an endpoint at which nobody listens.
+pub const S3: &str = "s3";
 
 /// A running lab.
 #[derive(Clone, Debug)]
@@ -147,6 +151,16 @@ impl Lab {
     /// The faults of the driver behind the class `hostdir`.
     pub fn hostdir_faults(&self) -> control::Client {
         control::Client::new(self.layout.csi_control(Kind::HostDir))
+    }
+
+    /// The buckets of the object store, and their faults.
+    pub fn s3(&self) -> Result<Store> {
+        Store::open(&self.layout.s3())
+    }
+
+    /// Where the object store answers, for pods and for the machine.
+    pub fn s3_endpoint(&self) -> String {
+        format!("http://{}", self.status.network.s3())
     }
 
     /// Ends a component, for example `kubelet@lab-1`, and keeps it ended. Returns when it is gone.

@@ -13,6 +13,7 @@ use super::layout::{Layout, MARKER_ENV};
 use super::protocol::{Phase, Request, State, Status, ask, now_ms};
 use super::{clean, diagnose, host, images};
 use crate::csi::{Kind, control};
+use crate::s3::Store;
 use crate::tools;
 use crate::wait::looks;
 
@@ -22,11 +23,14 @@ const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_mins(10);
 const POLL: Duration = Duration::from_millis(100);
 
+/// Our own programs of the lab.
+pub const PROGRAMS: [&str; 3] = ["labd", "loopcsi", "csm-s3"];
+
 /// What `up` is asked for.
 pub struct Options {
     /// How many nodes. A running lab with fewer gets more; one with more is kept.
     pub nodes: u8,
-    /// Builds our own programs `labd` and `loopcsi` and returns their folder. Not called when a lab runs already.
+    /// Builds our own [`PROGRAMS`] and returns their folder. Not called when a lab runs already.
     pub programs: Box<dyn FnOnce() -> Result<PathBuf>>,
 }
 
@@ -212,6 +216,9 @@ async fn tidy(layout: &Layout, status: &Status, progress: &mut Progress) -> Resu
             faults.clear(&fault.name).await?;
         }
     }
+    for bucket in Store::open(&layout.s3())?.clear_all()? {
+        progress.say(&format!("clearing the fault of the bucket {bucket}"));
+    }
     Ok(())
 }
 
@@ -241,7 +248,7 @@ fn prepare(layout: &Layout, config: &Config, programs: &Path) -> Result<()> {
     for dir in [layout.run(), layout.bin(), logs] {
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     }
-    for name in ["labd", "loopcsi"] {
+    for name in PROGRAMS {
         let (from, to) = (programs.join(name), layout.bin().join(name));
         fs::copy(&from, &to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
     }

@@ -11,7 +11,7 @@ use crate::lab::clean::remove_folder;
 use crate::lab::command::system;
 
 /// Changes when the image is made differently.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The release of Debian whose PostgreSQL is taken.
 const SUITE: &str = "trixie";
 /// PostgreSQL's major version there.
@@ -22,6 +22,9 @@ const UID: &str = "26";
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// Environment variable that names another mirror.
 const MIRROR_ENV: &str = "CSM_DEBIAN_MIRROR";
+
+/// What CloudNativePG's instance manager calls to archive to an object store, with what reads S3 for it and compresses.
+const ARCHIVING: &[&str] = &["barman-cli-cloud", "python3-boto3", "python3-snappy"];
 
 /// What an instance never uses: the JIT compiler, the administration scripts and their Perl, documentation, apt.
 const PRUNED: &[&str] = &[
@@ -50,6 +53,11 @@ const PRUNED_PREFIXES: &[(&str, &str)] = &[
 ];
 /// The same, below `usr/lib/ARCH-linux-gnu`.
 const PRUNED_LIBRARIES: &[&str] = &["libLLVM", "libperl", "libz3", "libapt", "perl", "gconv"];
+
+/// Descriptions of AWS's services, a folder each: some 400 of them take 100 MB.
+const SERVICES: &str = "usr/lib/python3/dist-packages/botocore/data";
+/// Those that archiving needs.
+const SERVICES_KEPT: &[&str] = &["s3", "sts"];
 
 /// A finished image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,7 +103,8 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
     ])?;
     inside(&["apt-get", "-q", "update"])?;
     let package = format!("postgresql-{MAJOR}");
-    inside(&["apt-get", "-q", "-y", "--no-install-recommends", "install", &package])?;
+    let install = ["apt-get", "-q", "-y", "--no-install-recommends", "install", &package];
+    inside(&[&install[..], ARCHIVING].concat())?;
     let version = inside(&["dpkg-query", "--showformat", "${Version}", "--show", &package])?;
     // 17.11-0+deb13u1
     let version = version.split(['-', '+']).next().unwrap_or_default().to_owned();
@@ -201,6 +210,7 @@ fn prune(root: &Path) -> Result<()> {
             doomed.extend(beginning(dir.clone(), prefix));
         }
     }
+    doomed.extend(unused_services(root)?);
     for path in doomed {
         let removed = match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path),
@@ -210,4 +220,18 @@ fn prune(root: &Path) -> Result<()> {
         removed.with_context(|| format!("remove {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Services of AWS that nobody here calls. Settings beside them are files, and stay.
+fn unused_services(root: &Path) -> Result<Vec<PathBuf>> {
+    let dir = root.join(SERVICES);
+    let mut unused = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+        let entry = entry?;
+        let kept = SERVICES_KEPT.iter().any(|name| entry.file_name() == *name);
+        if entry.file_type()?.is_dir() && !kept {
+            unused.push(entry.path());
+        }
+    }
+    Ok(unused)
 }

@@ -8,9 +8,11 @@ use serde_json::json;
 
 use super::component::Spec;
 use crate::csi::Kind;
+use crate::lab::S3;
 use crate::lab::config::Config;
 use crate::lab::layout::Layout;
 use crate::pki::{Ca, Credential, ServiceAccountKeys, Subject, Usage, kubeconfig};
+use crate::s3::Credentials;
 
 /// Makes the folder of a file, and writes it.
 pub fn write(path: &Path, text: &str) -> Result<()> {
@@ -159,6 +161,16 @@ fn with_kubeconfig(layout: &Layout, spec: Spec) -> Spec {
     ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
         .into_iter()
         .fold(spec, |spec, flag| spec.flag(flag, file.display()))
+}
+
+/// The object store that databases archive to.
+pub fn s3(layout: &Layout, config: &Config) -> Spec {
+    let Credentials { access_key, secret_key } = Credentials::of_the_lab();
+    Spec::new(S3, layout.bin().join("csm-s3"))
+        .flag("dir", layout.s3().display())
+        .flag("listen", config.network.s3())
+        .flag("access-key", access_key)
+        .flag("secret-key", secret_key)
 }
 
 /// The controller half of the CSI drivers, with the sidecars that drive it.

@@ -225,6 +225,7 @@ impl Supervisor {
                     self.start(spec);
                 }
             }
+            self.start(controlplane::s3(layout, config));
             let objects: Vec<_> = manifests::coredns(config).into_iter().chain(manifests::storage()).collect();
             self.step("DNS and storage classes", self.apply("base", &json_stream(&objects)))
                 .await?;

@@ -1,0 +1,133 @@
+//! C06: the archive is gone, and WAL fills its volume up to `maxSize`; then the archive is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use csm_api::{Reason, State};
+use csm_testkit::wait::{until_it, within};
+use csm_units::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::archive::Archive;
+use crate::cluster::Cluster;
+use crate::filling::percent;
+use crate::growth::GrowthWatch;
+use crate::invariants::{self, Expect, is};
+use crate::stage::{SOON, Stage};
+use crate::timeline::seconds;
+use crate::volume::Volume;
+
+/// All that may be had.
+const MOST: Bytes = Bytes::gib(2);
+/// After the last segment is archived the next checkpoint gives WAL back, here every half minute.
+const GIVEN_BACK: Duration = Duration::from_mins(3);
+/// Where the volume is full enough for each alert but the last, and not yet for relief.
+const FULL: u64 = 86;
+
+/// Primary and standby; thresholds alone, as by default: the volume has to grow, whatever holds WAL back.
+pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
+    let expansion = json!({"percentage": 100, "minIncrementGi": 1, "maxSize": MOST, "cooldownMinutes": 0});
+    // Relief is not shown here.
+    let relief = json!({"enabled": false});
+    stage
+        .policy("default", json!({"expansion": expansion, "walCleanup": relief}))
+        .await?;
+    let archive = Archive::new(&stage).await?;
+    let orders = Arc::new(stage.cluster("orders").instances(2).archives(&archive).create().await?);
+    orders.insert(1000).await?;
+    orders.switch_wal().await?;
+    archive.has_all(&orders).await?;
+    stage.archive_is(&orders, true).await?;
+    let (primary, pods) = (orders.primary().await?, pods(&orders).await?);
+
+    let gone = Timestamp::now();
+    archive.unserved().await?;
+    orders.switch_wal().await?;
+    orders.fails_to_archive().await?;
+    stage.archive_is(&orders, false).await?;
+    println!("    {:.0} s after the archive went it is said", seconds(gone, Timestamp::now()));
+    let watch = GrowthWatch::of(&orders, Volume::Wal, MOST).await?;
+    let breach = orders.fill_of(Volume::Wal, FULL).await?;
+    let (event, _) = watch.finish(&breach).await?;
+    ensure!(event.spec.reason == Reason::UsageThreshold, "{:?}", event.spec);
+    orders.insert(200).await?;
+
+    let breach = orders.fill_of(Volume::Wal, FULL).await?;
+    stage.held(&orders, Reason::AtLimit.as_str(), &breach).await?;
+    stage
+        .sizing(&orders, Volume::Wal, "it says that it is at its limit", |sizing| {
+            sizing.state == State::AtLimit && sizing.last_decision.message.contains("maxSize")
+        })
+        .await?;
+    alerts(
+        &stage,
+        &[("at-limit", true), ("storage-critical", true), ("wal-archive-failing", true)],
+    )
+    .await?;
+    let notes = stage.notes("orders").await?;
+    ensure!(notes.iter().any(|(reason, _)| reason == "AutoResizeAtLimit"), "{notes:?}");
+    // It writes still.
+    orders.insert(200).await?;
+    orders.replicated().await?;
+
+    let back = Timestamp::now();
+    archive.served().await?;
+    let all = archive.has_all(&orders).await?;
+    println!(
+        "    {all} segments are in the bucket {:.0} s after the archive was back",
+        seconds(back, Timestamp::now())
+    );
+    stage.archive_is(&orders, true).await?;
+    for instance in orders.names() {
+        until_it(GIVEN_BACK, &format!("{instance} gives its WAL back"), async || {
+            // A standby has a restart point where the primary has a new checkpoint only.
+            orders.sql("CHECKPOINT").await?;
+            orders.sql_on(&instance, "CHECKPOINT").await?;
+            let df = orders.df_of(&instance, Volume::Wal).await?;
+            ensure!(percent(&df) < 3000, "{df:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    alerts(
+        &stage,
+        &[
+            ("storage-critical", false),
+            ("storage-warning", false),
+            ("wal-archive-failing", false),
+        ],
+    )
+    .await?;
+    let now = self::pods(&orders).await?;
+    ensure!(now == pods && orders.primary().await? == primary, "{pods:?} before, and {now:?}");
+    let expect = Expect {
+        ceiling: MOST,
+        ..Expect::grown(MOST, 1)
+    };
+    invariants::hold_all(&orders, &[expect.of(Volume::Wal), Expect::at_rest(Bytes::gib(1))]).await
+}
+
+/// The pods, and how often their containers were started again.
+async fn pods(orders: &Cluster) -> Result<Vec<(String, i32)>> {
+    let mut pods = Vec::new();
+    for instance in orders.names() {
+        pods.push(orders.pod_of(&instance).await.with_context(|| instance.clone())?);
+    }
+    Ok(pods)
+}
+
+/// Waits until these alerts about the cluster are due, or are not.
+async fn alerts(stage: &Stage, wanted: &[(&str, bool)]) -> Result<()> {
+    for (kind, due) in wanted {
+        let labels = [("namespace", stage.namespace.as_str()), ("cluster", "orders"), ("type", kind)];
+        within(SOON, &format!("the alert {kind} is due: {due}"), async || {
+            let value = stage.manager.metrics().await?.value("cnpg_storage_manager_alert_active", &labels);
+            ensure!(is(value.or(Some(0.0)), u64::from(*due)), "it is {value:?}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
