@@ -94,7 +94,7 @@ fn has_reached(seen: &Seen, member: &Member) -> bool {
 
 fn member_figures(seen: &Seen, member: &Member) -> Option<(i128, i128)> {
     let member = seen.volume.members.iter().find(|m| m.uid == member.uid)?;
-    seen.fresh(member).map(|figures| (figures.used.wide(), total(figures)))
+    seen.fresh(member).map(|figures| (figures.used.wide(), total(&figures)))
 }
 
 /// Whether a growth that is urgent is held, and may be for this member: of a rescue one whose disk is full, of another one
