@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_verdict_stands_where_the_times_do_not_tell() {
-        let at = |seconds| jiff::Timestamp::from_second(1_800_000_000 + seconds).ok();
+        let at = |seconds: i64| jiff::Timestamp::from_second(1_800_000_000 + seconds).ok();
         let read = |healthy, archived, failed| {
             of(&InstanceWal {
                 archive_healthy: Some(healthy),
