@@ -25,10 +25,6 @@ const PRIMARY: &str = r#"{
 }"#;
 const REPLICA: &str = r#"{"systemID": "7560000000000000001", "receivedLsn": "3/2A000148", "replayLsn": "3/29FFFFF8", "isWalReceiverActive": true, "timeLineID": 2, "lastArchivedWALTime": "-infinity"}"#;
 
-fn lsn(position: u64) -> Option<Lsn> {
-    Some(Lsn::new(position))
-}
-
 fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
@@ -49,18 +45,18 @@ fn a_primary_is_read_with_all_that_it_says() {
         flushed,
     };
     let expected = Primary {
-        current_lsn: lsn(0x3_2A00_0148),
+        current_lsn: Some(Lsn::new(0x3_2A00_0148)),
         timeline: 2,
         last_archived: Some((time("2026-03-01T11:20:03.123456Z"), "000000020000000300000021".into())),
         last_failed: Some((time("2026-03-01T11:20:04.5Z"), "000000020000000300000022".into())),
         pending: 8,
         slots: [
-            slot("_cnpg_orders_2", true, lsn(0x3_2800_0000)),
-            slot("debezium", false, lsn(0x2_2A00_0148)),
+            slot("_cnpg_orders_2", true, Some(Lsn::new(0x3_2800_0000))),
+            slot("debezium", false, Some(Lsn::new(0x2_2A00_0148))),
             slot("lost", false, None),
         ]
         .into(),
-        standbys: [standby("orders-2", lsn(0x3_2800_0000)), standby("orders-3", None)].into(),
+        standbys: [standby("orders-2", Some(Lsn::new(0x3_2800_0000))), standby("orders-3", None)].into(),
         base_backups: 1,
     };
     let read = parse(PRIMARY.as_bytes()).expect("a status");
@@ -95,8 +91,8 @@ fn a_primary_is_read_with_all_that_it_says() {
 fn a_replica_says_nothing_of_the_health_of_wal() {
     let read = parse(REPLICA.as_bytes()).expect("a status");
     let expected = Replica {
-        received: lsn(0x3_2A00_0148),
-        replayed: lsn(0x3_29FF_FFF8),
+        received: Some(Lsn::new(0x3_2A00_0148)),
+        replayed: Some(Lsn::new(0x3_29FF_FFF8)),
         streams: true,
     };
     assert_eq!(read, Reading::Replica(expected));
@@ -148,7 +144,7 @@ fn what_makes_no_sense_is_not_read(#[case] status: Value, #[case] why: &str) {
 #[test]
 fn half_a_status_is_none() {
     for end in [0, 1, PRIMARY.len() / 2, PRIMARY.len() - 1] {
-        assert!(parse(PRIMARY[..end].as_bytes()).is_err(), "{end}");
+        assert!(parse(&PRIMARY.as_bytes()[..end]).is_err(), "{end}");
     }
     assert!(parse(&[0xff; 64]).is_err());
     assert!(parse("[".repeat(100_000).as_bytes()).is_err());

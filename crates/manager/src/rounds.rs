@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(told, [true, false, true, true, false]);
         rounds.ended(&"a", Some("timeout"));
         assert!(rounds.has_failed(&"a"));
-        rounds.due(&BTreeMap::<&str, ()>::new(), |()| PERIOD, Instant::now());
+        rounds.due(&wanted(&[]), |every| *every, Instant::now());
         assert!(!rounds.has_failed(&"a"), "one that is gone is forgotten");
     }
 }

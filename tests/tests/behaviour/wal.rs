@@ -273,7 +273,9 @@ async fn who_says_nothing_of_use_costs_one_time_out_and_nobody_else() -> anyhow:
     grown(&stage, "orders").await?;
 
     // Who says something of use again is believed.
-    silent.iter().for_each(|(_, instance, _)| instance.answer(failing()));
+    for (_, instance, _) in &silent {
+        instance.answer(failing());
+    }
     for (name, ..) in &silent {
         archive_is(&stage, name, ConditionStatus::False).await?;
     }
