@@ -168,6 +168,8 @@ pub async fn run() -> Result<bool> {
     }
     let client = lab.client().await?;
     sweep(&client).await?;
+    // A run that was cut off leaves faults set and components stopped, too.
+    restore(&lab).await?;
 
     let here = run_folder(&folder, began)?;
     let binary = csm_tests::manager::binary()?;

@@ -18,6 +18,8 @@ use crate::volume::Volume;
 use crate::wal::policy;
 
 const HELD: Reason = Reason::ArchiveUnhealthy;
+/// Of a volume of 1 GiB that is 70 % full of WAL, most of which is not archived.
+const SOME: u64 = 20;
 
 /// One instance; WAL of a whole GiB is kept, so that what is archived later makes no room.
 pub async fn archive_failing(stage: Arc<Stage>) -> Result<()> {
@@ -44,7 +46,7 @@ pub async fn archive_failing(stage: Arc<Stage>) -> Result<()> {
     stage.says_wal_is_held(&orders, HELD.as_str(), &words).await?;
     let health = stage
         .wal_health_is(&orders, "it tells of the failure and of what waits", |health| {
-            health["pendingWALFiles"].as_u64().is_some_and(|files| files >= 40) && health["lastFailedTime"].is_string()
+            health["pendingWALFiles"].as_u64().is_some_and(|files| files > SOME) && health["lastFailedTime"].is_string()
         })
         .await?;
     println!("    nobody serves the endpoint: {health}");
