@@ -54,6 +54,18 @@ pub fn refused() -> Vec<(Value, &'static str)> {
         cases.push((json!({"expansion": {name: high}}), words));
     }
     for (name, low, high, words) in [
+        ("retainCount", 0, 10001, "walCleanup.retainCount must be between 1 and 10000"),
+        (
+            "cooldownMinutes",
+            -1,
+            10081,
+            "walCleanup.cooldownMinutes must be between 0 and 10080 (a week)",
+        ),
+    ] {
+        cases.push((json!({"walCleanup": {name: low}}), words));
+        cases.push((json!({"walCleanup": {name: high}}), words));
+    }
+    for (name, low, high, words) in [
         ("maxFailures", 0, 101, "circuitBreaker.maxFailures must be between 1 and 100"),
         (
             "resetMinutes",

@@ -29,7 +29,7 @@ pub use postgres_storage::{
 };
 pub use quantity::QuantityText;
 pub use reason::Reason;
-pub use settings::{CircuitBreaker, ClusterRef, Expansion, Settings, Thresholds};
+pub use settings::{CircuitBreaker, ClusterRef, Expansion, Settings, Thresholds, WalCleanup};
 pub use storage_event::{
     AffectedPvc, CircuitBreakerChange, ClusterReference, ExpansionSpec, Outcome, Phase, PvcFailure, PvcPhase, PvcStatus, Recovery,
     RetryBasis, StorageEvent, StorageEventSpec, StorageEventStatus, VerifiedBy, VolumeReference,

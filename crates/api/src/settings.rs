@@ -18,6 +18,9 @@ pub struct Settings {
     /// How a volume grows once it has reached `thresholds.expansion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expansion: Option<Expansion>,
+    /// What may be done to the WAL of an instance whose volume has reached `thresholds.emergency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_cleanup: Option<WalCleanup>,
     /// When growths that fail stop further ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
@@ -58,6 +61,7 @@ impl Settings {
             dry_run,
             thresholds,
             expansion,
+            wal_cleanup,
             circuit_breaker,
             emergency_runway,
             storage,
@@ -67,6 +71,7 @@ impl Settings {
         dry_run.is_none()
             && thresholds.as_ref().is_none_or(|t| *t == Thresholds::default())
             && expansion.as_ref().is_none_or(|e| *e == Expansion::default())
+            && wal_cleanup.as_ref().is_none_or(|w| *w == WalCleanup::default())
             && circuit_breaker.as_ref().is_none_or(|b| *b == CircuitBreaker::default())
             && emergency_runway.is_none()
             && [storage, wal_storage]
@@ -138,6 +143,28 @@ pub struct Expansion {
     /// field alone then. Default PersistentVolumeClaims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apply_to: Option<ApplyTo>,
+}
+
+/// WAL relief: what holds WAL is named, and what nothing needs any more is removed. Only what is proved to be needed by
+/// nobody goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WalCleanup {
+    /// Whether WAL is relieved at all. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// So many of the newest completed WAL segments stay, whatever needs them, 1 to 10000. Default 10.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 10000").message("walCleanup.retainCount must be between 1 and 10000"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_count: Option<i32>,
+    /// Nothing is removed where no WAL is archived. Where WAL is archived, what is not archived stays, whatever this says.
+    /// Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_archived: Option<bool>,
+    /// Minutes between two removals of WAL of one instance, 0 to 10080 (a week). Default 15.
+    #[x_kube(validation = Rule::new("self >= 0 && self <= 10080").message("walCleanup.cooldownMinutes must be between 0 and 10080 (a week)"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown_minutes: Option<i32>,
 }
 
 /// When growths that fail in a row stop further ones.

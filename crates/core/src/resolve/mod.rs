@@ -15,7 +15,7 @@ pub use crate::policy::{Identity, Origin, OriginKind, Policy, Rank, Selection, m
 pub use crate::selector::Selector;
 use crate::validate::{self, Bounded, Problem};
 pub use rules::{EmergencyRules, ResizeRules, Sizing, Step, TargetRules, VolumeRules, WalSafetyRules, WindowRules};
-pub use settings::{Field, Resolved, ResolvedBounds, ResolvedBreaker, ResolvedExpansion, ResolvedThresholds, Volumes};
+pub use settings::{Field, Resolved, ResolvedBounds, ResolvedBreaker, ResolvedCleanup, ResolvedExpansion, ResolvedThresholds, Volumes};
 pub(crate) use volume::Block;
 
 /// What the policies of a Cluster come to.
@@ -136,6 +136,7 @@ impl Layers<'_> {
         let dry_run = Field::of(self.field(|s| s.dry_run, false, |v| v));
         let thresholds = self.thresholds(&mut problems);
         let expansion = self.expansion(&mut problems);
+        let wal_cleanup = self.cleanup(&mut problems);
         let circuit_breaker = self.breaker(&mut problems);
         let emergency_runway = Field::of(self.field(|s| s.emergency_runway, true, |v| v));
         let bounds = bounds(policies, &mut problems);
@@ -147,6 +148,7 @@ impl Layers<'_> {
             dry_run,
             thresholds,
             expansion,
+            wal_cleanup,
             circuit_breaker,
             emergency_runway,
             volumes: self.volumes(&bounds),
@@ -198,6 +200,19 @@ impl Layers<'_> {
             cooldown: cooldown.map(minutes),
             parallelism: parallelism.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
             apply_to: Field::of(apply_to),
+        }
+    }
+
+    fn cleanup(&self, problems: &mut Vec<Problem>) -> ResolvedCleanup {
+        let enabled = self.field(|s| s.wal_cleanup.as_ref()?.enabled, true, |v| v);
+        let retain_count = self.field(|s| s.wal_cleanup.as_ref()?.retain_count, 10, |v| v);
+        let require_archived = self.field(|s| s.wal_cleanup.as_ref()?.require_archived, true, |v| v);
+        let cooldown = self.field(|s| s.wal_cleanup.as_ref()?.cooldown_minutes, 15, |v| v);
+        ResolvedCleanup {
+            enabled: Field::of(enabled),
+            retain_count: bounded(&validate::RETAIN_COUNT, retain_count, problems),
+            require_archived: Field::of(require_archived),
+            cooldown: bounded(&validate::CLEANUP_COOLDOWN, cooldown, problems).map(minutes),
         }
     }
 

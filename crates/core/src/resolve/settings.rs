@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use super::{Block, Origin, VolumeRules};
 use crate::breaker::BreakerRules;
 use crate::validate::{self, Problem};
+use crate::wal::Rules;
 use crate::world::VolumeKey;
 
 /// A value and where it comes from.
@@ -47,6 +48,8 @@ pub struct Resolved {
     pub thresholds: ResolvedThresholds,
     /// `expansion`.
     pub expansion: ResolvedExpansion,
+    /// `walCleanup`.
+    pub wal_cleanup: ResolvedCleanup,
     /// `circuitBreaker`.
     pub circuit_breaker: ResolvedBreaker,
     /// `emergencyRunway`.
@@ -135,6 +138,30 @@ pub struct ResolvedExpansion {
     pub apply_to: Field<ApplyTo>,
 }
 
+/// `walCleanup`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedCleanup {
+    /// `enabled`.
+    pub enabled: Field<bool>,
+    /// `retainCount`, 1 to 10000.
+    pub retain_count: Field<u32>,
+    /// `requireArchived`.
+    pub require_archived: Field<bool>,
+    /// `cooldownMinutes`.
+    pub cooldown: Field<SignedDuration>,
+}
+
+impl ResolvedCleanup {
+    /// What a removal of WAL goes by.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            retain_count: self.retain_count.value,
+            require_archived: self.require_archived.value,
+        }
+    }
+}
+
 /// `circuitBreaker`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedBreaker {
@@ -178,11 +205,18 @@ impl Resolved {
             dry_run,
             thresholds,
             expansion,
+            wal_cleanup,
             circuit_breaker,
             emergency_runway,
             bounds,
             volumes: _,
         } = self;
+        let ResolvedCleanup {
+            enabled: cleanup_enabled,
+            retain_count,
+            require_archived,
+            cooldown: cleanup_cooldown,
+        } = wal_cleanup;
         let ResolvedBreaker {
             max_failures,
             reset_after,
@@ -236,6 +270,26 @@ impl Resolved {
                 parallelism.origin.clone(),
             ),
             ("expansion.applyTo", apply_to.value.to_string(), apply_to.origin.clone()),
+            (
+                validate::CLEANUP_ENABLED,
+                cleanup_enabled.value.to_string(),
+                cleanup_enabled.origin.clone(),
+            ),
+            (
+                validate::RETAIN_COUNT.field,
+                retain_count.value.to_string(),
+                retain_count.origin.clone(),
+            ),
+            (
+                validate::REQUIRE_ARCHIVED,
+                require_archived.value.to_string(),
+                require_archived.origin.clone(),
+            ),
+            (
+                validate::CLEANUP_COOLDOWN.field,
+                cleanup_cooldown.value.as_mins().to_string(),
+                cleanup_cooldown.origin.clone(),
+            ),
             (
                 validate::MAX_FAILURES.field,
                 max_failures.value.to_string(),

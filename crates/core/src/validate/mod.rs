@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use csm_api::{
     Bounds, BreakerScope, CircuitBreaker, ClusterStoragePolicySpec, Expansion, PostgresStorageSpec, QuantityText, Settings,
-    StoragePolicySpec, Thresholds,
+    StoragePolicySpec, Thresholds, WalCleanup,
 };
 
 use crate::resolve::{Block, Origin};
@@ -129,6 +129,12 @@ pub(crate) const PERCENTAGE: Bounded = percent("expansion.percentage", 1..=1000,
 pub(crate) const MIN_INCREMENT: Bounded = number("expansion.minIncrementGi", 1..=65536, " (GiB)", "5");
 pub(crate) const COOLDOWN: Bounded = number("expansion.cooldownMinutes", 0..=10080, " (a week)", "30");
 pub(crate) const PARALLELISM: Bounded = number("expansion.parallelism", 1..=20, "", "1");
+/// `walCleanup.enabled`.
+pub(crate) const CLEANUP_ENABLED: &str = "walCleanup.enabled";
+pub(crate) const RETAIN_COUNT: Bounded = number("walCleanup.retainCount", 1..=10000, "", "10");
+/// `walCleanup.requireArchived`.
+pub(crate) const REQUIRE_ARCHIVED: &str = "walCleanup.requireArchived";
+pub(crate) const CLEANUP_COOLDOWN: Bounded = number("walCleanup.cooldownMinutes", 0..=10080, " (a week)", "15");
 pub(crate) const MAX_FAILURES: Bounded = number("circuitBreaker.maxFailures", 1..=100, "", "3");
 pub(crate) const RESET_MINUTES: Bounded = number("circuitBreaker.resetMinutes", 1..=10080, " (a week)", "60");
 /// `circuitBreaker.scope`.
@@ -202,6 +208,7 @@ pub fn validate(settings: &Settings) -> Vec<Problem> {
         dry_run: _,
         thresholds,
         expansion,
+        wal_cleanup,
         circuit_breaker,
         emergency_runway: _,
         storage,
@@ -214,6 +221,16 @@ pub fn validate(settings: &Settings) -> Vec<Problem> {
     }
     if let Some(expansion) = expansion {
         validate_expansion(expansion, &mut problems);
+    }
+    if let Some(WalCleanup {
+        enabled: _,
+        retain_count,
+        require_archived: _,
+        cooldown_minutes,
+    }) = wal_cleanup
+    {
+        problems.extend(retain_count.and_then(|v| RETAIN_COUNT.check(v)));
+        problems.extend(cooldown_minutes.and_then(|v| CLEANUP_COOLDOWN.check(v)));
     }
     if let Some(CircuitBreaker {
         max_failures,

@@ -184,6 +184,10 @@ fn built_in_defaults() {
         ("expansion.cooldownMinutes", "30"),
         ("expansion.parallelism", "1"),
         ("expansion.applyTo", "PersistentVolumeClaims"),
+        ("walCleanup.enabled", "true"),
+        ("walCleanup.retainCount", "10"),
+        ("walCleanup.requireArchived", "true"),
+        ("walCleanup.cooldownMinutes", "15"),
         ("circuitBreaker.maxFailures", "3"),
         ("circuitBreaker.resetMinutes", "60"),
         ("circuitBreaker.scope", "per-cluster"),
@@ -194,6 +198,26 @@ fn built_in_defaults() {
     assert_eq!(actual, expected);
     assert!(fields.iter().all(|(_, _, origin)| *origin == Origin::built_in()));
     assert_eq!(resolved.policies.len(), 1);
+}
+
+#[test]
+fn what_a_removal_of_wal_goes_by_comes_from_whoever_sets_it() {
+    let resolved = good(resolved(
+        &[
+            fleet("fleet", "{walCleanup: {enabled: false, retainCount: 40, cooldownMinutes: 5}}"),
+            namespaced("p", "{walCleanup: {retainCount: 30}}"),
+        ],
+        Some("{walCleanup: {requireArchived: false}}"),
+        "{walCleanup: {cooldownMinutes: 90, requireArchived: true}}",
+    ));
+    let told = |name| field(&resolved, &format!("walCleanup.{name}"));
+    let of = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    assert_eq!(told("enabled"), of("false", "ClusterStoragePolicy fleet"));
+    assert_eq!(told("retainCount"), of("30", "StoragePolicy shop/p"));
+    assert_eq!(told("requireArchived"), of("false", "PostgresStorage shop/orders"));
+    assert_eq!(told("cooldownMinutes"), of("5", "ClusterStoragePolicy fleet"));
+    let rules = resolved.wal_cleanup.rules();
+    assert_eq!((rules.retain_count, rules.require_archived), (30, false));
 }
 
 #[test]

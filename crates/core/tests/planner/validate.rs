@@ -51,6 +51,16 @@ fn valid(#[case] yaml: &str) {
     "circuitBreaker: {resetMinutes: 10081}",
     "circuitBreaker.resetMinutes must be between 1 and 10080 (a week)"
 )]
+#[case::retain_low("walCleanup: {retainCount: 0}", "walCleanup.retainCount must be between 1 and 10000")]
+#[case::retain_high("walCleanup: {retainCount: 10001}", "walCleanup.retainCount must be between 1 and 10000")]
+#[case::cleanup_cooldown_low(
+    "walCleanup: {cooldownMinutes: -1}",
+    "walCleanup.cooldownMinutes must be between 0 and 10080 (a week)"
+)]
+#[case::cleanup_cooldown_high(
+    "walCleanup: {cooldownMinutes: 10081}",
+    "walCleanup.cooldownMinutes must be between 0 and 10080 (a week)"
+)]
 #[case::parallelism_low("expansion: {parallelism: 0}", "expansion.parallelism must be between 1 and 20")]
 #[case::parallelism_high("expansion: {parallelism: 21}", "expansion.parallelism must be between 1 and 20")]
 fn out_of_bounds(#[case] yaml: &str, #[case] message: &str) {

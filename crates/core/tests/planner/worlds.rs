@@ -4,7 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use csm_api::{
     Bounds, EmergencyGrow, Expansion, MaintenanceWindow, Mode, Model, QuantityText, Resize as ResizeSettings, ResizeExpansion,
-    ResizeStrategy, ResizeTriggers, Settings, StepText, TablespaceSettings, Thresholds, Urgency, VolumeSettings, WalSafetyPolicy,
+    ResizeStrategy, ResizeTriggers, Settings, StepText, TablespaceSettings, Thresholds, Urgency, VolumeSettings, WalCleanup,
+    WalSafetyPolicy,
 };
 use csm_core::resolve::{Conflict, Origin, OriginKind, Policy, Resolution, Selector, resolve};
 use csm_core::world::{
@@ -163,6 +164,12 @@ pub fn settings(dice: &mut Dice, base: u64) -> Settings {
         dry_run: dice.maybe(16, |_| true),
         thresholds,
         expansion,
+        wal_cleanup: dice.maybe(4, |d| WalCleanup {
+            enabled: d.maybe(2, |d| d.rarely(2)),
+            retain_count: None,
+            require_archived: None,
+            cooldown_minutes: d.maybe(2, |d| d.pick(&[0, 1, 15, 60])),
+        }),
         circuit_breaker: None,
         emergency_runway: dice.maybe(8, |d| d.rarely(2)),
         storage: dice.mostly(3, |d| block(d, base)),

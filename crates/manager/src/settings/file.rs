@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use csm_api::{CircuitBreaker, Expansion, Thresholds};
+use csm_api::{CircuitBreaker, Expansion, Thresholds, WalCleanup};
 use serde::Deserialize;
 
 use super::Span;
@@ -64,6 +64,7 @@ pub struct KubeletFile {
 pub struct DefaultsFile {
     pub thresholds: Option<Thresholds>,
     pub expansion: Option<Expansion>,
+    pub wal_cleanup: Option<WalCleanup>,
     pub circuit_breaker: Option<CircuitBreaker>,
 }
 

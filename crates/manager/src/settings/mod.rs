@@ -339,11 +339,13 @@ fn checked_defaults(file: DefaultsFile) -> anyhow::Result<csm_api::Settings> {
     let DefaultsFile {
         thresholds,
         expansion,
+        wal_cleanup,
         circuit_breaker,
     } = file;
     let defaults = csm_api::Settings {
         thresholds,
         expansion,
+        wal_cleanup,
         circuit_breaker,
         ..csm_api::Settings::default()
     };
