@@ -2,7 +2,7 @@
 
 use csm_api::{Model, Reason, State, Urgency, Verdict};
 use csm_core::explain;
-use csm_core::plan::{Decision, Plan, time_to_full};
+use csm_core::plan::{Decision, Plan, Relief, time_to_full};
 use csm_core::resolve::{Origin, Resolution};
 use csm_core::validate::Problem;
 use csm_core::world::World;
@@ -69,6 +69,8 @@ pub struct VolumeDecision {
     pub budget: BudgetLeft,
     /// What a person should know besides.
     pub warnings: Vec<Caution>,
+    /// WAL relief, beside the growth.
+    pub relief: ReliefWanted,
     /// In a sentence.
     pub message: String,
     /// Each effective field, by name.
@@ -131,6 +133,50 @@ pub struct Caution {
     pub members: Vec<String>,
     /// In a sentence.
     pub message: String,
+}
+
+/// Whether WAL relief is wanted, and what holds it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReliefWanted {
+    /// For one instance at least.
+    pub wanted: bool,
+    /// What holds it for all of them; none: it is due for one at least, or not wanted.
+    pub held_by: Option<Reason>,
+    /// The instances for which it is wanted, by name.
+    pub instances: Vec<InstanceReliefWanted>,
+    /// In words: a sentence for all instances of which the same is so.
+    pub messages: Vec<String>,
+}
+
+/// WAL relief of one instance.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceReliefWanted {
+    /// Name of the instance.
+    pub name: String,
+    /// What holds it; none: it is due.
+    pub held_by: Option<Reason>,
+}
+
+impl ReliefWanted {
+    /// Of a decision.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Self {
+        let Some(relief @ Relief { instances }) = &decision.relief else {
+            return Self::default();
+        };
+        let instance = |wanted: &csm_core::plan::InstanceRelief| InstanceReliefWanted {
+            name: wanted.instance.to_string(),
+            held_by: wanted.held_by(),
+        };
+        Self {
+            wanted: true,
+            held_by: relief.held_by(),
+            instances: instances.iter().map(instance).collect(),
+            messages: explain::relief(decision),
+        }
+    }
 }
 
 /// Effective fields in the order of a policy: an object of `NAME: {value, from}` for programs.
@@ -221,6 +267,7 @@ fn of_volume(world: &World, decision: &Decision, now: Timestamp) -> VolumeDecisi
         next_action_at,
         budget,
         warnings,
+        relief: _,
         facts: _,
     } = decision;
     let key = &world.cluster.key;
@@ -275,6 +322,7 @@ fn of_volume(world: &World, decision: &Decision, now: Timestamp) -> VolumeDecisi
                 message,
             })
             .collect(),
+        relief: ReliefWanted::of(decision),
         message: explain::sentence(decision),
         settings: Settings(settings),
     }

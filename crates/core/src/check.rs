@@ -7,6 +7,7 @@
 mod evidence;
 mod ledger;
 mod pace;
+mod relief;
 mod seen;
 mod sizes;
 
@@ -79,6 +80,8 @@ pub enum Rule {
     NoEvidence,
     /// A runway where none is allowed, or where the volume is not about to fill.
     NoRunway,
+    /// Relieving WAL of an instance that must be left alone, or for no reason.
+    Relief,
 }
 
 impl Rule {
@@ -111,6 +114,7 @@ impl Rule {
         Self::WalHealth,
         Self::NoEvidence,
         Self::NoRunway,
+        Self::Relief,
     ];
 
     /// The name, as in metrics.
@@ -144,6 +148,7 @@ impl Rule {
             Self::WalHealth => "WalHealth",
             Self::NoEvidence => "NoEvidence",
             Self::NoRunway => "NoRunway",
+            Self::Relief => "Relief",
         }
     }
 }
@@ -192,6 +197,7 @@ pub fn check(world: &World, plan: &Plan, now: Timestamp) -> Result<(), Vec<Viola
         if plan.decisions.iter().take(i).any(|d| d.volume == decision.volume) {
             report(Rule::Volume, "a second decision for this volume".to_owned());
         }
+        relief::check(world, volume, decision, now, &mut report);
         match (decision.verdict, decision.urgency) {
             (Verdict::Balanced | Verdict::Hold, _) => idle(decision, &mut report),
             (Verdict::Grow | Verdict::CatchUp | Verdict::Rescue, None) => {

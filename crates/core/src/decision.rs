@@ -12,6 +12,7 @@ use jiff::Timestamp;
 pub use cause::Cause;
 pub use facts::{CeilingSetting, Evidence, Facts, Filling, Fired, Found, Pace, Usage};
 
+use crate::relief_due::Relief;
 use crate::world::VolumeKey;
 
 /// What is to be done for one Cluster, and when to look again.
@@ -64,6 +65,8 @@ pub struct Decision {
     pub budget: Budget,
     /// What a person should know besides.
     pub warnings: Vec<Warning>,
+    /// WAL relief, where it is wanted: beside the growth, which it neither delays nor alters.
+    pub relief: Option<Relief>,
     /// The few figures that the verdict rests on.
     pub facts: Facts,
 }

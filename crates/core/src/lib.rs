@@ -46,6 +46,7 @@ mod gates;
 mod ledger;
 mod pause;
 mod policy;
+mod relief_due;
 mod selector;
 mod size;
 mod triggers;

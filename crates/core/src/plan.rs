@@ -19,6 +19,8 @@ pub use crate::decision::{
 use crate::facts;
 use crate::gates::{self, Gate, Held};
 use crate::ledger::{InFlight, earliest};
+use crate::relief_due;
+pub use crate::relief_due::{InstanceRelief, Occasion, Relief, ReliefHold};
 use crate::triggers::{self, Trigger};
 use crate::view::{MemberView, Members, View, Want};
 use crate::world::{Pause, VolumeKey, World};
@@ -121,7 +123,10 @@ pub(crate) fn fired(view: &View) -> Option<Want> {
 fn decide(view: &View, spare: Vec<MemberPlan>) -> (Decision, Option<Timestamp>) {
     let fired = fired(view);
     let outcome = outcome(view, fired);
-    settle(view, fired, outcome, spare)
+    let (mut decision, next) = settle(view, fired, outcome, spare);
+    let (relief, relief_at) = relief_due::of(view, &decision);
+    decision.relief = relief;
+    (decision, earliest(next, relief_at))
 }
 
 /// The decision for a growth that a person asked for, and for the gate that holds it, where one does.
@@ -166,6 +171,7 @@ fn settle(view: &View, fired: Option<Want>, outcome: Outcome, spare: Vec<MemberP
         budget: gates::budget::of(view),
         warnings,
         passed: outcome.passed,
+        relief: None,
         facts: facts::of(view, fired.as_ref(), want.as_ref(), held.as_ref(), outcome.cause),
     };
     (decision, next)

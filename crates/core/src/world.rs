@@ -254,6 +254,8 @@ pub struct Member {
     pub observation: Option<Observation>,
     /// When its last resize ended.
     pub last_resize_at: Option<Timestamp>,
+    /// When WAL was last removed from its instance.
+    pub last_relief_at: Option<Timestamp>,
     /// Present if, and only if, the PVC shows a resize condition or `allocatedResourceStatuses`.
     pub resize: Option<Resize>,
     /// Another PVC of different size and request on its node reports the same figures: [`Member::twin_of`].

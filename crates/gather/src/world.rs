@@ -94,6 +94,8 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             class,
             observation: sample.map(|s| s.observation),
             last_resize_at: *last_resize_at,
+            // StorageEvents do not record removals of WAL yet.
+            last_relief_at: None,
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),

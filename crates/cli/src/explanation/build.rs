@@ -17,6 +17,7 @@ use super::{
     Answer, BudgetExplanation, DynamicSizing, Explanation, GateExplanation, MemberExplanation, OperationReport, PvcReport, Setting,
     VolumeExplanation, WantedGrowth, WindowExplanation,
 };
+use crate::decisions::ReliefWanted;
 use crate::figures::{Trust, sizing_of};
 use crate::read::{Facts, Manager};
 use crate::render::age;
@@ -187,6 +188,7 @@ fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &
         limit_from,
         next_action_at: decision.next_action_at,
         warnings: explain::warnings(decision),
+        relief: ReliefWanted::of(decision),
         inputs: explain::inputs(decision),
         last_decision,
         differs,

@@ -10,6 +10,7 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::decisions::ReliefWanted;
 use crate::figures::Trust;
 use crate::read::Manager;
 
@@ -113,6 +114,8 @@ pub struct VolumeExplanation {
     pub next_action_at: Option<Timestamp>,
     /// What a person should know besides.
     pub warnings: Vec<String>,
+    /// WAL relief, beside the growth.
+    pub relief: ReliefWanted,
     /// The figures that the verdict rests on.
     pub inputs: BTreeMap<String, String>,
     /// What the manager itself last decided.

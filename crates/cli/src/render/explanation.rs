@@ -171,6 +171,9 @@ fn volume(lines: &mut Lines, volume: &VolumeExplanation, page: &Page) {
     if let Some(at) = volume.next_action_at {
         put("Next", &moment_and_age(at, page.now), Tone::Plain);
     }
+    for message in &volume.relief.messages {
+        put("Relief", message, Tone::Watch);
+    }
     for warning in &volume.warnings {
         put("Warning", warning, Tone::Watch);
     }

@@ -37,6 +37,9 @@ pub fn plan(decisions: &[VolumeDecision], page: &Page) -> String {
         if decision.verdict != Verdict::Balanced {
             lines.paragraph(page, INDENT, &decision.message, Tone::Faint);
         }
+        for message in &decision.relief.messages {
+            lines.paragraph(page, INDENT, message, Tone::Watch);
+        }
         for warning in &decision.warnings {
             lines.paragraph(page, INDENT, &format!("Warning: {}", warning.message), Tone::Watch);
         }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use csm_api::{Reason, Verdict};
-use csm_core::explain::{Kind, about, gates, inputs, sentence, warnings};
+use csm_core::explain::{Kind, about, gates, inputs, relief, sentence, warnings};
 use csm_core::plan::{Decision, plan};
 use csm_core::world::World;
 use csm_gather::offline::{File, Offline, read};
@@ -72,6 +72,9 @@ fn sentences() {
         } = &decision;
         let cluster = &world.cluster.key;
         writeln!(text, "{cluster} {volume} {verdict}/{reason}\n    {}", sentence(&decision)).unwrap();
+        for wanted in relief(&decision) {
+            writeln!(text, "  ~ {wanted}").unwrap();
+        }
         for warning in warnings(&decision) {
             writeln!(text, "  ! {warning}").unwrap();
         }

@@ -324,7 +324,7 @@ fn provider(pvc: &str, limit: &ProviderLimit, at: Option<Timestamp>) -> String {
 }
 
 /// Minutes from one moment to the other.
-fn minutes(from: Timestamp, to: Timestamp) -> i64 {
+pub(super) fn minutes(from: Timestamp, to: Timestamp) -> i64 {
     to.duration_since(from).as_mins()
 }
 

@@ -156,7 +156,7 @@ pub const fn about(reason: Reason) -> About {
         ),
         Reason::Cooldown => (
             Kind::Holds,
-            "Wait, or lower `expansion.cooldownMinutes`. A volume that is about to fill meanwhile is given a runway.",
+            "Wait, or lower `expansion.cooldownMinutes` (of WAL relief: `walCleanup.cooldownMinutes`). A volume that is about to fill meanwhile is given a runway.",
         ),
         Reason::FleetLimit => (
             Kind::Holds,

@@ -11,6 +11,7 @@ mod models;
 mod pace;
 mod properties;
 mod reasons;
+mod relief;
 mod resolve;
 mod simulation;
 mod sizes;

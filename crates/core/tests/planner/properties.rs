@@ -1,10 +1,11 @@
 //! What holds for every world: properties over random ones.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use csm_api::{Growth, Reason, RetryBasis, State, Urgency, Verdict};
+use csm_api::{Growth, Reason, RetryBasis, Role, State, Urgency, Verdict};
 use csm_core::check::check;
-use csm_core::explain::{gates, inputs, sentence};
+use csm_core::explain::{gates, inputs, relief, sentence};
 use csm_core::operation::{Context, follow, record};
 use csm_core::plan::{Decision, plan};
 use csm_core::resolve::{Resolution, Resolved, Sizing, VolumeRules};
@@ -149,6 +150,39 @@ fn may_begin(world: &World, d: &Decision) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// WAL relief, by the letter of section 8.
+fn relief_is_right(world: &World, volume: &Volume, d: &Decision) -> Result<(), TestCaseError> {
+    let now = noon();
+    let wanted: Vec<&str> = d.relief.iter().flat_map(|r| &r.instances).map(|r| &*r.instance).collect();
+    prop_assert!(wanted.is_sorted());
+    prop_assert!(d.relief.is_none() || !wanted.is_empty());
+    let settings = match &*world.resolution {
+        Resolution::Settings(settings) if settings.wal_cleanup.enabled.value => settings,
+        _ => {
+            prop_assert!(wanted.is_empty());
+            return Ok(());
+        }
+    };
+    let separate = world.volumes.iter().any(|v| v.key.role == Role::Wal);
+    let holds_wal = volume.key.role == if separate { Role::Wal } else { Role::Data };
+    let level = u128::from(settings.thresholds.emergency.value.get());
+    let is_over = |m: &Member| {
+        m.observation.is_some_and(|o| {
+            let at = o.at.min(now);
+            let fresh = now.duration_since(at).as_secs() <= 300 && m.last_resize_at.is_none_or(|end| at > end);
+            let (used, total) = (u128::from(o.used.get()), u128::from(o.used.get()) + u128::from(o.available.get()));
+            fresh && total > 0 && used * 100 >= level * total
+        })
+    };
+    let urgent = |u: Urgency| matches!(u, Urgency::Emergency | Urgency::Rescue | Urgency::Runway);
+    let held = d.wanted.is_some_and(|w| urgent(w.urgency));
+    prop_assert_eq!(!wanted.is_empty(), holds_wal && (held || volume.members.iter().any(is_over)));
+    for member in volume.members.iter().filter(|m| holds_wal && is_over(m)) {
+        prop_assert!(wanted.contains(&&*member.instance));
+    }
+    Ok(())
+}
+
 /// Each volume's members, volumes, operations, samples and slots in another order.
 fn shuffled(world: &World) -> World {
     let mut world = world.clone();
@@ -249,6 +283,7 @@ proptest! {
             sizes_are_right(&world, volume, d)?;
             may_begin(&world, d)?;
             is_consistent(d)?;
+            relief_is_right(&world, volume, d)?;
         }
 
         // Until it is time to look again, nothing changes. Forecasts do: each sample that leaves them changes them.
@@ -324,6 +359,21 @@ proptest! {
         prop_assert!(false, "still growing: {:#?}", still.collect::<Vec<_>>());
     }
 
+    /// Relief neither delays nor alters a growth: where it is switched off, all is the same but for it.
+    #[test]
+    fn relief_changes_no_growth(numbers in numbers()) {
+        let world = random_world(&numbers);
+        let mut off = world.clone();
+        if let Resolution::Settings(settings) = Arc::make_mut(&mut off.resolution) {
+            settings.wal_cleanup.enabled.value = false;
+        }
+        let (with, without) = (plan(&world, noon()), plan(&off, noon()));
+        let bare: Vec<Decision> = with.decisions.into_iter().map(|d| Decision { relief: None, ..d }).collect();
+        prop_assert_eq!(&bare, &without.decisions);
+        // The end of a cooldown of its own is one more moment to look at.
+        prop_assert!(without.look_again_at.is_none_or(|at| with.look_again_at.is_some_and(|sooner| sooner <= at)));
+    }
+
     /// Whatever was decided can be explained.
     #[test]
     fn everything_can_be_explained(numbers in numbers()) {
@@ -332,6 +382,7 @@ proptest! {
             let text = sentence(&d);
             prop_assert!(text.starts_with(d.volume.role.as_str()) && !text.contains("it is held ("), "{}", text);
             prop_assert!(!inputs(&d).is_empty());
+            prop_assert_eq!(relief(&d).is_empty(), d.relief.is_none());
             let reports = gates(&world, noon(), &d.volume).unwrap();
             let first = reports.iter().find_map(|r| r.holds);
             match d.verdict {
@@ -364,9 +415,11 @@ fn random_worlds_are_varied() {
             let model = d.model.map(|m| m.to_string());
             let urgency = d.urgency.filter(|_| d.acts()).map(|u| u.to_string());
             let wanted = d.wanted.map(|w| w.reason.to_string());
+            let relief = d.relief.iter().flat_map(|r| &r.instances);
+            let relief = relief.map(|r| r.held_by().map_or_else(|| "relief".to_owned(), |held| format!("relief {held}")));
             let names = [d.verdict.to_string(), d.reason.to_string(), d.state.to_string()];
             let more = [beside, cut, left_out, model, urgency, wanted].into_iter().flatten();
-            let all: std::collections::BTreeSet<String> = names.into_iter().chain(warnings).chain(more).collect();
+            let all: std::collections::BTreeSet<String> = names.into_iter().chain(warnings).chain(more).chain(relief).collect();
             for name in all {
                 *seen.entry(name).or_default() += 1;
             }
@@ -392,6 +445,16 @@ fn random_worlds_are_varied() {
         ("at the ceiling", 10),
         ("beside", 2),
         ("left out", 2),
+        ("relief", 20),
+        ("relief PolicyInvalid", 1),
+        ("relief ClusterDeleting", 1),
+        ("relief Paused", 1),
+        ("relief Hibernated", 1),
+        ("relief Fenced", 1),
+        ("relief CircuitOpen", 1),
+        ("relief Cooldown", 1),
+        ("relief WalHealthUnknown", 10),
+        ("relief DryRun", 1),
     ] {
         at_least(name, permille);
     }

@@ -70,6 +70,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
             at: at("11:59:30"),
         }),
         last_resize_at: None,
+        last_relief_at: None,
         resize: None,
         twin: false,
         pod_running: true,

@@ -308,6 +308,7 @@ fn member_of(dice: &mut Dice, i: usize, base: u64, hot: bool) -> Member {
         error: None,
         allocated: None,
     });
+    m.last_relief_at = dice.maybe(4, |d| d.moment(2000));
     m
 }
 

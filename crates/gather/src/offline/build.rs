@@ -105,6 +105,7 @@ fn subject(source: &Source<'_>, at: Cursor<'_>, cluster: &scenario::Cluster, ind
             mistakes.extend(mark_full(&mut volumes, full, at.key("diskFull").index(i)).err());
         }
     }
+    mark_relieved(&mut volumes, &cluster.operations);
     let operations = cluster.operations.iter().enumerate();
     let operations = operations.filter_map(|(i, o)| operation(i, o, &key, at.key("operations").index(i)).transpose());
     let mut accepted = Vec::new();
@@ -216,6 +217,7 @@ fn volume_of(
             class: class.clone(),
             observation,
             last_resize_at: member.last_resize_at,
+            last_relief_at: None,
             resize: member.resizing_since.map(|since| Resize {
                 since: Some(since),
                 stage: ResizeStage::Controller,
@@ -283,6 +285,20 @@ fn mark_full(volumes: &mut [Volume], full: &scenario::DiskFull, at: Cursor<'_>) 
     };
     member.disk_full = true;
     Ok(())
+}
+
+/// Removals of WAL: of each member, when the newest of those began that concern it, and that did something.
+fn mark_relieved(volumes: &mut [Volume], operations: &[scenario::Operation]) {
+    let removals = operations.iter().filter(|o| o.kind == OperationKind::WalCleanup && o.accepted);
+    for operation in removals {
+        let of_volume = volumes.iter_mut().filter(|v| v.key == operation.volume.0);
+        for member in of_volume.flat_map(|v| &mut v.members) {
+            let concerned = operation.members.0.as_ref();
+            if concerned.is_none_or(|named| named.iter().any(|name| **name == *member.instance)) {
+                member.last_relief_at = member.last_relief_at.max(Some(operation.at));
+            }
+        }
+    }
 }
 
 fn wal(cluster: &scenario::Cluster) -> Option<WalHealth> {

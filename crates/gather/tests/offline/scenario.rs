@@ -49,6 +49,9 @@ clusters:
       - {volume: tablespace/archive, type: rescue, at: "2026-03-01T03:00:00Z", from: 8Gi, to: 10Gi, accepted: false, done: false, members: [orders-1]}
       - {volume: wal, at: "2026-03-01T02:00:00Z", from: 3Gi, to: 4Gi, urgency: emergency, members: all}
       - {volume: wal, type: wal-cleanup, at: "2026-03-01T01:00:00Z"}
+      - {volume: wal, type: wal-cleanup, at: "2026-03-01T00:30:00Z"}
+      - {volume: wal, type: wal-cleanup, at: "2026-03-01T01:10:00Z", accepted: false}
+      - {volume: wal, type: wal-cleanup, at: "2026-03-01T01:20:00Z", members: [orders-2]}
 expect: [{cluster: db/orders, volume: data}]
 ---
 apiVersion: cnpg.supporttools.io/v1alpha1
@@ -156,6 +159,11 @@ fn every_key_has_its_place_in_the_world() {
 
     let wal = volume(&VolumeKey::WAL).members.first().expect("a member");
     assert_eq!((&*wal.pvc, wal.disk_full, wal.class.expandable), ("orders-1-wal", true, false));
+    assert_eq!(
+        (wal.last_relief_at, first.last_relief_at),
+        (Some(at("2026-03-01T01:00:00Z")), None),
+        "the newest that removed something of it"
+    );
     let limit = wal.class.provider_limit.expect("a limit");
     assert_eq!((limit.max_actions, limit.period), (4, SignedDuration::from_hours(23)));
     assert_eq!(wal.observation.map(|o| o.at), Some(at("2026-03-01T11:59:30Z")));

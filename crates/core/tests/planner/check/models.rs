@@ -11,8 +11,10 @@ use crate::support::*;
 
 use Urgency::{Emergency, Planned, Rescue, Runway};
 
+/// Without WAL relief: what is changed here would change that too.
 fn resize_policy(more: &str) -> String {
-    format!("storage: {{resize: {{enabled: true, strategy: {{walSafetyPolicy: {{{more}}}, maxActionsPerDay: 2}}}}}}")
+    let resize = format!("enabled: true, strategy: {{walSafetyPolicy: {{{more}}}, maxActionsPerDay: 2}}");
+    format!("{{walCleanup: {{enabled: false}}, storage: {{resize: {{{resize}}}}}}}")
 }
 
 fn healthy() -> WalHealth {
