@@ -24,8 +24,8 @@ pub use event_reason::EventReason;
 pub use growth::{Growth, GrowthSpec, NoGrowth};
 pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, RESIZE_WITHDRAWN, VERSION, annotation, label};
 pub use postgres_storage::{
-    BudgetStatus, CircuitBreakerStatus, DiskStatus, InstanceDisk, InstanceDisks, LastAction, LastDecision, PolicyRef, PostgresStorage,
-    PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
+    BudgetStatus, CircuitBreakerStatus, DiskStatus, InactiveSlot, InstanceDisk, InstanceDisks, InstanceWal, LastAction, LastDecision,
+    PolicyRef, PostgresStorage, PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
 };
 pub use quantity::QuantityText;
 pub use reason::Reason;

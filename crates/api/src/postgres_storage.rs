@@ -77,7 +77,8 @@ pub struct PostgresStorageStatus {
     /// Planned growths that the volume with the fewest may still do in the rolling 24 hours; none: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actions_left: Option<i32>,
-    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `CircuitOpen`, `MetricsFresh`, `SpecFollows`.
+    /// `Ready`, `Healthy`, `PolicyResolved`, `Conflicting`, `Resizing`, `Blocked`, `CircuitOpen`, `ArchiveHealthy`,
+    /// `MetricsFresh`, `SpecFollows`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The objects that the settings came from, most specific first.
@@ -272,6 +273,42 @@ pub struct InstanceDisks {
     /// Tablespaces, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tablespaces: BTreeMap<String, InstanceDisk>,
+    /// The health of WAL, of the primary alone; none where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_health: Option<InstanceWal>,
+}
+
+/// WAL archiving and replication slots of a primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceWal {
+    /// Whether the last try to archive a file succeeded; none where the Cluster does not archive WAL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_healthy: Option<bool>,
+    /// Files that wait to be archived; none where the Cluster does not archive WAL.
+    #[serde(rename = "pendingWALFiles", default, skip_serializing_if = "Option::is_none")]
+    pub pending_wal_files: Option<i64>,
+    /// Replication slots that nobody reads.
+    pub inactive_slot_count: i32,
+    /// The 20 of them that hold back most, most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inactive_slots: Vec<InactiveSlot>,
+    /// When a file was last archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_archived_time: Option<Time>,
+    /// When archiving last failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failed_time: Option<Time>,
+}
+
+/// A replication slot that nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InactiveSlot {
+    /// Its name.
+    pub slot_name: String,
+    /// Bytes of WAL that it holds back.
+    pub retention_bytes: i64,
 }
 
 /// Figures of one filesystem, in bytes.

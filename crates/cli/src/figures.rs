@@ -192,6 +192,7 @@ fn each_disk(disks: &InstanceDisks) -> impl Iterator<Item = (VolumeKey, &Instanc
         data_volume,
         wal_volume,
         tablespaces,
+        wal_health: _,
     } = disks;
     let data = data_volume.iter().map(|d| (VolumeKey::DATA, d));
     let wal = wal_volume.iter().map(|d| (VolumeKey::WAL, d));

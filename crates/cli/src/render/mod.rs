@@ -1,6 +1,7 @@
 //! From data to text. Text always carries colours; the writer takes them away where there is no terminal.
 
 mod cluster;
+mod disk;
 mod explanation;
 mod fleet;
 mod levers;
@@ -18,6 +19,7 @@ use csm_api::State;
 use jiff::Timestamp;
 
 pub use cluster::cluster;
+pub use disk::{disk, disks};
 pub use explanation::explanation;
 pub use fleet::fleet;
 pub use levers::{expansion, lever};
