@@ -1,5 +1,6 @@
 //! The arguments.
 
+mod disk;
 mod levers;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use csm_units::Bytes;
 use jiff::Timestamp;
 
 use crate::trace::Rate;
+pub use disk::{DiskArguments, DiskCommand, Invocation};
 pub use levers::{DryRun, Expand, Pause, ResetBreaker, Resume, Until, Write};
 
 const EXIT_STATUS: &str = "Exit status:

@@ -1,4 +1,4 @@
-//! The command line `kubectl-cnpg-storage`: what the manager sees and does, from the API server alone, so that a user
+//! The command line `kubectl-cnpg-storage`, also called `kubectl-cnpg-disk`: what the manager sees and does, from the API server alone, so that a user
 //! who may only read sees the same as everybody; and what it would do, from files alone.
 //!
 //! Data walks in one direction: [`read`] lists objects or reads files and [`trace`] usage over time, [`report`], [`thought`] and
@@ -11,6 +11,7 @@ pub mod cmds;
 pub mod connect;
 pub mod danger;
 pub mod decisions;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod explanation;

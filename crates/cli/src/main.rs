@@ -1,18 +1,21 @@
-//! The binary `kubectl-cnpg-storage`.
+//! The binary `kubectl-cnpg-storage`; installed as `kubectl-cnpg-disk` too, it is `kubectl cnpg disk`.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use kubectl_cnpg_storage::args::Arguments;
+use kubectl_cnpg_storage::args::Invocation;
 use kubectl_cnpg_storage::cmds;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     // Another provider cannot have been installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = Arguments::parse();
-    match cmds::run(&arguments).await {
+    let answer = match Invocation::parse_from(std::env::args_os()) {
+        Ok(Invocation::Storage(arguments)) => cmds::run(&arguments).await,
+        Ok(Invocation::Disk(arguments)) => cmds::disk(&arguments).await,
+        Err(error) => error.exit(),
+    };
+    match answer {
         Ok(answer) => {
             let written = anstream::stdout().lock().write_all(answer.text.as_bytes());
             for note in &answer.notes {

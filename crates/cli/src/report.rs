@@ -285,7 +285,8 @@ fn instances(
     members.into_iter().map(report).collect()
 }
 
-fn inodes_percent(total: i64, used: i64) -> Option<i32> {
+/// Percent of the inodes in use, rounded down.
+pub(crate) fn inodes_percent(total: i64, used: i64) -> Option<i32> {
     let percent = i128::from(used).checked_mul(100)?.checked_div(i128::from(total))?;
     i32::try_from(percent).ok()
 }

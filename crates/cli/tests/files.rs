@@ -68,6 +68,7 @@ fn files_folders_and_standard_input_come_to_the_same() {
             "passed",
             "percentUsed",
             "reason",
+            "relief",
             "settings",
             "state",
             "timeToFullSeconds",
@@ -107,8 +108,13 @@ fn the_table_has_a_line_for_each_volume_and_says_why() {
         ]
     );
     let why: Vec<&&str> = lines.iter().filter(|l| l.starts_with("  ")).collect();
-    assert_eq!(why.len(), 3, "one that grows, its warning, one that is held: {text}");
+    assert_eq!(
+        why.len(),
+        4,
+        "one that grows, its warning, one that is held, its WAL relief: {text}"
+    );
     assert!(why[1].contains("Warning: orders-2 has no fresh figures"), "{text}");
+    assert!(why[3].contains("WAL relief is wanted for returns-1"), "{text}");
     let wide = run(&["plan", "-o", "wide", "-f", "-"], SCENARIO).1;
     assert!(
         wide.lines().next().is_some_and(|l| l.contains("USE%") && l.contains("FULL IN")),

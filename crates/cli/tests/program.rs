@@ -49,3 +49,16 @@ fn errors_are_1_and_say_what_to_do() {
     assert_eq!(status, Some(1));
     assert!(said.contains("there") && said.contains("--context NAME"), "{said}");
 }
+
+#[cfg(unix)]
+#[test]
+fn its_name_decides_what_it_is() {
+    let (status, text, _) = common::run_as("/usr/local/bin/kubectl-cnpg-disk", &["--help"]);
+    assert_eq!(status, Some(0));
+    assert!(text.contains("Usage: kubectl cnpg disk <COMMAND>"), "{text}");
+    let (status, _, said) = common::run_as("kubectl-cnpg-disk", &["explain", "orders"]);
+    assert_eq!(status, Some(2), "{said}");
+    let (status, _, said) = common::run_as("kubectl-cnpg-disk", &["status", "--kubeconfig", "/nowhere/other"]);
+    assert_eq!(status, Some(1));
+    assert!(said.starts_with("error: cannot use the kubeconfig /nowhere/other"), "{said}");
+}

@@ -1,5 +1,6 @@
 //! The commands, one a file. Each turns what was read into an answer; reading is done here.
 
+mod disk;
 mod doctor;
 mod expand;
 mod explain;
@@ -21,6 +22,7 @@ use crate::read::{self, Facts, Manager, Scope};
 use crate::render::{Page, ago};
 use crate::trace::Progress;
 
+pub use disk::{disk, disk_of_one, disk_table};
 pub use doctor::doctor;
 pub use explain::{explain, explain_file};
 pub use lint::lint;

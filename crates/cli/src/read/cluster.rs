@@ -50,12 +50,7 @@ pub async fn cluster(connection: &Connection, name: &str, lease_name: &str, now:
         list(connection, Api::<StorageClass>::all(client()), all(), "storageclasses"),
         lease::manager(connection, lease_name, now),
     );
-    let found = match found {
-        Ok(found) => found,
-        Err(Failure::Missing) => return Err(missing(connection, name).await),
-        Err(Failure::Forbidden) => return Err(scope.forbidden(CLUSTERS)),
-        Err(Failure::Error(error)) => return Err(error),
-    };
+    let found = there(found, connection, name).await?;
     let storages = storages.map_err(|failure| scope.unread(STORAGES, failure, Error::NotInstalled(STORAGES)))?;
 
     let mut gaps = Vec::new();
@@ -108,7 +103,17 @@ pub async fn cluster(connection: &Connection, name: &str, lease_name: &str, now:
     Ok((facts, details))
 }
 
-fn named(name: &str) -> ListParams {
+/// The Cluster that was asked for, or why it is not shown.
+pub(super) async fn there(found: Result<Cluster, Failure>, connection: &Connection, name: &str) -> Result<Cluster, Error> {
+    match found {
+        Ok(found) => Ok(found),
+        Err(Failure::Missing) => Err(missing(connection, name).await),
+        Err(Failure::Forbidden) => Err(Scope::Namespace(connection.namespace.clone()).forbidden(CLUSTERS)),
+        Err(Failure::Error(error)) => Err(error),
+    }
+}
+
+pub(super) fn named(name: &str) -> ListParams {
     ListParams::default().fields(&format!("metadata.name={name}"))
 }
 

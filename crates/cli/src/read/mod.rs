@@ -1,6 +1,7 @@
 //! What is read from the API server, or from files: the only I/O of the commands.
 
 mod cluster;
+mod disk;
 mod files;
 mod fleet;
 mod lease;
@@ -17,6 +18,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use serde::Serialize;
 
 pub use cluster::{cluster, missing, near};
+pub use disk::disks;
 pub use files::files;
 pub use fleet::{Scope, fleet};
 pub use lease::manager;

@@ -1,6 +1,7 @@
 //! From data to text. Text always carries colours; the writer takes them away where there is no terminal.
 
 mod cluster;
+mod disk;
 mod doctor;
 mod explanation;
 mod fleet;
@@ -19,6 +20,7 @@ use csm_api::State;
 use jiff::Timestamp;
 
 pub use cluster::cluster;
+pub use disk::{disk, disks};
 pub use doctor::doctor;
 pub use explanation::explanation;
 pub use fleet::fleet;

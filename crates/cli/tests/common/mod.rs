@@ -52,6 +52,14 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs the program to its end, called by another name.
+#[cfg(unix)]
+#[allow(dead_code)] // not all tests need it
+pub fn run_as(name: &str, arguments: &[&str]) -> Ended {
+    use std::os::unix::process::CommandExt as _;
+    end(program(arguments).arg0(name).spawn().expect("the program starts"), "")
+}
+
 /// Runs the program to its end.
 pub fn run(arguments: &[&str], input: &str) -> Ended {
     end(program(arguments).spawn().expect("the program starts"), input)

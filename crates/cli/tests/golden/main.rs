@@ -1,6 +1,7 @@
 //! The texts, as a person sees them. Run with `INSTA_UPDATE=always` to write them anew, then read the difference.
 
 mod cases;
+mod disk;
 mod doctor;
 mod fixture;
 mod fleet;
