@@ -10,6 +10,7 @@ pub mod index;
 pub mod offline;
 pub mod postgres_log;
 pub mod quota;
+pub mod relief;
 pub mod retry;
 pub mod summary;
 pub mod views;
