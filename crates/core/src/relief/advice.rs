@@ -22,7 +22,7 @@ pub(super) fn advice(order: &Order, reading: &Reading, found: &Result<Proof, Ref
     let mut advice = Vec::new();
     match found {
         Ok(proof) => {
-            advice.extend(about_holder(order, reading, proof.decided_by()));
+            advice.extend(about_holder(order, reading, decisive(proof)));
             advice.extend(slots_without_limit(order, reading, proof));
             advice.extend(kept_for_nobody(order, reading, proof));
         }
@@ -41,6 +41,16 @@ pub(super) fn advice(order: &Order, reading: &Reading, found: &Result<Proof, Ref
         });
     }
     advice
+}
+
+/// What decided, and where a checkpoint holds as much as `retainCount`, the checkpoint: to keep fewer would free nothing.
+fn decisive(proof: &Proof) -> &Bound {
+    let is_checkpoint = |bound: &&Bound| bound.segment == proof.cutoff() && matches!(bound.holder, Holder::Checkpoint { .. });
+    let checkpoint = proof.kept_by().iter().find(is_checkpoint);
+    match proof.decided_by().holder {
+        Holder::RetainCount(_) => checkpoint.unwrap_or(proof.decided_by()),
+        _ => proof.decided_by(),
+    }
 }
 
 fn about_holder(order: &Order, reading: &Reading, bound: &Bound) -> Option<WalAdvice> {
