@@ -47,6 +47,7 @@ pub fn cargo() -> Command {
 pub fn test() -> anyhow::Result<()> {
     // Built before the tests, so that a first build does not count against their deadlines.
     tools::ensure(tools::Set::Light, &mut |line| eprintln!("{line}"))?;
+    has_postgres()?;
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     // Behaviour tests mostly wait: more of them at a time than there are cores.
     // Golden files are written by people: a difference is a failure.
@@ -54,6 +55,17 @@ pub fn test() -> anyhow::Result<()> {
         .args(["test", "--workspace"])
         .env("RUST_TEST_THREADS", "4")
         .env("INSTA_UPDATE", "no"))
+}
+
+/// The tests of WAL relief start a server of Debian's package, of any version that is supported.
+fn has_postgres() -> anyhow::Result<()> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut servers = versions.filter(|version| version.path().join("bin/initdb").exists());
+    ensure!(
+        servers.next().is_some(),
+        "the tests of WAL relief need a PostgreSQL server: apt-get install -y --no-install-recommends postgresql-15 postgresql-client-15"
+    );
+    Ok(())
 }
 
 /// Formatting, clippy, documentation, dependencies.

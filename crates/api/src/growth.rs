@@ -116,6 +116,7 @@ impl TryFrom<StorageEvent> for Growth {
                 reason,
                 message,
                 expansion: Some(expansion),
+                wal_cleanup: _,
                 circuit_breaker: _,
             } => Ok(Self {
                 metadata,
@@ -166,6 +167,7 @@ impl From<GrowthSpec> for StorageEventSpec {
             reason,
             message,
             expansion: Some(expansion),
+            wal_cleanup: None,
             circuit_breaker: None,
         }
     }

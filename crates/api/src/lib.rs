@@ -17,6 +17,7 @@ mod storage_event;
 mod storage_policy;
 mod vocabulary;
 mod volume_settings;
+mod wal_cleanup;
 
 pub use cluster_storage_policy::{Bounds, ClusterStoragePolicy, ClusterStoragePolicySpec};
 pub use conditions::{Condition, ConditionStatus, condition, merge_conditions};
@@ -39,6 +40,10 @@ pub use vocabulary::{ApplyTo, BreakerScope, BreakerState, EventType, Mode, Model
 pub use volume_settings::{
     EmergencyGrow, MaintenanceWindow, Resize, ResizeExpansion, ResizeStrategy, ResizeTriggers, StepText, TablespaceSettings,
     VolumeSettings, WalSafetyPolicy,
+};
+pub use wal_cleanup::{
+    Rung, RungResult, RungStatus, WalAdvice, WalBound, WalCleanupOutcome, WalCleanupSpec, WalCleanupStatus, WalFiles, WalHolder, WalLever,
+    WalProof,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::vocabulary;
-use crate::{BreakerScope, BreakerState, Condition, ConditionStatus, EventType, Role, Trigger, condition};
+use crate::{
+    BreakerScope, BreakerState, Condition, ConditionStatus, EventType, Role, Trigger, WalCleanupSpec, WalCleanupStatus, condition,
+};
 
 /// One operation: its audit trail, its crash-safe journal and an entry of the budget's ledger in one.
 ///
@@ -32,6 +34,8 @@ use crate::{BreakerScope, BreakerState, Condition, ConditionStatus, EventType, R
     validation = Rule::new("self == oldSelf").message("the spec of a StorageEvent is a record and cannot be changed"),
     validation = Rule::new("!(self.eventType in ['expansion', 'rescue']) || (has(self.clusterRef) && has(self.volume) && has(self.expansion))")
         .message("the growth of a volume needs clusterRef, volume and expansion"),
+    validation = Rule::new("self.eventType != 'wal-cleanup' || (has(self.clusterRef) && has(self.volume) && has(self.walCleanup))")
+        .message("the relief of WAL needs clusterRef, volume and walCleanup"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct StorageEventSpec {
@@ -52,6 +56,9 @@ pub struct StorageEventSpec {
     /// The growth, of the types `expansion` and `rescue`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expansion: Option<ExpansionSpec>,
+    /// The relief, of the type `wal-cleanup`: what is asked. What came of it stands in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_cleanup: Option<WalCleanupSpec>,
     /// The breaker, of the type `circuit-breaker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerChange>,
@@ -259,6 +266,9 @@ pub struct StorageEventStatus {
     /// What it failed under: where that has changed since, the next growth does not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_basis: Option<RetryBasis>,
+    /// What a relief of WAL found and did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_cleanup: Option<WalCleanupStatus>,
 }
 
 impl StorageEventStatus {

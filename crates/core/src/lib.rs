@@ -30,6 +30,7 @@ pub mod last_seen;
 pub mod nudge;
 pub mod operation;
 pub mod plan;
+pub mod relief;
 pub mod rescue;
 pub mod resolve;
 pub mod root_cause;

@@ -13,6 +13,7 @@ mod json;
 pub mod offline;
 pub mod postgres_log;
 pub mod quota;
+pub mod relief;
 pub mod retry;
 pub mod summary;
 pub mod views;

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod backoff;
 pub mod client;
 pub mod error;
+pub mod exec;
 pub mod lease;
 pub mod queue;
 pub mod readiness;

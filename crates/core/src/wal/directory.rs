@@ -149,4 +149,11 @@ impl Directory {
         all.extend(self.segments().filter(|s| self.mark(s) != Mark::Done));
         all.into_iter().map(|s| (s, self.mark(&s)))
     }
+
+    /// The first segment of the timeline of `last`, and before it, that is not known to be archived.
+    #[must_use]
+    pub fn first_unarchived(&self, last: Segment) -> Option<Segment> {
+        let mut unarchived = self.unarchived().map(|(segment, _)| segment);
+        unarchived.find(|segment| segment.timeline() == last.timeline() && segment.number() < last.number())
+    }
 }

@@ -72,11 +72,22 @@ impl Proof {
             }
             _ => return Err(NotArchived::ArchivingChanged),
         }
-        if !now.has_status() {
+        now.archived_below(self.cutoff())
+    }
+}
+
+impl Directory {
+    /// Whether all below a segment is archived, by the marks: no file without a `.done` mark, and no `.ready` mark, of any
+    /// timeline.
+    ///
+    /// # Errors
+    /// Something is not, or the marks are not known.
+    pub fn archived_below(&self, cutoff: Segment) -> Result<(), NotArchived> {
+        if !self.has_status() {
             return Err(NotArchived::StatusUnknown);
         }
-        let below = |(segment, _): &(Segment, Mark)| segment.number() < self.cutoff().number();
-        let mut unarchived = now.unarchived().filter(below);
+        let below = |(segment, _): &(Segment, Mark)| segment.number() < cutoff.number();
+        let mut unarchived = self.unarchived().filter(below);
         match unarchived.next() {
             None => Ok(()),
             Some((first, mark)) => Err(NotArchived::Here {

@@ -110,6 +110,7 @@ impl Writer {
                 reason: Reason::CircuitOpen,
                 message: change.message.clone(),
                 expansion: None,
+                wal_cleanup: None,
                 circuit_breaker: Some(CircuitBreakerChange {
                     scope: match cluster {
                         Some(_) => BreakerScope::PerCluster,
