@@ -108,7 +108,11 @@ fn the_table_has_a_line_for_each_volume_and_says_why() {
         ]
     );
     let why: Vec<&&str> = lines.iter().filter(|l| l.starts_with("  ")).collect();
-    assert_eq!(why.len(), 4, "one that grows, its warning, one that is held, its WAL relief: {text}");
+    assert_eq!(
+        why.len(),
+        4,
+        "one that grows, its warning, one that is held, its WAL relief: {text}"
+    );
     assert!(why[1].contains("Warning: orders-2 has no fresh figures"), "{text}");
     assert!(why[3].contains("WAL relief is wanted for returns-1"), "{text}");
     let wide = run(&["plan", "-o", "wide", "-f", "-"], SCENARIO).1;
