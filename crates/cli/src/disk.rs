@@ -1,11 +1,13 @@
 //! The disks of clusters as `kubectl cnpg disk status` shows them: plain data, which `-o json` prints as it is.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use csm_api::{InstanceDisk, InstanceWal, PostgresStorage, ResizeOutcome};
 use csm_core::world::VolumeKey;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 
 use crate::danger::Danger;
 use crate::figures::{Figures, Trust, claims};
@@ -121,7 +123,7 @@ pub fn disks(facts: &Facts, now: Timestamp) -> Vec<DiskReport> {
     let fullest = |r: &DiskReport| r.fullest().and_then(|f| f.disk.as_ref()).map(|disk| disk.percent_used);
     let rank = |r: &DiskReport| (r.danger, r.archive_fails(), fullest(r));
     // It is stable: clusters that are alike stay by name.
-    reports.sort_by(|a, b| rank(b).cmp(&rank(a)));
+    reports.sort_by_key(|report| Reverse(rank(report)));
     reports
 }
 

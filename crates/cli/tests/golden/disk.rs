@@ -7,7 +7,7 @@ use kubectl_cnpg_storage::read::{Gap, Manager, Scope};
 use serde_json::{Value, json};
 
 use crate::fixture::{Disk, Fixture, GIB, MIB, NAMESPACE, Said, ago, disk, of};
-use crate::{cases, shown, view};
+use crate::{Case, cases, shown, view};
 
 fn one(fixture: &Fixture, format: Format) -> Answer {
     disk_of_one(&fixture.facts, true, &view(format, None)).expect("an answer")
@@ -122,7 +122,7 @@ fn unarchived(fixture: Fixture) -> Fixture {
 
 #[test]
 fn one_cluster() {
-    let golden: [(&str, fn(Fixture) -> Fixture, u8); 6] = [
+    let golden: [(&str, Case, u8); 6] = [
         ("disk_healthy", healthy, 0),
         ("disk_archive_failing", failing, 3),
         ("disk_stale", cases::blind, 3),

@@ -218,7 +218,8 @@ fn what_does_not_hold_it(#[case] world: World) {
 /// All at once, and one taken away after the other: the first that is left is told.
 #[test]
 fn the_first_that_holds_is_told() {
-    let remove: [(Reason, fn(World) -> World); 9] = [
+    type Change = fn(World) -> World;
+    let remove: [(Reason, Change); 9] = [
         (Reason::PolicyInvalid, |w| w.policy("{dryRun: true, expansion: {enabled: false}}")),
         (Reason::ClusterDeleting, |w| w.change(|w| w.cluster.deleting = false)),
         (Reason::Paused, |w| w.pause("false", None)),

@@ -384,3 +384,44 @@ fn checked_defaults(file: DefaultsFile) -> anyhow::Result<csm_api::Settings> {
     }
     Ok(defaults)
 }
+
+#[cfg(test)]
+mod tests {
+    use csm_api::WalCleanup;
+
+    use super::*;
+
+    fn defaults(text: &str) -> anyhow::Result<csm_api::Settings> {
+        checked_defaults(File::parse(text)?.defaults)
+    }
+
+    #[test]
+    fn the_lowest_rank_of_every_policy() -> anyhow::Result<()> {
+        let text = "defaults:\n  thresholds: {emergency: 95}\n  expansion: {percentage: 20}\n  \
+                    walCleanup: {enabled: false, retainCount: 40, requireArchived: false, cooldownMinutes: 5}\n  \
+                    circuitBreaker: {maxFailures: 7}\n";
+        let settings = defaults(text)?;
+        let cleanup = WalCleanup {
+            enabled: Some(false),
+            retain_count: Some(40),
+            require_archived: Some(false),
+            cooldown_minutes: Some(5),
+        };
+        assert_eq!(settings.wal_cleanup, Some(cleanup));
+        assert_eq!(settings.thresholds.and_then(|t| t.emergency), Some(95));
+        assert_eq!(settings.expansion.and_then(|e| e.percentage), Some(20));
+        assert_eq!(settings.circuit_breaker.and_then(|b| b.max_failures), Some(7));
+        Ok(())
+    }
+
+    #[test]
+    fn defaults_validate_as_a_policy_does() {
+        let refused = |text| defaults(text).err().map(|error| error.to_string()).unwrap_or_default();
+        let wrong = refused("defaults: {walCleanup: {retainCount: 0}}");
+        assert!(
+            wrong.starts_with("defaults.walCleanup.retainCount must be between 1 and 10000"),
+            "{wrong}"
+        );
+        assert!(defaults("defaults: {walCleanUp: {retainCount: 10}}").is_err(), "no such key");
+    }
+}
