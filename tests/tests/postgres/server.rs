@@ -291,15 +291,16 @@ impl Server {
         Self::names(&self.wal("")).into_iter().filter(is_segment).collect()
     }
 
-    /// The segment that is written now.
+    /// The segment that is written now, or next: at the border of two, `pg_walfile_name` names the one before.
     pub fn current(&self) -> String {
-        self.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
+        self.sql("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)")
     }
 
-    /// Reads all that is left of the WAL: `pg_waldump` fails at a gap.
+    /// Reads all that is left of the WAL, up to a segment that is complete: `pg_waldump` fails at a gap.
     pub fn has_no_gap(&self) {
+        self.sql("SELECT pg_logical_emit_message(false, 't', 'x')");
+        let last = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
         let first = self.segments().first().cloned().unwrap();
-        let last = self.sql("SELECT pg_walfile_name(pg_current_wal_flush_lsn() - 1)");
         self.tool("pg_waldump", &["-q", "-p", &self.wal("").display().to_string(), &first, &last]);
     }
 }
