@@ -1,5 +1,5 @@
 //! Commands in containers, against a server that answers well, badly, or not.
-#![allow(clippy::unwrap_used, clippy::panic)] // tests
+#![allow(clippy::unwrap_used, clippy::panic, clippy::result_large_err)] // tests
 
 use std::time::Duration;
 

@@ -72,7 +72,7 @@ impl Server {
             assert!(ran.success(), "chown to the user postgres, which the package makes");
         }
         let server = Self { home, bin: installed() };
-        server.run_as_user("mkdir", &["archive", "socket"].map(|name| server.path(name).display().to_string()));
+        Self::run_as_user("mkdir", &["archive", "socket"].map(|name| server.path(name).display().to_string()));
         server
     }
 
@@ -140,10 +140,10 @@ impl Server {
     fn configure(&self, settings: &[(&str, &str)]) {
         let socket = self.path("socket").display().to_string();
         let all = settings.iter().copied().chain([("unix_socket_directories", &*socket)]);
-        let lines: String = all.map(|(name, value)| format!("{name} = '{value}'\n")).collect();
+        let lines: Vec<String> = all.map(|(name, value)| format!("{name} = '{value}'\n")).collect();
         let file = self.data().join("postgresql.auto.conf");
         let before = fs::read_to_string(&file).unwrap();
-        fs::write(&file, before + &lines).unwrap();
+        fs::write(&file, before + &lines.concat()).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -170,7 +170,7 @@ impl Server {
         }
     }
 
-    fn run_as_user(&self, program: &str, arguments: &[String]) {
+    fn run_as_user(program: &str, arguments: &[String]) {
         let ran = as_user(program).args(arguments).current_dir("/").output().unwrap();
         assert!(ran.status.success(), "{program}: {}", String::from_utf8_lossy(&ran.stderr));
     }
@@ -266,7 +266,7 @@ impl Server {
 
     /// Waits until all that is complete is archived.
     pub fn is_archived(&self) {
-        until("all is archived", || !self.marks().iter().any(|name| name.ends_with(".ready")));
+        until("all is archived", || self.marks().iter().all(|name| !name.contains(".ready")));
     }
 
     /// Archiving fails from now on.

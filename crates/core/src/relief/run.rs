@@ -378,27 +378,20 @@ impl Run {
         let Some(outcome) = self.status.outcome else {
             return String::new();
         };
-        let mut sentence = outcome.meaning().trim_end_matches('.').to_owned();
-        if let Some(freed) = self
+        let freed = self
             .status
             .space_freed_bytes
             .and_then(|bytes| u64::try_from(bytes).ok())
-            .filter(|b| *b > 0)
-        {
-            sentence.push_str(&format!("; {} freed", Bytes::new(freed)));
-        }
-        if let Some(removed) = self.status.files_removed {
-            sentence.push_str(&format!(", {removed} segments removed"));
-        }
-        let why = self
-            .status
-            .rungs
-            .iter()
-            .rev()
-            .find_map(|r| r.message.as_ref().filter(|_| r.rung != Rung::Holders));
-        if let Some(why) = why {
-            sentence.push_str(&format!(": {why}"));
-        }
+            .filter(|b| *b > 0);
+        let mut messages = self.status.rungs.iter().rev().filter(|r| r.rung != Rung::Holders);
+        let why = messages.find_map(|r| r.message.as_ref());
+        let parts = [
+            Some(outcome.meaning().trim_end_matches('.').to_owned()),
+            freed.map(|freed| format!("; {} freed", Bytes::new(freed))),
+            self.status.files_removed.map(|removed| format!(", {removed} segments removed")),
+            why.map(|why| format!(": {why}")),
+        ];
+        let sentence: String = parts.into_iter().flatten().collect();
         journal::text(&sentence)
     }
 }

@@ -109,7 +109,8 @@ impl Instance {
 
     pub fn list(&self, cutoff: Segment) -> String {
         let below = self.files.range(..cutoff.number());
-        below.map(|n| format!("/pgdata/pg_wal/{}\n", segment(*n))).collect()
+        let paths = below.map(|n| format!("/pgdata/pg_wal/{}", segment(*n)));
+        paths.collect::<Vec<_>>().join("\n")
     }
 
     /// What `remove.sh` does; `cut`: it is killed in the middle.
