@@ -96,7 +96,11 @@ async fn a_reader_of_one_namespace_sees_what_the_manager_sees() -> anyhow::Resul
         .iter()
         .map(|f| format!("{} {}", f["level"], f["check"]).replace('"', ""))
         .collect();
-    assert_eq!(findings, ["warning Webhook", "warning Webhook", "advice Slots"], "{found}");
+    assert_eq!(
+        findings,
+        ["warning Webhook", "warning Webhook", "advice Slots", "advice Archiving"],
+        "{found}"
+    );
     assert_eq!(found["notChecked"], json!([]), "{found}");
     let (text, _) = admin.ends(3, &[&doctor[..], &["--check"]].concat())?;
     assert!(

@@ -70,11 +70,13 @@ pub enum Check {
     WalSettings,
     /// Replication slots.
     Slots,
+    /// WAL archiving.
+    Archiving,
 }
 
 impl Check {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Manager,
         Self::Permissions,
         Self::Kubelets,
@@ -87,6 +89,7 @@ impl Check {
         Self::SingleVolume,
         Self::WalSettings,
         Self::Slots,
+        Self::Archiving,
     ];
 
     /// Its name.
@@ -105,6 +108,7 @@ impl Check {
             Self::SingleVolume => "SingleVolume",
             Self::WalSettings => "WalSettings",
             Self::Slots => "Slots",
+            Self::Archiving => "Archiving",
         }
     }
 }

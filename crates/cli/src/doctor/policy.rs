@@ -101,10 +101,10 @@ fn warnings(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
         let (level, check) = match warning.kind {
             WarningKind::NotExpandable | WarningKind::SharedFilesystem => (Level::Problem, Check::StorageClass),
             WarningKind::NeverGrows => (Level::Problem, Check::Ceiling),
+            // Whether there is an archive is told by itself.
+            WarningKind::NothingArchived => continue,
             WarningKind::WalRisk => (Level::Warning, Check::SingleVolume),
-            WarningKind::FiresAtOnce | WarningKind::LargeMinimumFree | WarningKind::NoPlannedGrowth | WarningKind::NothingArchived => {
-                (Level::Warning, Check::Policy)
-            }
+            WarningKind::FiresAtOnce | WarningKind::LargeMinimumFree | WarningKind::NoPlannedGrowth => (Level::Warning, Check::Policy),
             WarningKind::Unbounded
             | WarningKind::BetweenGibibytes
             | WarningKind::BelowOneStep

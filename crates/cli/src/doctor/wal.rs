@@ -4,12 +4,14 @@ use csm_core::world::VolumeKey;
 use csm_units::Bytes;
 
 use super::{Check, Diagnosis, Level, Subject, WalSize};
-use crate::render::size_text as size;
+use crate::render::{moment_and_age, size_text as size};
 
 /// What may be filled with WAL by settings alone: the rest is for what a failing archive, or a slow standby, holds back.
 const OF_WAL_VOLUME_PERCENT: u64 = 60;
 /// The same of a volume that holds data as well.
 const OF_DATA_VOLUME_PERCENT: u64 = 30;
+/// A slot that holds back less is read again in time, or goes unnoticed.
+const ABANDONED_PERCENT: u64 = 10;
 /// `max_wal_size` where the Cluster does not set it (PostgreSQL documentation, "Write Ahead Log").
 const MAX_WAL_SIZE: WalSize = WalSize::Bytes(Bytes::GIB);
 /// `wal_keep_size` where the Cluster does not set it: CloudNativePG's default.
@@ -66,6 +68,58 @@ pub(super) fn examine(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
     }
     let limit = setting("max_slot_wal_keep_size", WalSize::Unlimited);
     slots(limit, room, sound, &volume.key, diagnosis);
+    abandoned(subject, &volume.key, room, diagnosis);
+    archiving(subject, diagnosis);
+}
+
+/// Slots that nobody reads, and that hold back enough to be missed.
+fn abandoned(subject: &Subject<'_>, volume: &VolumeKey, room: Bytes, diagnosis: &mut Diagnosis) {
+    let cluster = &subject.thought.world.cluster;
+    let slots = cluster.wal.iter().flat_map(|wal| &wal.slots);
+    for slot in slots.filter(|slot| !slot.active && slot.retained >= room.mul_div(ABANDONED_PERCENT, 100)) {
+        let primary = cluster.primary.as_deref().unwrap_or("PRIMARY");
+        diagnosis.add(
+            Level::Warning,
+            Check::Slots,
+            format!("nobody reads replication slot \"{}\", and it holds back {} of {volume}", slot.name, size(slot.retained)),
+            format!(
+                "Bring its reader back; or, if there is none any more: kubectl -n {} exec {primary} -c postgres -- psql -U postgres -c \"SELECT pg_drop_replication_slot('{}')\". A reader that comes back then has to start anew; docs/runbooks/wal-slots.md",
+                cluster.key.namespace, slot.name
+            ),
+        );
+    }
+}
+
+fn archiving(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
+    let archives = subject.facts.clusters.first().is_some_and(csm_cnpg::Cluster::archives_wal);
+    if !archives {
+        diagnosis.add(
+            Level::Advice,
+            Check::Archiving,
+            "the Cluster archives no WAL: there is no recovery to a point in time, and a standby that falls behind has no other place to read from",
+            "Configure WAL archiving: a plugin with isWALArchiver, or spec.backup.barmanObjectStore (until CloudNativePG 1.30)",
+        );
+        return;
+    }
+    let Some(archiving) = subject.thought.world.cluster.wal.as_ref().and_then(|wal| wal.archiving) else {
+        diagnosis.skip(
+            Check::Archiving,
+            "the manager has no word of the primary about it; docs/runbooks/wal-health-unknown.md",
+        );
+        return;
+    };
+    if archiving.is_failing() {
+        let since = archiving.last_archived.map_or_else(
+            || "nothing was ever archived".to_owned(),
+            |at| format!("the last file was archived {}", moment_and_age(at, subject.now)),
+        );
+        diagnosis.add(
+            Level::Problem,
+            Check::Archiving,
+            format!("archiving fails: {since}, and {} files wait. WAL piles up until it succeeds", archiving.pending),
+            "See why in the primary's log (kubectl logs -c postgres, lines of the archiver): address, credentials, bucket; docs/runbooks/wal-archive-failing.md",
+        );
+    }
 }
 
 fn slots(limit: WalSize, room: Bytes, sound: Bytes, volume: &VolumeKey, diagnosis: &mut Diagnosis) {

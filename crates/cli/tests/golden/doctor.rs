@@ -12,7 +12,7 @@ use kubectl_cnpg_storage::thought::think;
 use serde_json::json;
 
 use crate::cases;
-use crate::fixture::{Fixture, now, of};
+use crate::fixture::{Fixture, MIB, ago, now, of};
 use crate::{shown, view};
 
 /// A cluster, and what stands around it.
@@ -39,6 +39,22 @@ impl Scene {
             },
         }
         .parameter("max_slot_wal_keep_size", "2GB")
+        .archives(true)
+        .wal(&json!({"archiveHealthy": true, "pendingWALFiles": 0, "inactiveSlotCount": 0, "lastArchivedTime": ago(40)}))
+    }
+
+    fn archives(mut self, whether: bool) -> Self {
+        let cluster = self.fixture.facts.clusters.first_mut().expect("a cluster");
+        cluster.spec.backup = whether.then(|| of(json!({"barmanObjectStore": {}})));
+        self
+    }
+
+    /// What the manager says of the primary.
+    fn wal(mut self, health: &serde_json::Value) -> Self {
+        let status = self.fixture.facts.storages.first_mut().and_then(|s| s.status.as_mut());
+        let disks = status.and_then(|s| s.disk_status.as_mut()).expect("figures");
+        disks.instances.get_mut("billing-1").expect("the primary").wal_health = Some(of(health.clone()));
+        self
     }
 
     fn parameter(mut self, name: &str, value: &str) -> Self {
@@ -73,7 +89,10 @@ impl Scene {
             thought: &thought,
             now: now(),
         });
-        assert_eq!(diagnosis.not_checked, []);
+        // Nobody asks the primary while the manager is away.
+        if !facts.manager.is_away() {
+            assert_eq!(diagnosis.not_checked, []);
+        }
         diagnosis.findings.iter().map(|f| (f.level, f.check)).collect()
     }
 }
@@ -198,6 +217,26 @@ const CASES: &[Case] = &[
         &[(Level::Warning, Check::Slots)],
     ),
     (
+        "an abandoned slot",
+        |scene| {
+            scene.wal(
+                &json!({"archiveHealthy": true, "pendingWALFiles": 0, "inactiveSlotCount": 2, "inactiveSlots": [
+                    {"slotName": "analytics", "retentionBytes": 900 * MIB}, {"slotName": "small", "retentionBytes": 300 * MIB},
+                ]}),
+            )
+        },
+        &[(Level::Warning, Check::Slots)],
+    ),
+    (
+        "archiving fails",
+        |scene| {
+            scene.wal(&json!({"archiveHealthy": false, "pendingWALFiles": 37, "inactiveSlotCount": 0,
+                "lastArchivedTime": ago(4000), "lastFailedTime": ago(12)}))
+        },
+        &[(Level::Problem, Check::Archiving)],
+    ),
+    ("no archive", |scene| scene.archives(false), &[(Level::Advice, Check::Archiving)]),
+    (
         "data and WAL on one volume",
         |mut scene| {
             scene
@@ -239,7 +278,12 @@ fn findings_say_what_to_do() {
                 "nobody serves the webhook, and the other is not installed",
             ],
         ),
-        ("doctor_advice", &["data and WAL on one volume", "slots without a limit"]),
+        ("doctor_wal", &["archiving fails", "max_wal_size larger than the volume"]),
+        ("doctor_slots", &["an abandoned slot"]),
+        (
+            "doctor_advice",
+            &["data and WAL on one volume", "slots without a limit", "no archive"],
+        ),
     ] {
         let cases = CASES.iter().filter(|(name, ..)| chosen.contains(name));
         let scene = cases.fold(Scene::sound(), |scene, (_, misconfigure, _)| misconfigure(scene));
