@@ -29,11 +29,7 @@ const FULL: u64 = 86;
 /// Primary and standby; thresholds alone, as by default: the volume has to grow, whatever holds WAL back.
 pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
     let expansion = json!({"percentage": 100, "minIncrementGi": 1, "maxSize": MOST, "cooldownMinutes": 0});
-    // Relief is not shown here.
-    let relief = json!({"enabled": false});
-    stage
-        .policy("default", json!({"expansion": expansion, "walCleanup": relief}))
-        .await?;
+    stage.policy("default", json!({"expansion": expansion})).await?;
     let archive = Archive::new(&stage).await?;
     let orders = Arc::new(stage.cluster("orders").instances(2).archives(&archive).create().await?);
     orders.insert(1000).await?;
