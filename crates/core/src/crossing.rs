@@ -56,6 +56,24 @@ pub fn crosses(settings: &Resolved, volume: &VolumeKey, size: Bytes, older: &Obs
     }
 }
 
+/// Files that wait to be archived: fewer are as good as none, since each waits for a moment.
+pub const FEW_FILES: u64 = 4;
+/// WAL that a slot holds back: less is as good as nothing.
+pub const LITTLE_WAL: u64 = 64 << 20;
+
+/// A figure as coarsely as people are told of it between two decisions: below `little` it is as good as nothing, and from there on
+/// each doubling is news.
+#[must_use]
+pub fn coarse(figure: u64, little: u64) -> u32 {
+    let times = figure.checked_div(little).unwrap_or(0);
+    times.checked_ilog2().map_or(0, |log| log.saturating_add(1))
+}
+
+fn coarse_wal(health: &WalHealth) -> (u32, u32) {
+    let pending = health.archiving.as_ref().map_or(0, |archiving| u64::from(archiving.pending));
+    (coarse(pending, FEW_FILES), coarse(health.retained().get(), LITTLE_WAL))
+}
+
 /// The names of the slots that nobody reads.
 fn unread(health: &WalHealth) -> BTreeSet<&Arc<str>> {
     let unread = health.slots.iter().filter(|slot| !slot.active);
@@ -63,7 +81,8 @@ fn unread(health: &WalHealth) -> BTreeSet<&Arc<str>> {
 }
 
 /// Whether what is newly known of WAL says otherwise than what was known to anything that decides or tells: whether it is
-/// known at all, whether archiving works, which slots nobody reads, and what holds a growth of `volume`, which holds the WAL.
+/// known at all, whether archiving works, which slots nobody reads, what holds a growth of `volume`, which holds the WAL, and
+/// figures that have moved by much.
 #[must_use]
 pub fn wal_crosses(settings: &Resolved, volume: &VolumeKey, older: Option<&WalHealth>, newer: Option<&WalHealth>) -> bool {
     let (older, newer) = match (older, newer) {
@@ -71,7 +90,7 @@ pub fn wal_crosses(settings: &Resolved, volume: &VolumeKey, older: Option<&WalHe
         (older, newer) => return older.is_some() != newer.is_some(),
     };
     let failing = |health: &WalHealth| health.archiving.as_ref().map(Archiving::is_failing);
-    if failing(older) != failing(newer) || unread(older) != unread(newer) {
+    if failing(older) != failing(newer) || unread(older) != unread(newer) || coarse_wal(older) != coarse_wal(newer) {
         return true;
     }
     wal_holds(settings, volume, older) != wal_holds(settings, volume, newer)

@@ -229,7 +229,10 @@ impl Instances {
                 let wake = self.shared.index().wal_failed(&pod.0, &pod.1, Timestamp::now());
                 self.shared.wake(wake);
                 self.shared.metrics.instance_error(error.kind());
-                if news {
+                // Each says so while it starts, and what comes of it where it lasts is told by the Cluster's decisions.
+                if news && matches!(error, InstanceError::Status(_)) {
+                    tracing::info!(%namespace, %cluster, %instance, %error, "the primary does not say how its WAL is yet; asking again");
+                } else if news {
                     tracing::warn!(%namespace, %cluster, %instance, kind = error.kind(), %error, "the primary does not say how its WAL is; when its last word is too old, volumes grow without that check, and say so");
                 }
             }

@@ -1,6 +1,7 @@
 //! The health of WAL in the status of a PostgresStorage.
 
 use csm_api::{DiskStatus, InactiveSlot, InstanceWal};
+use csm_core::crossing::{FEW_FILES, LITTLE_WAL, coarse};
 use csm_core::world::{WalHealth, World};
 
 use super::status::second;
@@ -32,12 +33,13 @@ fn of(health: &WalHealth) -> InstanceWal {
     }
 }
 
-/// Without what moves all the time: whether archiving works, and which slots nobody reads, is news. Their order is not, which
-/// goes by what they hold back.
+/// Without what moves all the time: whether archiving works, which slots nobody reads, and figures that have doubled, are news.
+/// The order of slots is not, which goes by what they hold back.
 pub fn without_figures(wal: &InstanceWal) -> InstanceWal {
+    let coarsely = |figure: i64, little| i64::from(coarse(u64::try_from(figure).unwrap_or(0), little));
     let slot = |slot: &InactiveSlot| InactiveSlot {
         slot_name: slot.slot_name.clone(),
-        retention_bytes: 0,
+        retention_bytes: coarsely(slot.retention_bytes, LITTLE_WAL),
     };
     let mut inactive_slots: Vec<InactiveSlot> = wal.inactive_slots.iter().map(slot).collect();
     inactive_slots.sort_by(|a, b| a.slot_name.cmp(&b.slot_name));
@@ -45,7 +47,7 @@ pub fn without_figures(wal: &InstanceWal) -> InstanceWal {
         archive_healthy: wal.archive_healthy,
         inactive_slot_count: wal.inactive_slot_count,
         inactive_slots,
-        pending_wal_files: wal.pending_wal_files.map(|_| 0),
+        pending_wal_files: wal.pending_wal_files.map(|files| coarsely(files, FEW_FILES)),
         last_archived_time: None,
         last_failed_time: None,
     }
@@ -110,7 +112,10 @@ mod tests {
         };
         let idle = |retained: &str| format!("{{name: idle, active: false, retained: {retained}}}");
         let before = of("11:00:00", 1, &idle("1Gi"));
-        assert!(!news(&before, &of("11:05:00", 2, &idle("2Gi"))));
+        assert!(!news(&before, &of("11:05:00", 2, &idle("1900Mi"))));
+        assert!(news(&before, &of("11:00:00", 1, &idle("2Gi"))), "it holds back twice as much");
+        let waiting = of("11:00:00", 39, &idle("1Gi"));
+        assert!(news(&before, &waiting) && news(&waiting, &before), "files wait, and do no longer");
         assert!(news(&before, &of("09:00:00", 1, &idle("1Gi"))), "archiving fails");
         assert!(news(&before, &of("11:00:00", 1, "")), "the slot is read again");
         assert!(news(&before, &told("walHealthKnown: false")), "nothing is known any more");
