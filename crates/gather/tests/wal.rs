@@ -92,12 +92,13 @@ fn a_cluster_is_woken_where_something_is_crossed() {
         !wakes(
             index,
             30,
-            &json!({"readyWalFiles": 10, "lastArchivedWALTime": "2026-03-01T11:30:00Z"})
+            &json!({"readyWalFiles": 3, "lastArchivedWALTime": "2026-03-01T11:30:00Z"})
         ),
-        "within the maximum"
+        "within the maximum, and few"
     );
+    assert!(wakes(index, 45, &json!({"readyWalFiles": 10})), "no longer few");
     assert!(wakes(index, 60, &json!({"readyWalFiles": 11})));
-    assert!(!wakes(index, 90, &json!({"readyWalFiles": 90})), "still over it");
+    assert!(!wakes(index, 90, &json!({"readyWalFiles": 15})), "still over it");
     assert!(wakes(index, 120, &json!({"readyWalFiles": 9})));
     assert!(
         wakes(index, 150, &json!({"lastFailedWALTime": "2026-03-01T11:00:01Z"})),
@@ -106,12 +107,12 @@ fn a_cluster_is_woken_where_something_is_crossed() {
     assert!(!wakes(index, 180, &json!({"lastFailedWALTime": "2026-03-01T11:00:31Z"})), "still");
     assert!(wakes(index, 210, &json!({})), "it works again");
     assert!(
-        wakes(index, 240, &json!({"replicationSlotsInfo": slots("2/0")})),
+        wakes(index, 240, &json!({"replicationSlotsInfo": slots("1/E0000000")})),
         "a slot that nobody reads"
     );
     assert!(
-        !wakes(index, 270, &json!({"replicationSlotsInfo": slots("1/C0000000")})),
-        "it holds back a GiB"
+        !wakes(index, 270, &json!({"replicationSlotsInfo": slots("1/C0000001")})),
+        "it holds back nearly a GiB"
     );
     assert!(wakes(index, 300, &json!({"replicationSlotsInfo": slots("1/BFFFFFFF")})), "and more");
     assert!(wakes(index, 330, &json!({"isPrimary": false})), "nothing is known");
