@@ -115,16 +115,21 @@ impl Writer {
         }
     }
 
-    /// The Cluster as it is now, and the backups of its namespace.
+    /// The Cluster as it is now.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn around(&self, key: &ClusterKey) -> Result<(csm_cnpg::Cluster, Vec<csm_cnpg::Backup>), Failure> {
-        let clusters = self.api::<csm_cnpg::Cluster>(&key.namespace);
-        let backups = self.api::<csm_cnpg::Backup>(&key.namespace);
-        let cluster = csm_runtime::error::call(clusters.get(&key.name)).await?;
-        let backups = csm_runtime::error::call(backups.list(&ListParams::default())).await?;
-        Ok((cluster, backups.items))
+    pub async fn cluster_now(&self, key: &ClusterKey) -> Result<csm_cnpg::Cluster, Failure> {
+        csm_runtime::error::call(self.api::<csm_cnpg::Cluster>(&key.namespace).get(&key.name)).await
+    }
+
+    /// The backups of its namespace.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn backups_now(&self, key: &ClusterKey) -> Result<Vec<csm_cnpg::Backup>, Failure> {
+        let api = self.api::<csm_cnpg::Backup>(&key.namespace);
+        Ok(csm_runtime::error::call(api.list(&ListParams::default())).await?.items)
     }
 }
 

@@ -194,12 +194,13 @@ impl<E: Exec> Climb<E> {
 
     /// What the instance says, and what the Cluster does.
     async fn read(&mut self, command: Vec<String>, timeout: Duration) -> Result<Result<Answer, Trouble>, LeaseLost> {
-        let (cluster, backups) = match self.writer.around(&self.key).await {
-            Ok(around) => around,
-            Err(failure) => {
-                let why = format!("the Cluster and its Backups cannot be read: {}", failure.message());
-                return Ok(Err(trouble(TroubleKind::Failed, why)));
-            }
+        let unread = |what: &str, failure: &csm_runtime::Failure| {
+            let why = format!("{what} cannot be read: {}", failure.message());
+            Ok(Err(trouble(TroubleKind::Failed, why)))
+        };
+        let cluster = match self.writer.cluster_now(&self.key).await {
+            Ok(cluster) => cluster,
+            Err(failure) => return unread("the Cluster", &failure),
         };
         // Before the instance: what it holds only moves forwards. Where it does not answer, what it would say is not known.
         let primary = cluster
@@ -214,6 +215,11 @@ impl<E: Exec> Climb<E> {
         let reading = match self.ask(&self.instance, command, timeout).await? {
             Ok(reading) => reading,
             Err(trouble) => return Ok(Err(trouble)),
+        };
+        // After it: a backup that has begun since is seen.
+        let backups = match self.writer.backups_now(&self.key).await {
+            Ok(backups) => backups,
+            Err(failure) => return unread("its Backups", &failure),
         };
         let known = self.world(Timestamp::now()).into_iter().flat_map(|world| world.volumes);
         let known = known.flat_map(|volume| volume.members).map(|member| member.instance);
