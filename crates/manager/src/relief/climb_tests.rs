@@ -291,6 +291,7 @@ async fn a_removal_that_was_begun_before_a_restart_is_compared_and_not_repeated(
     let status = json!({"phase": "InProgress", "walCleanup": {
         "rungs": [{"rung": "Holders", "result": "Done", "startedAt": at}, {"rung": "Checkpoint", "result": "Done", "startedAt": at},
             {"rung": "DryRun", "result": "Done", "startedAt": at}, {"rung": "Removal", "result": "Begun", "startedAt": at}],
+        "proof": {"cutoff": name(10), "at": at, "removable": 9, "bounds": []},
         "dryRun": {"count": 9, "first": name(1), "last": name(9)}}});
     let scene = scene(Some(status));
     let instance = Instance::new(&scene.store);
