@@ -145,13 +145,11 @@ impl Reliefs {
                 .err()
                 .map(|refusal: admit::Refusal| refusal.message),
         };
-        match refused {
-            Some(why) => self.refuse(snapshot, event, &why, now).await,
-            None => {
-                self.start(snapshot, event, place);
-                Ok(())
-            }
+        if let Some(why) = refused {
+            return self.refuse(snapshot, event, &why, now).await;
         }
+        self.start(snapshot, event, place);
+        Ok(())
     }
 
     async fn refuse(&self, snapshot: &Snapshot, event: &StorageEvent, why: &str, now: Timestamp) -> Result<(), Failure> {
@@ -270,7 +268,7 @@ impl Reliefs {
         let task = async move {
             // It is never closed.
             let turn = turns.acquire().await;
-            let ended = caught(climb.climb()).await;
+            let ended = caught(Box::pin(climb.climb())).await;
             drop(turn);
             let delay = {
                 let mut backoffs = backoffs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,10 +277,9 @@ impl Reliefs {
                         backoffs.succeeded(&place);
                         None
                     }
-                    Ok(Ok(false)) => Some(backoffs.failed(place.clone())),
                     // Whoever leads now goes on.
                     Ok(Err(LeaseLost)) => return,
-                    Err(_) => Some(backoffs.failed(place.clone())),
+                    Ok(Ok(false)) | Err(_) => Some(backoffs.failed(place.clone())),
                 }
             };
             if let Err(panic) = &ended {
