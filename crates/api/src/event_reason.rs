@@ -25,6 +25,10 @@ vocabulary! {
         StorageEmergency = "StorageEmergency",
         /// A rescue begins, or all its instances are ready again.
         StorageRescue = "StorageRescue",
+        /// WAL of an instance was freed.
+        WALCleanup = "WALCleanup",
+        /// WAL of an instance could not be freed, or was not to be.
+        WALCleanupRefused = "WALCleanupRefused",
         /// A circuit breaker has opened.
         CircuitBreakerOpened = "CircuitBreakerOpened",
         /// A circuit breaker has closed.

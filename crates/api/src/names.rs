@@ -42,6 +42,8 @@ pub mod annotation {
     pub const EXPANSION_REQUESTED: &str = "storage.cnpg.supporttools.io/expansion-requested";
     /// Written: why, such as `threshold-breach-85`.
     pub const EXPANSION_REASON: &str = "storage.cnpg.supporttools.io/expansion-reason";
+    /// Written together with another change only: when WAL of an instance was last removed (RFC 3339).
+    pub const WAL_CLEANUP_LAST: &str = "storage.cnpg.supporttools.io/wal-cleanup-last";
     /// Written together with another change only: when the Cluster was last looked at (RFC 3339).
     pub const LAST_CHECK: &str = "storage.cnpg.supporttools.io/last-check";
     /// Written together with another change, or when it moved by 5 points: percent used of the worst volume.

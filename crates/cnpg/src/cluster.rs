@@ -35,6 +35,41 @@ pub struct ClusterSpec {
     pub plugins: Option<Vec<PluginConfiguration>>,
     /// How PostgreSQL is configured.
     pub postgresql: Option<PostgresConfiguration>,
+    /// The slots that the operator keeps for its instances.
+    pub replication_slots: Option<ReplicationSlots>,
+    /// It may follow another Cluster.
+    pub replica: Option<ReplicaCluster>,
+}
+
+/// The slots that the operator keeps.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicationSlots {
+    /// For the standbys of the Cluster.
+    pub high_availability: Option<HighAvailabilitySlots>,
+}
+
+/// Slots for the standbys of the Cluster.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HighAvailabilitySlots {
+    /// Default true.
+    pub enabled: Option<bool>,
+    /// Default `_cnpg_`.
+    pub slot_prefix: Option<String>,
+}
+
+/// A Cluster that may follow another one.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaCluster {
+    /// Whether it does; missing: as `primary` says.
+    pub enabled: Option<bool>,
+    /// The Cluster that all of a distributed topology follow.
+    pub primary: Option<String>,
+    /// What this one is called there; missing: by its name.
+    #[serde(rename = "self")]
+    pub own_name: Option<String>,
 }
 
 /// The part of PostgreSQL's configuration that is read.
@@ -187,6 +222,33 @@ impl Cluster {
         skips.map(String::as_str) != Some("enabled") && (stores || self.spec.plugins.iter().flatten().any(archiver))
     }
 
+    /// Whether it follows another Cluster (`IsReplica`, `api/v1/cluster_funcs.go`); where that is not said, it is taken to.
+    #[must_use]
+    pub fn follows_another(&self) -> bool {
+        let Some(replica) = &self.spec.replica else { return false };
+        replica.enabled.unwrap_or_else(|| {
+            let own = replica.own_name.as_deref().or(self.metadata.name.as_deref());
+            replica.primary.is_none() || replica.primary.as_deref() != own
+        })
+    }
+
+    /// The slot that the operator keeps for an instance, where it keeps any (`GetSlotNameFromInstanceName`, `api/v1/cluster_funcs.go`).
+    #[must_use]
+    pub fn slot_of(&self, instance: &str) -> Option<String> {
+        let slots = self
+            .spec
+            .replication_slots
+            .as_ref()
+            .and_then(|slots| slots.high_availability.as_ref());
+        if slots.and_then(|slots| slots.enabled) == Some(false) {
+            return None;
+        }
+        let prefix = slots.and_then(|slots| slots.slot_prefix.as_deref()).unwrap_or("_cnpg_");
+        let name = format!("{prefix}{instance}").to_lowercase();
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+        Some(name.chars().map(plain).collect())
+    }
+
     /// The field that says how large a volume is: of a role ([`crate::role`]), and the name of the tablespace where it is one.
     /// None where the Cluster has no such volume, or says no size.
     #[must_use]
@@ -211,6 +273,10 @@ pub struct ClusterStatus {
     pub phase: Option<String>,
     /// The instance that is primary; in a replica cluster, the designated primary.
     pub current_primary: Option<String>,
+    /// The instance that is to be primary: during a switchover another one.
+    pub target_primary: Option<String>,
+    /// Its instances.
+    pub instance_names: Option<Vec<String>>,
     /// Instances that are ready.
     pub ready_instances: Option<i32>,
 }

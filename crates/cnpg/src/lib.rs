@@ -4,13 +4,16 @@
 #![warn(missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod backup;
 mod cluster;
 mod names;
 mod volume;
 
+pub use backup::{BackedUp, Backup, BackupSpec, BackupStatus};
 pub use cluster::{
-    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, ObjectStore, PluginConfiguration, PostgresConfiguration, PvcTemplate,
-    PvcTemplateResources, QuantityText, SizeField, StorageConfiguration, TablespaceConfiguration,
+    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, HighAvailabilitySlots, ObjectStore, PluginConfiguration,
+    PostgresConfiguration, PvcTemplate, PvcTemplateResources, QuantityText, ReplicaCluster, ReplicationSlots, SizeField,
+    StorageConfiguration, TablespaceConfiguration,
 };
 pub use names::{CRD_NAME, POSTGRES_CONTAINER, STATUS_PATH, STATUS_PORT, annotation, label, mount, phase, role};
 pub use volume::{VolumeLabels, read_volume_labels};

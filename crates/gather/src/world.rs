@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::down;
 use crate::index::{PvcNow, Snapshot, closed_by_hand};
+use crate::relief;
 use crate::retry;
 use crate::views::{ClassView, is_under_way, started_at, volume_of};
 
@@ -95,8 +96,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             observation: sample.map(|s| s.observation),
             estimate: None,
             last_resize_at: *last_resize_at,
-            // StorageEvents do not record removals of WAL yet.
-            last_relief_at: None,
+            last_relief_at: last_relief_at(snapshot, &pvc.instance),
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
@@ -148,6 +148,12 @@ fn wal(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> Option
     let figures = snapshot.wal.as_ref()?;
     let fresh = now.duration_since(figures.at) <= settings.limits.stale_after();
     figures.reading.health(snapshot.cluster.archives_wal).filter(|_| fresh)
+}
+
+/// When WAL of an instance was last removed.
+fn last_relief_at(snapshot: &Snapshot, instance: &str) -> Option<Timestamp> {
+    let of_instance = snapshot.reliefs().filter(|event| relief::instance_of(event) == Some(instance));
+    of_instance.filter_map(|event| relief::removed_at(event)).max()
 }
 
 /// The Cluster's own breaker, from the ledger alone; one that it shares with others is none of its own.

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Advanced, Writer};
 use crate::breaker;
+use crate::relief::Reliefs;
 use crate::report::{self, ClusterReport, metrics};
 use crate::rescue::Rescues;
 use crate::shared::{Key, Shared};
@@ -46,6 +47,7 @@ pub struct Controller {
     /// When each Cluster's status was last written.
     written: Mutex<HashMap<ClusterKey, Instant>>,
     rescues: Rescues,
+    reliefs: Arc<Reliefs>,
     refusals: spec_sizes::Refusals,
     violations: violations::Violations,
     pub(crate) requests: breaker::Requests,
@@ -57,6 +59,7 @@ impl Controller {
     pub fn new(shared: Arc<Shared>, writer: Writer) -> Arc<Self> {
         Arc::new(Self {
             rescues: Rescues::new(shared.clone(), writer.client()),
+            reliefs: Reliefs::new(shared.clone(), writer.clone()),
             shared,
             writer,
             backoffs: Mutex::new(Backoffs::default()),
@@ -74,6 +77,7 @@ impl Controller {
         self.shared.queue.add(Key::Policies);
         self.shared.queue.add(Key::Fleet);
         self.shared.queue.add(Key::Retention);
+        tasks.spawn("reliefs", self.reliefs.clone().run(stop.clone()));
         for worker in 1..=WORKERS {
             let (controller, stop) = (self.clone(), stop.clone());
             tasks.spawn(format!("worker {worker}"), async move { controller.work(stop).await });
@@ -181,6 +185,7 @@ impl Controller {
         if let Some(note) = self.violations.news(key, violations) {
             self.note(&snapshot, &note, now).await;
         }
+        let sound = checked.is_ok();
         let begun = match checked {
             Ok(()) => self.begin(&snapshot, &world, &plan, now).await,
             Err(violations) => {
@@ -197,6 +202,8 @@ impl Controller {
         if matches!(begun, Ok(true)) {
             return Ok(Some(Duration::ZERO));
         }
+        // After all growths: none waits for it.
+        let relieved = self.reliefs.ask(&snapshot, &world, sound.then_some(&plan), now).await;
         let raised = self.raise_spec(&snapshot, &world, now).await;
         let reported = self.report(&snapshot, &world, &plan, now).await;
         let recorded = self.record_breaker(&snapshot, &world, now).await;
@@ -207,8 +214,15 @@ impl Controller {
         let raised = raised?;
         reported?;
         recorded?;
+        let relieved = relieved?;
+        if relieved.outdated {
+            return Ok(Some(Duration::ZERO));
+        }
         let look = plan
             .look_again_at
+            .into_iter()
+            .chain(relieved.look_at)
+            .min()
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
         let look = look.into_iter().chain(raised).min().map_or(RESYNC, |look| look.min(RESYNC));
         // A moment later, so that what ends at that moment has ended.

@@ -10,6 +10,7 @@ pub mod controller;
 mod fetch;
 pub mod instances;
 pub mod kubelet;
+pub mod relief;
 pub mod report;
 pub mod rescue;
 mod rounds;

@@ -12,6 +12,7 @@ mod levers;
 mod lifecycle;
 mod models;
 mod quantities;
+mod relief;
 mod rescue;
 mod smuggled;
 mod spec_sizes;

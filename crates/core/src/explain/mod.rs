@@ -23,6 +23,7 @@ pub(crate) use clause::clause;
 pub use down::{EVIDENCE, evidence, findings};
 pub use inputs::inputs;
 pub use reasons::{About, Kind, about};
+pub(crate) use relief::held as relief_held;
 pub use relief::relief;
 pub use sentence::sentence;
 pub use settings::ceiling_setting;

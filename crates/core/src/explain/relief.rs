@@ -62,7 +62,7 @@ fn subject(relief: &InstanceRelief, decision: &Decision) -> String {
 }
 
 /// What holds it, until when, and what a person can do.
-fn held(hold: ReliefHold) -> String {
+pub(crate) fn held(hold: ReliefHold) -> String {
     match hold {
         ReliefHold::Invalid => "the settings of the volume are not valid; correct them, and it goes on".to_owned(),
         ReliefHold::Deleting => "the Cluster is being deleted; its volumes are left alone".to_owned(),

@@ -16,6 +16,7 @@
 
 mod advice;
 mod journal;
+mod permission;
 mod run;
 mod verdict;
 
@@ -26,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::wal::{Evidence, Rules, Segment};
 
+pub use permission::permission;
 pub use run::Run;
 
 /// A run that has taken longer ends: a checkpoint that is spread out takes `checkpoint_timeout` (5 min) at most, one that is asked

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use csm_api::{Growth, NoGrowth, StorageEvent, Urgency, VerifiedBy};
+use csm_api::{EventType, Growth, NoGrowth, StorageEvent, Urgency, VerifiedBy};
 use csm_core::breaker::Ending;
 use csm_core::disk_full::Log;
 use csm_core::world::{Resize, VolumeKey};
@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::history::History;
 use super::{HalfRead, Sample};
 use crate::compact::{Packed, Strings, Uid};
+use crate::relief;
 use crate::views::{DownView, PodView, PvcView, ResourceVersion, started_at};
 
 /// A PVC, and what was learnt of it beside its object.
@@ -267,6 +268,8 @@ impl Record {
         match self {
             Self::Open(_) | Self::HalfRead(_) => None,
             Self::Ended(ended) => ended.at,
+            // A relief of WAL that goes on is not old, whenever it was recorded.
+            Self::Other(event) if event.spec.event_type == EventType::WalCleanup && !relief::is_done(event) => None,
             Self::Other(event) => event.metadata.creation_timestamp.as_ref().map(|at| at.0),
         }
     }
@@ -277,6 +280,18 @@ impl Record {
             Self::Open(event) => Some(event),
             Self::Ended(_) | Self::Other(_) | Self::HalfRead(_) => None,
         }
+    }
+
+    /// Of a growth or a relief that has not ended: when it was recorded, and the UID of its Cluster.
+    pub fn unfinished(&self) -> Option<(Option<Timestamp>, &str)> {
+        let (metadata, of) = match self {
+            Self::Open(event) => (&event.metadata, &event.spec.cluster_ref),
+            Self::Other(event) if event.spec.event_type == EventType::WalCleanup && !relief::is_done(event) => {
+                (&event.metadata, event.spec.cluster_ref.as_ref()?)
+            }
+            Self::Ended(_) | Self::Other(_) | Self::HalfRead(_) => return None,
+        };
+        Some((metadata.creation_timestamp.as_ref().map(|made| made.0), of.uid.as_str()))
     }
 
     /// How its growth ended, as circuit breakers count it, and when.
@@ -296,10 +311,11 @@ impl Record {
         }
     }
 
-    /// Whether it records a growth that has ended and changed no PVC.
+    /// Whether it records a growth that has ended and changed no PVC, or a relief that has removed nothing.
     pub fn was_idle(&self) -> bool {
         match self {
             Self::Ended(ended) => ended.idle,
+            Self::Other(event) if event.spec.event_type == EventType::WalCleanup => relief::removed_at(event).is_none(),
             Self::Open(_) | Self::Other(_) | Self::HalfRead(_) => false,
         }
     }

@@ -41,15 +41,14 @@ impl Index {
 }
 
 impl Slot {
-    /// Growths of no Cluster that there is: nobody will ever end them. They stay for a day: Clusters are restored from
+    /// Growths and reliefs of no Cluster that there is: nobody will ever end them. They stay for a day: Clusters are restored from
     /// manifests, and watches lag.
     fn orphans(&self, now: Timestamp) -> impl Iterator<Item = &Record> {
         let uid = self.cluster.as_ref().map(|cluster| &*cluster.uid);
         let is_orphan = move |record: &&Record| {
-            record.open().is_some_and(|event| {
-                let made = event.metadata.creation_timestamp.as_ref();
-                let is_old = made.is_some_and(|made| now.duration_since(made.0) > IDLE_FOR);
-                is_old && uid != Some(event.spec.cluster_ref.uid.as_str())
+            record.unfinished().is_some_and(|(made, of)| {
+                let is_old = made.is_some_and(|made| now.duration_since(made) > IDLE_FOR);
+                is_old && uid != Some(of)
             })
         };
         // Of a Cluster that is there and cannot be read, all stay: it goes on once it can be read again.

@@ -295,6 +295,28 @@ impl Reading {
     }
 }
 
+impl Reading {
+    /// Whether it is a primary by its own word.
+    #[must_use]
+    pub const fn is_primary(&self) -> bool {
+        matches!(self.position, PositionSaid::Primary { .. })
+    }
+
+    /// What a standby has on disk that streams from here.
+    #[must_use]
+    pub fn flushed(&self, standby: &str) -> Option<Lsn> {
+        let mut senders = self.senders.iter();
+        senders.find(|sender| sender.name == standby && sender.streams)?.flushed
+    }
+
+    /// Whether a slot of this name holds WAL here.
+    #[must_use]
+    pub fn reserves(&self, slot: &str) -> bool {
+        let holds = |held: &Slot| *held.name == *slot && held.restart_lsn.is_some() && !held.lost;
+        self.slots.iter().any(holds)
+    }
+}
+
 /// A path goes into a command.
 fn absolute<'a>(field: &'static str, path: &'a str) -> Result<&'a str, ReadingError> {
     let is_plain = path.starts_with('/') && !path.chars().any(|c| c.is_control() || c.is_whitespace());

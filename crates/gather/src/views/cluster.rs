@@ -105,11 +105,12 @@ pub fn size_field(cluster: &csm_cnpg::Cluster, volume: &VolumeKey) -> Option<csm
 }
 
 /// The annotations that we write to a Cluster.
-pub const WRITTEN: [&str; 6] = [
+pub const WRITTEN: [&str; 7] = [
     csm_api::annotation::MANAGED,
     csm_api::annotation::TARGET_SIZE,
     csm_api::annotation::EXPANSION_REQUESTED,
     csm_api::annotation::EXPANSION_REASON,
     csm_api::annotation::LAST_CHECK,
+    csm_api::annotation::WAL_CLEANUP_LAST,
     csm_api::annotation::CURRENT_USAGE_PERCENT,
 ];

@@ -9,6 +9,7 @@ mod cluster_spec;
 mod event;
 mod nudge;
 mod policy;
+mod relief;
 mod retention;
 mod storage;
 
@@ -28,6 +29,7 @@ pub use begin::Begun;
 pub use breaker::{BreakerChange, Recorded, Whose};
 pub use cluster_spec::SpecRaised;
 pub use event::{Note, Severity};
+pub use relief::{BegunRelief, ReliefStatus};
 
 /// Everything that the manager writes to the API server, it writes through this.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::apply::Annotations;
 use csm_gather::index::Snapshot;
+use csm_gather::relief::removed_at;
 use csm_gather::views::{started_at, volume_of};
 
 /// Usage that moved by fewer points is no news.
@@ -80,6 +81,9 @@ pub fn due(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Annotatio
     }
     if let Some(usage) = usage.or(told) {
         wanted.insert(annotation::CURRENT_USAGE_PERCENT, usage.to_string());
+    }
+    if let Some(last) = snapshot.reliefs().filter_map(|event| removed_at(event)).max() {
+        wanted.insert(annotation::WAL_CLEANUP_LAST, last.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     }
     wanted.insert(annotation::LAST_CHECK, now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     Some(wanted)

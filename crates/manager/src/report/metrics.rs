@@ -52,6 +52,9 @@ pub struct Metrics {
     kubelet_errors: Family<Labels, Counter>,
     instance_errors: Family<Labels, Counter>,
     spec_sizes: Family<Labels, Counter>,
+    reliefs: Family<Labels, Counter>,
+    relief_files: Family<Labels, Counter>,
+    relief_bytes: Family<Labels, Counter>,
     /// Objects that cannot be read, by watch.
     unreadable: Arc<Mutex<BTreeMap<String, usize>>>,
 }
@@ -81,6 +84,9 @@ impl Default for Metrics {
             kubelet_errors: Family::default(),
             instance_errors: Family::default(),
             spec_sizes: Family::default(),
+            reliefs: Family::default(),
+            relief_files: Family::default(),
+            relief_bytes: Family::default(),
             unreadable: Arc::default(),
         }
     }
@@ -128,6 +134,17 @@ impl Metrics {
             "Of rescues: from the end of the container until the PVC was patched, the controller was done, the filesystem had grown and all \
              instances were ready, by step",
             self.rescue_seconds.clone(),
+        );
+        own.register("wal_cleanup", "Reliefs of WAL that ended, by result", self.reliefs.clone());
+        own.register(
+            "wal_cleanup_files_removed",
+            "WAL segments that reliefs removed",
+            self.relief_files.clone(),
+        );
+        own.register(
+            "wal_cleanup_bytes_freed",
+            "Bytes of pg_wal that reliefs freed",
+            self.relief_bytes.clone(),
         );
         own.register(
             "circuit_breaker_failures",
@@ -193,6 +210,11 @@ impl Metrics {
         self.remediation_seconds.remove(&labels);
         self.expansion_bytes.remove(&labels);
         self.breaker_failures.remove(&labels);
+        for success in [true, false] {
+            self.reliefs.remove(&with(labels.clone(), "result", result(success)));
+        }
+        self.relief_files.remove(&labels);
+        self.relief_bytes.remove(&labels);
         self.expansion_seconds.remove(&labels);
         let calls = FailureClass::ALL.into_iter().map(FailureClass::as_str);
         for type_ in calls.chain(OTHER_ERRORS) {
@@ -214,6 +236,14 @@ impl Metrics {
     /// Whether this process leads.
     pub fn leading(&self, leads: bool) {
         self.leader.store(i64::from(leads), Ordering::Relaxed);
+    }
+
+    /// A relief of WAL ended: so many files went, and so many bytes were freed.
+    pub fn relieved(&self, key: &ClusterKey, success: bool, files: u64, bytes: u64) {
+        let labels = of_cluster(key);
+        self.reliefs.get_or_create(&with(labels.clone(), "result", result(success))).inc();
+        self.relief_files.get_or_create(&labels).inc_by(files);
+        self.relief_bytes.get_or_create(&labels).inc_by(bytes);
     }
 
     /// A growth failed in a way that counts in a circuit breaker.

@@ -5,6 +5,7 @@ mod conditions;
 pub mod metrics;
 pub mod notes;
 pub mod policies;
+pub mod relief;
 pub mod status;
 mod wal;
 
