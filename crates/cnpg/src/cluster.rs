@@ -35,6 +35,24 @@ pub struct ClusterSpec {
     pub plugins: Option<Vec<PluginConfiguration>>,
     /// How PostgreSQL is configured.
     pub postgresql: Option<PostgresConfiguration>,
+    /// How the exporter is set up.
+    pub monitoring: Option<MonitoringConfiguration>,
+}
+
+/// How the exporter is set up.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MonitoringConfiguration {
+    /// Whether it speaks TLS.
+    pub tls: Option<MonitoringTls>,
+}
+
+/// Whether the exporter speaks TLS.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MonitoringTls {
+    /// Default false.
+    pub enabled: Option<bool>,
 }
 
 /// The part of PostgreSQL's configuration that is read.
@@ -185,6 +203,13 @@ impl Cluster {
         let stores = self.spec.backup.as_ref().is_some_and(|b| b.barman_object_store.is_some());
         let archiver = |plugin: &PluginConfiguration| plugin.enabled != Some(false) && plugin.is_wal_archiver == Some(true);
         skips.map(String::as_str) != Some("enabled") && (stores || self.spec.plugins.iter().flatten().any(archiver))
+    }
+
+    /// Whether the exporters of its instances speak TLS (`spec.monitoring.tls.enabled`; `pkg/specs/podmonitor.go`).
+    #[must_use]
+    pub fn exporter_tls(&self) -> bool {
+        let tls = self.spec.monitoring.as_ref().and_then(|monitoring| monitoring.tls.as_ref());
+        tls.and_then(|tls| tls.enabled).unwrap_or(false)
     }
 
     /// The field that says how large a volume is: of a role ([`crate::role`]), and the name of the tablespace where it is one.

@@ -9,8 +9,10 @@ mod names;
 mod volume;
 
 pub use cluster::{
-    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, ObjectStore, PluginConfiguration, PostgresConfiguration, PvcTemplate,
-    PvcTemplateResources, QuantityText, SizeField, StorageConfiguration, TablespaceConfiguration,
+    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, MonitoringConfiguration, MonitoringTls, ObjectStore, PluginConfiguration,
+    PostgresConfiguration, PvcTemplate, PvcTemplateResources, QuantityText, SizeField, StorageConfiguration, TablespaceConfiguration,
 };
-pub use names::{CRD_NAME, POSTGRES_CONTAINER, STATUS_PATH, STATUS_PORT, annotation, label, mount, phase, role};
+pub use names::{
+    CRD_NAME, EXPORTER_PATH, EXPORTER_PORT, POSTGRES_CONTAINER, STATUS_PATH, STATUS_PORT, annotation, label, mount, phase, role,
+};
 pub use volume::{VolumeLabels, read_volume_labels};

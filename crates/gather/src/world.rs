@@ -70,6 +70,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
         name,
         view: pvc,
         sample,
+        estimate,
         history,
         last_resize_at,
     } in &snapshot.pvcs
@@ -93,7 +94,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             block: pvc.block,
             class,
             observation: sample.map(|s| s.observation),
-            estimate: None,
+            estimate: *estimate,
             last_resize_at: *last_resize_at,
             // StorageEvents do not record removals of WAL yet.
             last_relief_at: None,
