@@ -39,6 +39,8 @@ pub struct ClusterSpec {
     pub replication_slots: Option<ReplicationSlots>,
     /// It may follow another Cluster.
     pub replica: Option<ReplicaCluster>,
+    /// How the exporter is set up.
+    pub monitoring: Option<MonitoringConfiguration>,
 }
 
 /// The slots that the operator keeps.
@@ -70,6 +72,22 @@ pub struct ReplicaCluster {
     /// What this one is called there; missing: by its name.
     #[serde(rename = "self")]
     pub own_name: Option<String>,
+}
+
+/// How the exporter is set up.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MonitoringConfiguration {
+    /// Whether it speaks TLS.
+    pub tls: Option<MonitoringTls>,
+}
+
+/// Whether the exporter speaks TLS.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MonitoringTls {
+    /// Default false.
+    pub enabled: Option<bool>,
 }
 
 /// The part of PostgreSQL's configuration that is read.
@@ -247,6 +265,13 @@ impl Cluster {
         let name = format!("{prefix}{instance}").to_lowercase();
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
         Some(name.chars().map(plain).collect())
+    }
+
+    /// Whether the exporters of its instances speak TLS (`spec.monitoring.tls.enabled`; `pkg/specs/podmonitor.go`).
+    #[must_use]
+    pub fn exporter_tls(&self) -> bool {
+        let tls = self.spec.monitoring.as_ref().and_then(|monitoring| monitoring.tls.as_ref());
+        tls.and_then(|tls| tls.enabled).unwrap_or(false)
     }
 
     /// The field that says how large a volume is: of a role ([`crate::role`]), and the name of the tablespace where it is one.

@@ -11,9 +11,11 @@ mod volume;
 
 pub use backup::{BackedUp, Backup, BackupSpec, BackupStatus};
 pub use cluster::{
-    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, HighAvailabilitySlots, ObjectStore, PluginConfiguration,
-    PostgresConfiguration, PvcTemplate, PvcTemplateResources, QuantityText, ReplicaCluster, ReplicationSlots, SizeField,
-    StorageConfiguration, TablespaceConfiguration,
+    BackupConfiguration, Cluster, ClusterSpec, ClusterStatus, HighAvailabilitySlots, MonitoringConfiguration, MonitoringTls, ObjectStore,
+    PluginConfiguration, PostgresConfiguration, PvcTemplate, PvcTemplateResources, QuantityText, ReplicaCluster, ReplicationSlots,
+    SizeField, StorageConfiguration, TablespaceConfiguration,
 };
-pub use names::{CRD_NAME, POSTGRES_CONTAINER, STATUS_PATH, STATUS_PORT, annotation, label, mount, phase, role};
+pub use names::{
+    CRD_NAME, EXPORTER_PATH, EXPORTER_PORT, POSTGRES_CONTAINER, STATUS_PATH, STATUS_PORT, annotation, label, mount, phase, role,
+};
 pub use volume::{VolumeLabels, read_volume_labels};

@@ -36,6 +36,12 @@ pub const STATUS_PORT: u16 = 8000;
 /// See [`STATUS_PORT`].
 pub const STATUS_PATH: &str = "/pg/status";
 
+/// Where each pod exports its metrics: HTTP, or HTTPS where `spec.monitoring.tls.enabled` says so (`PostgresMetricsPort`,
+/// `PathMetrics`, `pkg/management/url/url.go`).
+pub const EXPORTER_PORT: u16 = 9187;
+/// See [`EXPORTER_PORT`].
+pub const EXPORTER_PATH: &str = "/metrics";
+
 /// Phases of a Cluster (`status.phase`).
 pub mod phase {
     /// An instance has no room for WAL. CloudNativePG does not export it as a constant

@@ -4,6 +4,7 @@ use csm_api::{Reason, Urgency};
 use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
+use crate::between::Estimate;
 use crate::decision::{Cause, CeilingSetting, CeilingSource, Evidence, Facts, Filling, Fired, Found, Pace, Usage};
 use crate::resolve::{Field, Origin, ResizeRules, Sizing};
 use crate::size;
@@ -14,6 +15,7 @@ use crate::world::{Inodes, Observation, Pause};
 pub(crate) fn of(view: &View, fired: Option<&Want>, want: Option<&Want>, held: Option<&Want>, cause: Cause) -> Facts {
     Facts {
         usage: view.worst.map(|(_, figures)| usage(figures)),
+        estimate: view.worst.and_then(|(worst, _)| estimate(worst)),
         threshold: threshold(view),
         fired: fired.and_then(|fired| {
             Some(Fired {
@@ -54,6 +56,12 @@ fn usage(figures: &Observation) -> Usage {
         used: figures.used,
         available: figures.available,
     }
+}
+
+/// What the figures of a member are taken from, where they are not those of its sample.
+fn estimate(m: &MemberView) -> Option<Estimate> {
+    let (estimate, sample) = (m.member.estimate?, m.member.figures()?);
+    estimate.on(sample).map(|_| estimate)
 }
 
 fn threshold(view: &View) -> Option<Percent> {

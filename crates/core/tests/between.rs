@@ -4,7 +4,7 @@
 #[path = "planner/support.rs"]
 mod support;
 
-use csm_core::between::{Content, Estimate, Levels, Reading, Source, due, every};
+use csm_core::between::{Content, Estimate, Levels, Reading, Source, due, every, may_fill_unseen};
 use csm_core::crossing::estimate_crosses;
 use csm_core::forecast::{Forecast, Rate, Sample, Scratch};
 use csm_core::resolve::Resolution;
@@ -206,6 +206,17 @@ fn when_the_next_one_is_due() {
     // The clock was set back.
     assert_eq!(due(Some(after(3600)), noon(), every), after(20));
     assert_eq!(due(Some(Timestamp::MAX), Timestamp::MAX, SignedDuration::MAX), Timestamp::MAX);
+}
+
+/// Ten minutes at 64 MiB/s are 37.5 GiB.
+#[rstest]
+#[case::as_fast_as_it_gets(38_399, None, true)]
+#[case::a_kubelet_sees_it(38_400, None, false)]
+#[case::by_its_own_rate(60_000, Some(100), true)]
+#[case::by_its_own_rate_later(60_001, Some(100), false)]
+#[case::full(0, None, true)]
+fn who_may_fill_before_a_kubelet_shows_it(#[case] mebibytes: u64, #[case] per_second: Option<u64>, #[case] expected: bool) {
+    assert_eq!(may_fill_unseen(Bytes::mib(mebibytes), per_second.map(rate)), expected);
 }
 
 fn observed(mebibytes: u64) -> Observation {

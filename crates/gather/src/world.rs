@@ -71,6 +71,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
         name,
         view: pvc,
         sample,
+        estimate,
         history,
         last_resize_at,
     } in &snapshot.pvcs
@@ -94,7 +95,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             block: pvc.block,
             class,
             observation: sample.map(|s| s.observation),
-            estimate: None,
+            estimate: *estimate,
             last_resize_at: *last_resize_at,
             last_relief_at: last_relief_at(snapshot, &pvc.instance),
             resize: pvc.resize.clone(),

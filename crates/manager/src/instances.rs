@@ -8,14 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use csm_core::world::ClusterKey;
 use csm_gather::index::Primary;
 use csm_gather::instance::{self, Reading, Unreadable, WalFigures};
 use csm_runtime::tasks::{Panicked, caught};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
-use reqwest::redirect::Policy;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,7 +32,7 @@ const AT_REST: u32 = 2;
 /// Answers beyond this are no status: 512 slots of 300 bytes are 150 KiB.
 const LARGEST_ANSWER: usize = 1 << 20;
 /// One in so many places more is for instances that failed when they were asked last.
-const FAILED_SHARE: usize = 4;
+pub(crate) const FAILED_SHARE: usize = 4;
 
 /// How instances are asked.
 #[derive(Clone, Debug)]
@@ -43,6 +41,8 @@ pub struct InstanceSettings {
     pub enabled: bool,
     /// Where their managers listen.
     pub port: u16,
+    /// Where their exporters listen.
+    pub exporter_port: u16,
     /// For a whole answer.
     pub timeout: Duration,
     /// Instances asked at a time.
@@ -108,20 +108,7 @@ impl Instances {
     /// Where there can be no HTTPS client.
     pub fn new(shared: Arc<Shared>) -> anyhow::Result<Self> {
         let settings = shared.settings.instances.clone();
-        let http = reqwest::Client::builder()
-            .connect_timeout(settings.timeout)
-            .timeout(settings.timeout)
-            // Idle connections to thousands of instances would cost more memory than handshakes cost time.
-            .pool_max_idle_per_host(0)
-            .no_proxy()
-            .redirect(Policy::none())
-            .https_only(true)
-            // The CA is in a Secret of each Cluster's namespace, and the manager reads no Secrets. Nothing is sent that
-            // anybody could take, and what is said can hold a growth or let it go, within every other limit (ADR 12).
-            .tls_danger_accept_invalid_certs(true)
-            .user_agent(concat!("cnpg-storage-manager/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .context("cannot make the HTTPS client for instances")?;
+        let http = fetch::client_of_instances(settings.timeout, true)?;
         if settings.enabled {
             shared.index().asks_primaries();
         }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::Writer;
 use crate::controller::Controller;
+use crate::exporters::Exporters;
 use crate::instances::Instances;
 use crate::kubelet::Kubelets;
 use crate::report::metrics::Process;
@@ -54,6 +55,7 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
 
     let shared = Arc::new(Shared::new(settings));
     let instances = Instances::new(shared.clone())?;
+    let exporters = Exporters::new(shared.clone())?;
     let readiness = Readiness::default();
     let mut registry = Registry::default();
     shared
@@ -74,7 +76,14 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     server.spawn("admin server", serve);
 
     watches::start(&shared, &client, &readiness, &stop, &mut tasks);
-    let mut leading = pin!(lead(&shared, &client, &readiness, (kubelets, instances), &lease_namespace, &stop));
+    let mut leading = pin!(lead(
+        &shared,
+        &client,
+        &readiness,
+        (kubelets, instances, exporters),
+        &lease_namespace,
+        &stop
+    ));
     let outcome = tokio::select! {
         outcome = &mut leading => outcome,
         fault = async { tokio::select! { fault = tasks.fault(&stop) => fault, fault = server.fault(&stop) => fault } } => {
@@ -104,7 +113,7 @@ async fn lead(
     shared: &Arc<Shared>,
     client: &kube::Client,
     readiness: &Readiness,
-    (kubelets, instances): (Kubelets, Instances),
+    (kubelets, instances, exporters): (Kubelets, Instances, Exporters),
     lease_namespace: &str,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -140,6 +149,7 @@ async fn lead(
     );
     tasks.spawn("sampler", sampler.run(work.clone()));
     tasks.spawn("instances", instances.run(work.clone()));
+    tasks.spawn("exporters", exporters.run(work.clone()));
     let (lost, outcome) = tokio::select! {
         () = stop.cancelled() => (false, Ok(())),
         () = leadership.lost.cancelled() => (true, Err(anyhow::anyhow!("lost the lease; to be started again with clean caches"))),

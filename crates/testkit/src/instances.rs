@@ -1,7 +1,8 @@
-//! Simulated instance managers: what CloudNativePG's process in each pod says on `/pg/status`, over TLS.
+//! Simulated instance managers: what CloudNativePG's process in each pod says on `/pg/status`, over TLS, and what its exporter
+//! says on `/metrics`.
 //!
 //! Each has a loopback address of its own (127.17.0.1 and on), as a pod has; all of a process have one port, which the manager
-//! is told instead of the usual 8000.
+//! is told instead of the usual 8000, and their exporters another one, instead of 9187.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsAcceptor;
@@ -30,20 +32,44 @@ const FIRST_ADDRESS: u32 = u32::from_be_bytes([127, 17, 0, 1]);
 /// An answer without an end comes in pieces of this size.
 const PIECE: Bytes = Bytes::from_static(&[b' '; 16 * 1024]);
 
-/// The listener that holds the port, on the address before the first.
+/// The listeners that hold the ports, on the address before the first.
 static HELD: OnceCell<TcpListener> = OnceCell::const_new();
+static HELD_FOR_EXPORTERS: OnceCell<TcpListener> = OnceCell::const_new();
 /// Addresses that were given. None is given twice.
 static GIVEN: AtomicU32 = AtomicU32::new(0);
 
 /// The port of all instance managers of this process.
 pub async fn port() -> Result<u16> {
+    hold(&HELD).await
+}
+
+/// The port of all exporters of this process.
+pub async fn exporter_port() -> Result<u16> {
+    hold(&HELD_FOR_EXPORTERS).await
+}
+
+async fn hold(held: &OnceCell<TcpListener>) -> Result<u16> {
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(FIRST_ADDRESS - 1)), 0);
-    let held = HELD.get_or_try_init(|| TcpListener::bind(address)).await;
+    let held = held.get_or_try_init(|| TcpListener::bind(address)).await;
     let held = held.with_context(|| format!("listen on {address}"))?;
     Ok(held.local_addr().context("the address of a listener")?.port())
 }
 
-/// How an instance manager answers.
+/// What an exporter says: so many segments of 16 MiB, and so many bytes of databases, among other things.
+pub fn exported(segments: u64, databases: u64) -> Answer {
+    Answer::Text(format!(
+        "# HELP cnpg_collector_up 1 if PostgreSQL is up, 0 otherwise.\n\
+         # TYPE cnpg_collector_up gauge\n\
+         cnpg_collector_up{{cluster=\"orders\"}} 1\n\
+         cnpg_collector_pg_wal{{value=\"count\"}} {segments}\n\
+         cnpg_collector_pg_wal{{value=\"size\"}} {}\n\
+         cnpg_pg_database_size_bytes{{datname=\"app\"}} {databases}\n\
+         go_goroutines 31\n",
+        segments * (16 << 20)
+    ))
+}
+
+/// How an instance manager answers, or an exporter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// With this status.
@@ -65,29 +91,44 @@ pub enum Answer {
 }
 
 /// One instance manager. It ends when this is dropped.
-pub struct InstanceManager {
+pub type InstanceManager = Endpoint;
+/// The exporter of an instance. It ends when this is dropped.
+pub type Exporter = Endpoint;
+
+/// Who answers at one path of one address.
+pub struct Endpoint {
     inner: Arc<Inner>,
     ip: IpAddr,
     _ending: DropGuard,
 }
 
 struct Inner {
+    path: &'static str,
     answer: Mutex<Answer>,
     asked: AtomicU64,
     busy: AtomicU64,
     most_busy: AtomicU64,
 }
 
-impl InstanceManager {
-    /// Starts one, whose certificate is of an authority that nobody knows: CloudNativePG's are of one of each Cluster's own.
+impl Endpoint {
+    /// Starts an instance manager, whose certificate is of an authority that nobody knows: CloudNativePG's are of one of each Cluster's own.
     pub async fn start(name: &str, answer: Answer) -> Result<Self> {
         let ip = IpAddr::V4(Ipv4Addr::from_bits(FIRST_ADDRESS + GIVEN.fetch_add(1, Ordering::Relaxed)));
         let address = SocketAddr::new(ip, port().await?);
+        Self::serve(address, csm_cnpg::STATUS_PATH, Some(acceptor(name)?), answer).await
+    }
+
+    /// Starts the exporter beside an instance manager, with TLS or without.
+    pub async fn exporter(&self, tls: bool, answer: Answer) -> Result<Exporter> {
+        let address = SocketAddr::new(self.ip, exporter_port().await?);
+        let acceptor = if tls { Some(acceptor("exporter")?) } else { None };
+        Self::serve(address, csm_cnpg::EXPORTER_PATH, acceptor, answer).await
+    }
+
+    async fn serve(address: SocketAddr, path: &'static str, acceptor: Option<TlsAcceptor>, answer: Answer) -> Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
-        let authority = Ca::new(name)?;
-        let issued = authority.issue(Subject::user(name), Usage::Server, &[name.to_owned()])?;
-        let acceptor = TlsAcceptor::from(issued.server_config()?);
         let inner = Arc::new(Inner {
+            path,
             answer: Mutex::new(answer),
             asked: AtomicU64::new(0),
             busy: AtomicU64::new(0),
@@ -97,7 +138,7 @@ impl InstanceManager {
         tokio::spawn(serve(inner.clone(), listener, acceptor, ending.clone()));
         Ok(Self {
             inner,
-            ip,
+            ip: address.ip(),
             _ending: ending.drop_guard(),
         })
     }
@@ -123,6 +164,12 @@ impl InstanceManager {
     }
 }
 
+/// Of an authority that nobody knows.
+fn acceptor(name: &str) -> Result<TlsAcceptor> {
+    let issued = Ca::new(name)?.issue(Subject::user(name), Usage::Server, &[name.to_owned()])?;
+    Ok(TlsAcceptor::from(issued.server_config()?))
+}
+
 /// A question that is open; it is counted until it is dropped, also where the caller gives up.
 struct Open<'a>(&'a Inner);
 
@@ -141,7 +188,7 @@ impl Drop for Open<'_> {
     }
 }
 
-async fn serve(inner: Arc<Inner>, listener: TcpListener, acceptor: TlsAcceptor, ending: CancellationToken) {
+async fn serve(inner: Arc<Inner>, listener: TcpListener, acceptor: Option<TlsAcceptor>, ending: CancellationToken) {
     while let Some(accepted) = ending.run_until_cancelled(listener.accept()).await {
         // Errors of accept are those of one connection, or of a shortage of files that passes.
         let Ok((stream, _)) = accepted else { continue };
@@ -152,8 +199,17 @@ async fn serve(inner: Arc<Inner>, listener: TcpListener, acceptor: TlsAcceptor, 
     }
 }
 
-async fn connection(inner: &Inner, stream: TcpStream, acceptor: TlsAcceptor) {
-    let Ok(stream) = acceptor.accept(stream).await else { return };
+async fn connection(inner: &Inner, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+    match acceptor {
+        None => answer(inner, stream).await,
+        Some(acceptor) => {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            answer(inner, stream).await;
+        }
+    }
+}
+
+async fn answer(inner: &Inner, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let service = service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(respond(inner, &request).await) });
     // The client's mistakes are not ours to report.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -162,7 +218,7 @@ async fn connection(inner: &Inner, stream: TcpStream, acceptor: TlsAcceptor) {
 }
 
 async fn respond(inner: &Inner, request: &Request<Incoming>) -> Response<Body> {
-    if request.uri().path() != csm_cnpg::STATUS_PATH {
+    if request.uri().path() != inner.path {
         return coded(StatusCode::NOT_FOUND);
     }
     let _open = Open::new(inner);

@@ -1,5 +1,6 @@
 //! The manager as a real process, against a real API server, with simulated kubelets. One file a behaviour.
 
+mod between;
 mod breaker;
 mod contract;
 mod deleted;

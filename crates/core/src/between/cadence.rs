@@ -15,6 +15,8 @@ pub const CEILING: SignedDuration = SignedDuration::from_secs(60);
 const FAST: u64 = 64 << 20;
 /// Such a load finds the instance asked so often before the volume is full.
 const LOOKS: i64 = 4;
+/// A kubelet, whose figures are up to two minutes apart, sees a volume that fills in this time five times.
+const SEEN: SignedDuration = SignedDuration::from_mins(10);
 /// While a volume fills, it is looked at so often until it is full: a growth takes a moment too.
 const LOOKS_OF_A_FORECAST: i64 = 16;
 
@@ -32,6 +34,14 @@ pub fn every(available: Bytes, rate: Option<Rate>) -> SignedDuration {
         seconds(bytes, rate.bytes(), LOOKS_OF_A_FORECAST)
     });
     SignedDuration::from_secs(at_once.min(forecast)).clamp(FLOOR, CEILING)
+}
+
+/// Whether a volume that has so much available and fills at this rate could be full before a kubelet shows it: so soon that
+/// it would see that only a few times. Else its figures suffice, and the instance need not be asked.
+#[must_use]
+pub fn may_fill_unseen(available: Bytes, rate: Option<Rate>) -> bool {
+    let fast = available.wide() < i128::from(FAST).saturating_mul(i128::from(SEEN.as_secs()));
+    fast || rate.is_some_and(|rate| rate.over(SEEN) >= available)
 }
 
 /// When an instance is due that was last asked at `asked`, whatever came of it. Where the clock was set back since, it is

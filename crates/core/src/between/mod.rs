@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::world::Observation;
 
-pub use cadence::{due, every};
+pub use cadence::{CEILING, due, every, may_fill_unseen};
 pub use levels::{Content, Levels, Reading};
 
 /// What is used of a filesystem at a moment, by what its instance says.

@@ -7,6 +7,7 @@ use csm_units::{Bytes, Percent};
 use jiff::SignedDuration;
 
 use super::Cause;
+use crate::between::Estimate;
 use crate::disk_full::Findings;
 use crate::resolve::Origin;
 
@@ -15,6 +16,8 @@ use crate::resolve::Origin;
 pub struct Facts {
     /// The filesystem of the worst member.
     pub usage: Option<Usage>,
+    /// What its figures are taken from, where they are newer than its last sample.
+    pub estimate: Option<Estimate>,
     /// What the volume's model goes by, where its settings could be resolved: `thresholds.expansion`,
     /// `usageThreshold`, or, of what is to stay free, `targetBuffer`.
     pub threshold: Option<Percent>,

@@ -9,6 +9,7 @@ use csm_units::Bytes;
 use super::clause::conflicting;
 use super::figures::span;
 use super::settings::{ceiling_setting, own};
+use crate::between::Estimate;
 use crate::decision::{Cause, Ceiling, Decision, Evidence, Filling, Fired, Pace, Usage};
 use crate::gates::{list, moment};
 use crate::resolve::Resolution;
@@ -25,6 +26,17 @@ pub fn inputs(decision: &Decision) -> BTreeMap<String, String> {
         put("instance", worst.to_string());
         put("usedBytes", used.get().to_string());
         put("availableBytes", available.get().to_string());
+    }
+    if let Some(estimate) = decision.facts.estimate {
+        let Estimate {
+            at,
+            used: _,
+            error,
+            source,
+        } = estimate;
+        put("estimatedBy", source.as_str().to_owned());
+        put("estimatedAt", at.to_string());
+        put("estimateErrorBytes", error.get().to_string());
     }
     if let Some(percent) = decision.percent_used {
         put("percentUsed", percent.get().to_string());

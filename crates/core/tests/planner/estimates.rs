@@ -107,7 +107,16 @@ fn what_it_rests_on_is_shown() {
     assert_eq!(shown(with("12:00:00", "4Gi")), None, "the sample stands");
     let decision = decide(&with("12:00:00", "85Gi"));
     assert_eq!(decision.percent_used.map(csm_units::Percent::get), Some(85));
-    assert!(!inputs(&decision).is_empty());
+    let inputs = inputs(&decision);
+    let input = |name: &str| inputs.get(name).map(String::as_str);
+    assert_eq!(input("estimatedBy"), Some("the number of its WAL segments"));
+    assert_eq!(input("estimatedAt"), Some("2026-03-01T12:00:00Z"));
+    assert_eq!(input("estimateErrorBytes"), Some("16777216"));
+    assert_eq!(
+        self::inputs(&decide(&with("12:00:00", "4Gi"))).get("estimatedBy"),
+        None,
+        "the sample stands"
+    );
 }
 
 /// What fires, in this order.

@@ -73,6 +73,15 @@ impl<K: Ord, V> SmallMap<K, V> {
 }
 
 impl<K, V> SmallMap<K, V> {
+    /// Keeps the entries of which this is true.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        let before = self.entries.len();
+        self.entries.retain(|(key, value)| keep(key, value));
+        if self.entries.len() < before {
+            self.entries.shrink_to_fit();
+        }
+    }
+
     /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -3,6 +3,7 @@
 //! Every method is synchronous and touches nothing outside, so that the index is tested without a cluster. The methods
 //! that change something return the Clusters that are to be looked at again.
 
+mod between;
 mod birth;
 mod candidate;
 mod fleet;
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
+pub use self::between::{ExporterFigures, Followed, WalDirectory};
 pub use self::birth::Raise;
 pub use self::candidate::{Candidate, Verdict};
 pub(crate) use self::fleet::closed_by_hand;
@@ -185,6 +187,9 @@ impl Index {
             claim.sample = before.sample;
             claim.history = std::mem::take(&mut before.history);
             claim.resizes_since(before);
+        } else {
+            // What its instance held was on another volume.
+            slot.between.remove(&claim.instance);
         }
         slot.pvcs.insert(name, claim);
         self.touched(&key)

@@ -47,11 +47,15 @@ impl Index {
                 }
             };
             let span = slot.span(claim);
-            if let Some(claim) = self.slots.get_mut(&key).and_then(|slot| slot.pvcs.get_mut(name)) {
+            let known = slot.newest(claim);
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            if let Some(claim) = slot.pvcs.get_mut(name) {
                 claim.sample = Some(sample);
                 claim.history.push(&sample.observation, span);
             }
-            if crossed || followed {
+            slot.anchor(name);
+            // The planner knows what came since the last sample, and may now know better.
+            if crossed || followed || slot.estimate_crosses(name, known.as_ref()) {
                 wake.insert(key);
             }
         }

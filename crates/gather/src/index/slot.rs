@@ -9,6 +9,7 @@ use csm_core::validate::Problem;
 use csm_core::world::Observation;
 use jiff::Timestamp;
 
+use super::between::Between;
 use super::history::Span;
 use super::kept::{Claim, Instance, Record};
 use super::wal::Awaited;
@@ -36,6 +37,8 @@ pub(super) struct Slot {
     pub wal: Option<Arc<WalFigures>>,
     /// The pod of the primary whose first word is waited for, or was.
     pub awaited: Option<Awaited>,
+    /// What instances say of themselves that are followed between two samples.
+    pub between: SmallMap<Arc<str>, Box<Between>>,
 }
 
 impl Slot {

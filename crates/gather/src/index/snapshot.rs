@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use csm_api::{Growth, PostgresStorage, StorageEvent};
+use csm_core::between::Estimate;
 use csm_core::disk_full::Log;
 use csm_core::resolve::Resolution;
 use csm_core::world::ClusterKey;
@@ -68,6 +69,8 @@ pub struct PvcNow {
     pub name: Arc<str>,
     pub view: PvcView,
     pub sample: Option<Sample>,
+    /// What is used since then, by its instance's word.
+    pub estimate: Option<Estimate>,
     /// The samples of its last hour; of its last day where its growth waits for windows.
     pub history: Arc<[csm_core::world::Sample]>,
     /// When its last resize ended: as our record says, or as its capacity was seen to rise.
@@ -89,6 +92,7 @@ impl Index {
             name: name.clone(),
             view: claim.view(&key.name),
             sample: claim.sample,
+            estimate: slot.estimate(claim),
             history: claim.history.samples(),
             last_resize_at: slot.last_resize_at(claim),
         });

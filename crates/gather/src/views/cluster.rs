@@ -28,6 +28,8 @@ pub struct ClusterView {
     pub primary: Option<Arc<str>>,
     /// Its WAL is archived somewhere.
     pub archives_wal: bool,
+    /// The exporters of its instances speak TLS.
+    pub exporter_tls: bool,
     /// CloudNativePG says that there is not enough disk space.
     pub disk_full: bool,
     /// The sizes that its spec asks for.
@@ -86,6 +88,7 @@ impl ClusterView {
             resize_in_use_volumes: cluster.spec.storage.as_ref().and_then(|s| s.resize_in_use_volumes).unwrap_or(true),
             primary: cluster.status.current_primary.as_deref().filter(|p| !p.is_empty()).map(shared),
             archives_wal: cluster.archives_wal(),
+            exporter_tls: cluster.exporter_tls(),
             disk_full: cluster.status.phase.as_deref() == Some(csm_cnpg::phase::NOT_ENOUGH_DISK_SPACE),
             spec_sizes,
             written,

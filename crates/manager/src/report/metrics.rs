@@ -51,6 +51,7 @@ pub struct Metrics {
     errors: Family<Labels, Counter>,
     kubelet_errors: Family<Labels, Counter>,
     instance_errors: Family<Labels, Counter>,
+    exporter_errors: Family<Labels, Counter>,
     spec_sizes: Family<Labels, Counter>,
     reliefs: Family<Labels, Counter>,
     relief_files: Family<Labels, Counter>,
@@ -83,6 +84,7 @@ impl Default for Metrics {
             errors: Family::default(),
             kubelet_errors: Family::default(),
             instance_errors: Family::default(),
+            exporter_errors: Family::default(),
             spec_sizes: Family::default(),
             reliefs: Family::default(),
             relief_files: Family::default(),
@@ -167,6 +169,11 @@ impl Metrics {
             "instance_errors",
             "Questions to a primary for the health of its WAL without an answer of use, by kind of error",
             self.instance_errors.clone(),
+        );
+        own.register(
+            "exporter_errors",
+            "Questions to an instance's exporter for what its volumes hold without an answer of use, by kind of error",
+            self.exporter_errors.clone(),
         );
         own.register(
             "spec_size",
@@ -335,6 +342,11 @@ impl Metrics {
     /// A primary did not say how its WAL is.
     pub fn instance_error(&self, kind: &'static str) {
         self.instance_errors.get_or_create(&vec![("kind", kind.to_owned())]).inc();
+    }
+
+    /// An exporter gave no answer of use.
+    pub fn exporter_error(&self, kind: &'static str) {
+        self.exporter_errors.get_or_create(&vec![("kind", kind.to_owned())]).inc();
     }
 
     /// A kubelet gave no figures.

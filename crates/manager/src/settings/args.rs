@@ -73,12 +73,15 @@ pub struct RunArgs {
     /// Kubelets that are asked at a time [default: 32].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_KUBELET_CONCURRENCY", value_name = "N")]
     pub kubelet_concurrency: Option<u16>,
-    /// Whether primaries are asked for the health of their WAL [default: true].
+    /// Whether primaries are asked for the health of their WAL, and instances for what their volumes hold [default: true].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_ENABLED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub instances_enabled: Option<bool>,
     /// The port of CloudNativePG's instance managers [default: 8000].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_PORT", value_name = "PORT")]
     pub instances_port: Option<u16>,
+    /// The port of the exporters of instances [default: 9187].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_EXPORTER_PORT", value_name = "PORT")]
+    pub instances_exporter_port: Option<u16>,
     /// How long an instance may take to answer [default: 5s].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_TIMEOUT", value_name = "TIME")]
     pub instances_timeout: Option<Span>,

@@ -60,12 +60,13 @@ pub struct KubeletFile {
     pub concurrency: Option<u16>,
 }
 
-/// How instances are asked for the health of their WAL.
+/// How instances are asked for the health of their WAL, and for what their volumes hold.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct InstancesFile {
     pub enabled: Option<bool>,
     pub port: Option<u16>,
+    pub exporter_port: Option<u16>,
     pub timeout: Option<Span>,
     pub concurrency: Option<u16>,
 }

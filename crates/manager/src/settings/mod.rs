@@ -265,6 +265,7 @@ fn instances_of(args: &RunArgs, file: &InstancesFile) -> anyhow::Result<Instance
     let InstancesFile {
         enabled,
         port,
+        exporter_port,
         timeout,
         concurrency,
     } = file;
@@ -277,9 +278,16 @@ fn instances_of(args: &RunArgs, file: &InstancesFile) -> anyhow::Result<Instance
     );
     let port = args.instances_port.or(*port).unwrap_or(csm_cnpg::STATUS_PORT);
     ensure!(port > 0, "instances.port is 0; CloudNativePG's is {}", csm_cnpg::STATUS_PORT);
+    let exporter_port = args.instances_exporter_port.or(*exporter_port).unwrap_or(csm_cnpg::EXPORTER_PORT);
+    ensure!(
+        exporter_port > 0,
+        "instances.exporterPort is 0; CloudNativePG's is {}",
+        csm_cnpg::EXPORTER_PORT
+    );
     Ok(InstanceSettings {
         enabled: args.instances_enabled.or(*enabled).unwrap_or(true),
         port,
+        exporter_port,
         timeout,
         concurrency: usize::from(concurrency),
     })

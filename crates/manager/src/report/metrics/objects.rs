@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Labels, Metrics, of_cluster, result, with};
 use crate::report::VolumeReport;
-use csm_gather::index::{Figures, Index, WalNow};
+use csm_gather::index::{Figures, Index, WalDirectory, WalNow};
 
 /// Gauges about objects, made at the scrape.
 pub(super) struct Objects {
@@ -224,6 +224,7 @@ impl Collector for Objects {
         single(&mut encoder, &own("leader"), "Whether this process leads", double(leads))?;
         super::sizing::encode(&mut encoder, &reports)?;
         super::wal::encode_lag(&mut encoder, &reports, now)?;
+        super::wal::encode_directories(&mut encoder, &reports)?;
         if self.disk_metrics {
             Self::encode_disks(&mut encoder, &reports, now)?;
             super::wal::encode(&mut encoder, &reports)?;
@@ -242,6 +243,7 @@ pub(super) struct Shown {
     alerts: Box<[AlertId]>,
     volumes: Vec<(VolumeReport, Vec<Figures>)>,
     pub(super) wal: Option<WalNow>,
+    pub(super) directories: Vec<WalDirectory>,
 }
 
 impl Objects {
@@ -262,6 +264,7 @@ impl Objects {
                 circuit_open: report.circuit_open,
                 alerts: report.alerts,
                 wal: index.wal_now(&key),
+                directories: index.wal_directories(&key),
                 key,
             }
         });

@@ -78,3 +78,25 @@ pub(super) fn encode_lag(encoder: &mut DescriptorEncoder<'_>, reports: &[Shown],
         known(reports).filter_map(|(labels, wal)| Some((labels, lag(wal.health.archiving?)?))),
     )
 }
+
+/// What is in `pg_wal` of instances whose exporters are asked.
+pub(super) fn encode_directories(encoder: &mut DescriptorEncoder<'_>, reports: &[Shown]) -> fmt::Result {
+    let directories = || {
+        let known = reports
+            .iter()
+            .flat_map(|report| report.directories.iter().map(move |directory| (report, directory)));
+        known.map(|(report, directory)| (with(of_cluster(&report.key), "instance", &*directory.instance), directory))
+    };
+    gauge(
+        encoder,
+        "cnpg_storage_manager_wal_files_count",
+        "WAL segments in pg_wal of an instance that is followed between two samples of its kubelet",
+        directories().map(|(labels, directory)| (labels, double(directory.files))),
+    )?;
+    gauge(
+        encoder,
+        "cnpg_storage_manager_wal_directory_bytes",
+        "What the WAL segments in pg_wal take of an instance that is followed between two samples of its kubelet",
+        directories().filter_map(|(labels, directory)| Some((labels, double(directory.bytes?.get())))),
+    )
+}
