@@ -98,7 +98,7 @@ impl Exporters {
 
     /// Asks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        if !self.settings.enabled {
+        if !(self.settings.enabled && self.settings.exporter) {
             stop.cancelled().await;
             return;
         }

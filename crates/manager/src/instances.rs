@@ -41,6 +41,8 @@ pub struct InstanceSettings {
     pub enabled: bool,
     /// Where their managers listen.
     pub port: u16,
+    /// Whether their exporters are asked, between two samples of a kubelet.
+    pub exporter: bool,
     /// Where their exporters listen.
     pub exporter_port: u16,
     /// For a whole answer.

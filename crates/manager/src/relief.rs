@@ -97,6 +97,19 @@ impl Reliefs {
     /// The first failure; all others are asked for nevertheless.
     pub async fn ask(&self, snapshot: &Snapshot, world: &World, plan: Option<&Plan>, now: Timestamp) -> Result<Asked, Failure> {
         let mut result = Ok(());
+        if !self.shared.settings.wal_relief {
+            // One that was begun is left for when it is on again.
+            for event in snapshot.reliefs().filter(|event| !is_done(event) && needs_permission(event)) {
+                let refused = self.refuse(
+                    snapshot,
+                    event,
+                    "WAL relief is switched off (setting walRelief of the manager)",
+                    now,
+                );
+                result = result.and(refused.await);
+            }
+            return result.map(|()| Asked::default());
+        }
         for event in snapshot.reliefs().filter(|event| !is_done(event)) {
             result = result.and(self.take_up(snapshot, world, event, now).await);
         }

@@ -20,7 +20,14 @@ fn policy() -> Value {
 /// The manager, knowing where instances and their exporters listen.
 async fn manager(stage: &Stage, arguments: &[&str]) -> anyhow::Result<Manager> {
     let (port, exporter) = (instances::port().await?.to_string(), instances::exporter_port().await?.to_string());
-    let mut all = vec!["--instances-port", &port, "--instances-exporter-port", &exporter];
+    let mut all = vec![
+        "--instances-port",
+        &port,
+        "--instances-exporter",
+        "true",
+        "--instances-exporter-port",
+        &exporter,
+    ];
     all.extend(arguments);
     Manager::start(&stage.sim, &[&stage.namespace], &all).await
 }

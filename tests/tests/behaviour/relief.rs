@@ -36,7 +36,12 @@ async fn a_relief_that_is_due_is_recorded_and_told_once_and_growth_goes_on() -> 
     let healthy = Answer::Status(json!({"isPrimary": true, "currentLsn": "5/40000000", "timeLineID": 1}));
     let _instance = orders.instance_manager("orders-1", healthy).await?;
     let port = instances::port().await?.to_string();
-    let _manager = Manager::start(&stage.sim, &[&stage.namespace], &["--instances-port", &port]).await?;
+    let _manager = Manager::start(
+        &stage.sim,
+        &[&stage.namespace],
+        &["--instances-port", &port, "--wal-relief", "true"],
+    )
+    .await?;
     orders.fill("orders-1-wal", 0.95)?;
     let relief = until("a relief has ended", || async {
         Ok(reliefs(&stage).await?.into_iter().find(has_ended))

@@ -73,12 +73,15 @@ pub struct RunArgs {
     /// Kubelets that are asked at a time [default: 32].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_KUBELET_CONCURRENCY", value_name = "N")]
     pub kubelet_concurrency: Option<u16>,
-    /// Whether primaries are asked for the health of their WAL, and instances for what their volumes hold [default: true].
+    /// Whether primaries are asked for the health of their WAL [default: true].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_ENABLED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub instances_enabled: Option<bool>,
     /// The port of CloudNativePG's instance managers [default: 8000].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_PORT", value_name = "PORT")]
     pub instances_port: Option<u16>,
+    /// Whether the exporters of instances that could fill are asked what their volumes hold between two samples of a kubelet [default: false].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_EXPORTER", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub instances_exporter: Option<bool>,
     /// The port of the exporters of instances [default: 9187].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_INSTANCES_EXPORTER_PORT", value_name = "PORT")]
     pub instances_exporter_port: Option<u16>,
@@ -109,6 +112,9 @@ pub struct RunArgs {
     /// Whether the log of a container that ended is read, to tell whether a full disk ended it; needs get on pods/log [default: false].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_POD_LOGS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub pod_logs: Option<bool>,
+    /// Whether WAL is relieved where policies want it (walCleanup); needs get and create on pods/exec [default: false].
+    #[arg(long, env = "CNPG_STORAGE_MANAGER_WAL_RELIEF", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub wal_relief: Option<bool>,
     /// Whether a lease decides which replica leads [default: true].
     #[arg(long, env = "CNPG_STORAGE_MANAGER_LEADER_ELECT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub leader_elect: Option<bool>,

@@ -27,6 +27,7 @@ pub struct File {
     pub disk_metrics: Option<bool>,
     pub nudge: Option<bool>,
     pub pod_logs: Option<bool>,
+    pub wal_relief: Option<bool>,
     pub watch_namespaces: Option<Vec<String>>,
     pub leader_election: LeaderElectionFile,
     pub admin_address: Option<SocketAddr>,
@@ -66,6 +67,7 @@ pub struct KubeletFile {
 pub struct InstancesFile {
     pub enabled: Option<bool>,
     pub port: Option<u16>,
+    pub exporter: Option<bool>,
     pub exporter_port: Option<u16>,
     pub timeout: Option<Span>,
     pub concurrency: Option<u16>,

@@ -51,6 +51,8 @@ pub struct Settings {
     pub disk_metrics: bool,
     /// Whether kubelets are asked to look at once where a growth is urgent.
     pub nudge: bool,
+    /// Whether WAL is relieved where policies want it.
+    pub wal_relief: bool,
     /// Namespaces that are watched; empty: all.
     pub watch_namespaces: Vec<String>,
     /// Leader election; none: this process is the only one.
@@ -111,6 +113,7 @@ impl Settings {
             disk_metrics,
             nudge,
             pod_logs,
+            wal_relief,
             watch_namespaces,
             leader_election,
             admin_address,
@@ -242,6 +245,7 @@ impl Settings {
             create_postgres_storage: args.create_postgres_storage.or(create_postgres_storage).unwrap_or_default(),
             disk_metrics: args.disk_metrics.or(disk_metrics).unwrap_or(true),
             nudge: args.nudge.or(nudge).unwrap_or(true),
+            wal_relief: args.wal_relief.or(wal_relief).unwrap_or(false),
             watch_namespaces: args.watch_namespaces.clone().or(watch_namespaces).unwrap_or_default(),
             leader_election: leader_election_of(args, leader_election)?,
             admin_address: args
@@ -265,6 +269,7 @@ fn instances_of(args: &RunArgs, file: &InstancesFile) -> anyhow::Result<Instance
     let InstancesFile {
         enabled,
         port,
+        exporter,
         exporter_port,
         timeout,
         concurrency,
@@ -287,6 +292,7 @@ fn instances_of(args: &RunArgs, file: &InstancesFile) -> anyhow::Result<Instance
     Ok(InstanceSettings {
         enabled: args.instances_enabled.or(*enabled).unwrap_or(true),
         port,
+        exporter: args.instances_exporter.or(*exporter).unwrap_or(false),
         exporter_port,
         timeout,
         concurrency: usize::from(concurrency),
