@@ -220,7 +220,7 @@ impl Instances {
                 self.shared.metrics.instance_error(error.kind());
                 // Each says so while it starts, and what comes of it where it lasts is told by the Cluster's decisions.
                 if news && matches!(error, InstanceError::Status(_)) {
-                    tracing::info!(%namespace, %cluster, %instance, %error, "the primary does not say how its WAL is yet; asking again");
+                    tracing::info!(%namespace, %cluster, %instance, kind = error.kind(), %error, "the primary does not say how its WAL is yet; asking again");
                 } else if news {
                     tracing::warn!(%namespace, %cluster, %instance, kind = error.kind(), %error, "the primary does not say how its WAL is; when its last word is too old, volumes grow without that check, and say so");
                 }
