@@ -104,8 +104,8 @@ fn scraped(index: &mut Index, pod: &str, seconds: i64, segments: u64, size: Byte
 fn estimate(index: &mut Index) -> Option<Estimate> {
     let snapshot = index.snapshot(&key()).expect("a snapshot");
     let world = world(&snapshot, &VolumeSettings::default(), at(100));
-    let members = world.volumes.iter().flat_map(|volume| &volume.members);
-    members.filter_map(|member| member.estimate).next()
+    let mut members = world.volumes.iter().flat_map(|volume| &volume.members);
+    members.find_map(|member| member.estimate)
 }
 
 /// Asked 5 s before and after a sample of half of 2000 MiB.

@@ -1,7 +1,7 @@
 //! WAL relief: each that is due is recorded and run, and each that was not ended is taken up.
 //!
 //! A look at a Cluster asks for them and goes on: no growth waits for a relief. Each runs as a task of its own, one for an instance
-//! at most and [`AT_A_TIME`] in all. Its journal is its StorageEvent; a task that is dropped (the manager stops, or has lost its
+//! at most and four in all. Its journal is its StorageEvent; a task that is dropped (the manager stops, or has lost its
 //! lease) is taken up from there, by whoever leads then.
 
 mod climb;

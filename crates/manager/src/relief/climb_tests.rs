@@ -1,5 +1,5 @@
 //! A whole relief, at an instance whose answers are made up and an API server that remembers what was written, and when.
-#![allow(clippy::unwrap_used)] // tests
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // tests
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -151,7 +151,10 @@ impl Exec for Runs {
             "read" => self.0.reading(false),
             "list" => {
                 let names = self.0.below(command.arguments.last().unwrap());
-                names.into_iter().map(|n| format!("/pg_wal/{}\n", name(n))).collect()
+                names
+                    .into_iter()
+                    .flat_map(|n| ["/pg_wal/".to_owned(), name(n), "\n".to_owned()])
+                    .collect()
             }
             _ => {
                 // sh -c TEXT remove.sh PROGRAM WAL CUTOFF FIRST COUNT MARKS
