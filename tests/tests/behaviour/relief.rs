@@ -71,7 +71,7 @@ async fn what_a_person_asks_for_is_refused_while_the_cluster_is_paused_and_taken
     let cluster = clusters
         .patch("orders", &PatchParams::default(), &Patch::Merge(pause(Some("true"))))
         .await?;
-    let _manager = stage.manager().await?;
+    let _manager = Manager::start(&stage.sim, &[&stage.namespace], &["--wal-relief", "true"]).await?;
     let record = |name: &str, instance: &str| -> anyhow::Result<StorageEvent> {
         Ok(serde_json::from_value(json!({
             "apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": "StorageEvent",
