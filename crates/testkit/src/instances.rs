@@ -6,9 +6,8 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::body::Body;
@@ -21,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -82,8 +81,8 @@ pub enum Answer {
     Endless,
     /// With the beginning of a text, and nothing more.
     Stalls,
-    /// Like this, so much later.
-    Late(Duration, Box<Answer>),
+    /// As it is next told to, and not before: the question is open until then.
+    Waits,
     /// Not at all.
     Hangs,
     /// It sends the caller elsewhere.
@@ -104,7 +103,7 @@ pub struct Endpoint {
 
 struct Inner {
     path: &'static str,
-    answer: Mutex<Answer>,
+    answer: watch::Sender<Answer>,
     asked: AtomicU64,
     busy: AtomicU64,
     most_busy: AtomicU64,
@@ -129,7 +128,7 @@ impl Endpoint {
         let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
         let inner = Arc::new(Inner {
             path,
-            answer: Mutex::new(answer),
+            answer: watch::Sender::new(answer),
             asked: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             most_busy: AtomicU64::new(0),
@@ -150,7 +149,7 @@ impl Endpoint {
 
     /// It answers like this from now on.
     pub fn answer(&self, answer: Answer) {
-        *self.inner.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+        self.inner.answer.send_replace(answer);
     }
 
     /// How often it was asked.
@@ -222,12 +221,13 @@ async fn respond(inner: &Inner, request: &Request<Incoming>) -> Response<Body> {
         return coded(StatusCode::NOT_FOUND);
     }
     let _open = Open::new(inner);
-    let mut answer = inner.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    while let Answer::Late(delay, later) = answer {
-        tokio::time::sleep(delay).await;
-        answer = *later;
-    }
-    match answer {
+    let mut answers = inner.answer.subscribe();
+    // The sender is there as long as `inner` is.
+    let told = answers
+        .wait_for(|answer| *answer != Answer::Waits)
+        .await
+        .map(|answer| answer.clone());
+    match told.unwrap_or(Answer::Hangs) {
         Answer::Status(status) => Response::new(status.to_string().into()),
         Answer::Text(text) => Response::new(text.into()),
         Answer::Code(code) => coded(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
@@ -236,7 +236,7 @@ async fn respond(inner: &Inner, request: &Request<Incoming>) -> Response<Body> {
             let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"isPrimary\": true,"))]);
             Response::new(Body::from_stream(futures::StreamExt::chain(first, stream::pending())))
         }
-        Answer::Hangs | Answer::Late(..) => std::future::pending().await,
+        Answer::Hangs | Answer::Waits => std::future::pending().await,
         Answer::Redirects(to) => {
             let mut response = coded(StatusCode::TEMPORARY_REDIRECT);
             if let Ok(to) = to.parse() {

@@ -1,7 +1,5 @@
 //! What primaries say of their WAL holds growth, is told, and lets growth go again; who says nothing of use costs nobody else.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use csm_api::{ConditionStatus, InstanceWal, Phase, Reason, VolumeSizing, condition};
 use csm_testkit::instances::{self, Answer, InstanceManager};
@@ -137,10 +135,18 @@ async fn a_failing_archive_holds_growth_until_it_is_repaired() -> anyhow::Result
     assert_eq!(orders.wal("orders-1").request().await?, Bytes::gib(4));
 
     // Another manager begins with nothing known, and waits for the first word rather than let go what is held.
-    instance.answer(Answer::Late(Duration::from_secs(2), Box::new(failing())));
+    instance.answer(Answer::Waits);
     drop(manager);
     let asked = instance.asked();
     let manager = self::manager(&stage, &[]).await?;
+    let used = ["pvc=\"orders-1-wal\"", "cluster=\"orders\""];
+    until("it has asked, and looked at the cluster with its figures", || async {
+        let figures = manager.metric("cnpg_storage_manager_pvc_usage_percent", &used).await?;
+        Ok((instance.asked() > asked && figures.is_some()).then_some(()))
+    })
+    .await?;
+    assert!(stage.events("orders").await?.is_empty(), "{}", manager.tail());
+    instance.answer(failing());
     until("it is asked and has answered", || async {
         Ok((instance.asked() >= asked + 2).then_some(()))
     })

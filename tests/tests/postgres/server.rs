@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use csm_gather::relief::Place;
+use csm_testkit::wait::retry;
 use tempfile::TempDir;
 
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked for: each look is a program that is run.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a command came to.
 #[derive(Debug)]
@@ -57,11 +61,9 @@ fn as_user(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Waits for a condition.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let waited = runtime.block_on(retry(LOOK, PATIENCE, async || if holds() { Ok(()) } else { Err(()) }));
+    assert!(waited.is_ok(), "{what}: not within {PATIENCE:?}");
 }
 
 impl Server {

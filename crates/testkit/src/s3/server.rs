@@ -90,8 +90,9 @@ impl Server {
         match fault {
             None => {}
             Some(Fault::Cut) => return Err(Closed),
-            Some(Fault::Hang) => self.until_another(&bucket, Fault::Hang).await,
-            Some(fault) => tokio::time::sleep(fault.delay()).await,
+            Some(fault @ Fault::Hang) => self.until_another(&bucket, fault).await,
+            // It ends with its fault.
+            Some(fault) => drop(tokio::time::timeout(fault.delay(), self.until_another(&bucket, fault)).await),
         }
         // s3s-fs makes the bucket of an object that is put; S3 does not.
         let nowhere = of_object && !self.store.has(&bucket);
