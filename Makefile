@@ -55,5 +55,5 @@ lab-diagnose: ## what is wrong in the lab
 lab-demo: ## the main job on the lab, with real PostgreSQL
 	@$(CARGO) xtask lab-demo
 
-e2e: ## tests on the lab; FOCUS=C02 for some, SUITE=smoke for the most telling, or lab, manager, resize, target, operations, instances, rescue, wal; FAILFAST=1, FRESH=1 to repeat passed ones
+e2e: ## tests on the lab; FOCUS=C02 for some, SUITE=smoke for the most telling, or lab, manager, resize, target, operations, instances, rescue, wal, relief; FAILFAST=1, FRESH=1 to repeat passed ones
 	@$(CARGO) xtask e2e

@@ -11,7 +11,8 @@ use csm_testkit::lab::S3;
 use csm_testkit::s3::{Credentials, Fault};
 use csm_testkit::wait::{until_it, within};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -119,7 +120,7 @@ fn is_segment(name: &str) -> bool {
 }
 
 /// Segments of one timeline follow each other: 256 of 16 MiB in each log file of 4 GiB.
-fn without_gap<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
+pub fn without_gap<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
     let mut last: Option<(&str, u64)> = None;
     for name in names {
         let number = |range: std::ops::Range<usize>| {
@@ -173,6 +174,32 @@ impl Cluster {
             Ok(Some(()))
         })
         .await
+    }
+
+    /// Asks the operator for a base backup into the archive.
+    pub async fn back_up(&self, name: &str) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "metadata": {"name": name},
+            "spec": {"method": "barmanObjectStore", "cluster": {"name": self.name}},
+        }))?;
+        let made = self.backups().create(&PostParams::default(), &object).await;
+        made.map(drop).with_context(|| format!("ask for the Backup {name}"))
+    }
+
+    /// Waits until a base backup has ended. Returns its phase.
+    pub async fn backup_ended(&self, name: &str) -> Result<String> {
+        within(DRAINED, &format!("the Backup {name} has ended"), async || {
+            let status = &self.backups().get(name).await?.data["status"];
+            let phase = status["phase"].as_str().unwrap_or_default();
+            ensure!(matches!(phase, "completed" | "failed"), "{status}");
+            Ok(Some(phase.to_owned()))
+        })
+        .await
+    }
+
+    fn backups(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("postgresql.cnpg.io", "v1", "Backup"));
+        Api::namespaced_with(self.stage.client.clone(), &self.stage.namespace, &kind)
     }
 
     /// Ends the segment that is written to.

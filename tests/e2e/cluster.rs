@@ -31,6 +31,10 @@ pub struct Builder {
     labels: Value,
     affinity: Value,
     backup: Option<Value>,
+    /// Of the Cluster's `spec`, beside all else.
+    more: Value,
+    /// It is made of a backup, and has the tables of that.
+    recovered: bool,
 }
 
 /// What is known of the rows that were committed.
@@ -72,6 +76,8 @@ impl Builder {
             labels: json!({}),
             affinity: json!({}),
             backup: None,
+            more: json!({}),
+            recovered: false,
         }
     }
 
@@ -125,11 +131,27 @@ impl Builder {
         self
     }
 
+    /// Standbys have no replication slots of their own.
+    pub fn without_slots(mut self) -> Self {
+        self.more["replicationSlots"] = json!({"highAvailability": {"enabled": false}});
+        self
+    }
+
+    /// It is made of the base backup and the WAL of another cluster, up to a moment.
+    pub fn recovered(mut self, from: &Cluster, archive: &Archive, until: &str) -> Self {
+        let mut source = archive.spec();
+        source["name"] = from.name.as_str().into();
+        self.more["externalClusters"] = json!([source]);
+        self.more["bootstrap"] = json!({"recovery": {"source": from.name, "recoveryTarget": {"targetTime": until}}});
+        self.recovered = true;
+        self
+    }
+
     /// Makes it, with a table on each volume, and waits until it is healthy. Unless said otherwise, data and WAL have a
     /// volume each: the data volume then holds nothing that comes and goes.
     pub async fn create(self) -> Result<Cluster> {
         let object = self.object();
-        let mut sizes = BTreeMap::new();
+        let (mut sizes, recovered) = (BTreeMap::new(), self.recovered);
         for (volume, size) in self.sizes {
             sizes.insert(volume, size.parse().with_context(|| format!("the size of {volume}"))?);
         }
@@ -147,7 +169,7 @@ impl Builder {
             .await
             .context("apply the Cluster")?;
         cluster.healthy().await?;
-        for volume in cluster.volumes().filter(|volume| *volume != Volume::Wal) {
+        for volume in cluster.volumes().filter(|volume| *volume != Volume::Wal && !recovered) {
             cluster.create_table(volume).await?;
         }
         Ok(cluster)
@@ -183,6 +205,9 @@ impl Builder {
         }
         if let Some(backup) = &self.backup {
             object["spec"]["backup"] = backup.clone();
+        }
+        for (field, value) in self.more.as_object().into_iter().flatten() {
+            object["spec"][field] = value.clone();
         }
         if !tablespaces.is_empty() {
             object["spec"]["tablespaces"] = tablespaces.into();

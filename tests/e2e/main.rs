@@ -1,5 +1,6 @@
 //! What must be shown on a real cluster: the manager as a Pod with the permissions that it ships with, on the lab.
-//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances, rescue, wal or all),
+//! `cargo xtask e2e` runs it; `FOCUS=` (ids), `SUITE=` (smoke, manager, resize, target, operations, instances, rescue, wal,
+//! relief or all),
 //! `FAILFAST=1` and `FRESH=1` choose.
 
 mod archive;
@@ -20,6 +21,7 @@ mod outage;
 mod people;
 mod permissions;
 mod processes;
+mod relief;
 mod report;
 mod requests;
 mod runner;

@@ -22,7 +22,7 @@ use crate::manager::Manager;
 use crate::report::{Outcome, Run, TestReport};
 use crate::stage::{MARK, Stage};
 use crate::stamps::{self, Stamps};
-use crate::{invariants, permissions};
+use crate::{invariants, permissions, relief};
 use csm_testkit::wait::within;
 
 /// A suite ends by itself after this time, and all of them together after the other.
@@ -53,6 +53,8 @@ pub enum Suite {
     Rescue,
     /// What holds WAL back.
     Wal,
+    /// What frees it.
+    Relief,
 }
 
 /// A test.
@@ -114,7 +116,8 @@ impl Choice {
             "instances" => (false, Some(Suite::Instances)),
             "rescue" => (false, Some(Suite::Rescue)),
             "wal" => (false, Some(Suite::Wal)),
-            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances, rescue, wal or all"),
+            "relief" => (false, Some(Suite::Relief)),
+            other => bail!("SUITE is {other:?}; use smoke, manager, resize, target, operations, instances, rescue, wal, relief or all"),
         };
         let focus = text("FOCUS");
         Ok(Self {
@@ -280,6 +283,7 @@ async fn one(lab: &Lab, client: &Client, manager: &Arc<Manager>, case: &Case, he
         test.folder = Some(folder);
     }
     restore(lab).await?;
+    relief::withdraw_permission(client).await?;
     manager.restore().await?;
     delete(client, &stage.namespace).await?;
     Ok(test)

@@ -47,7 +47,12 @@ mod d05;
 mod held;
 mod operations;
 mod rbac;
+mod relief;
 mod rescue;
+mod w01;
+mod w02;
+mod w03;
+mod w04;
 mod wal;
 
 use std::time::Duration;
@@ -265,5 +270,6 @@ pub fn all() -> Vec<Case> {
         .chain(operations::all())
         .chain(rescue::all())
         .chain(wal::all())
+        .chain(relief::all())
         .collect()
 }
