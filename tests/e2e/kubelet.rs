@@ -149,4 +149,12 @@ impl Stage {
         }
         Ok(())
     }
+
+    /// Has all kubelets measure volumes so often.
+    pub async fn kubelets_measure(&self, every: &str) -> Result<()> {
+        for node in &self.lab.status().nodes {
+            self.lab.kubelet_measures(node.number, every).await?;
+        }
+        Ok(())
+    }
 }

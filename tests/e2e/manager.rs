@@ -141,9 +141,13 @@ impl Manager {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
         let shipped = api.get(NAME).await?.data.unwrap_or_default();
         let shipped = shipped.get(SETTINGS).context("the ConfigMap has no settings")?;
+        // What is said anew counts.
+        let names: Vec<&str> = more.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+        let stays = |line: &&str| !names.iter().any(|name| line.starts_with(&format!("{name}:")));
+        let shipped: Vec<&str> = shipped.lines().filter(stays).collect();
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OWN_SETTINGS},
-            "data": {SETTINGS: format!("{shipped}\n{more}")},
+            "data": {SETTINGS: format!("{}\n{more}", shipped.join("\n"))},
         });
         let parameters = PatchParams::apply("e2e").force();
         api.patch(OWN_SETTINGS, &parameters, &Patch::Apply(&object)).await?;

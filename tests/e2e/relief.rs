@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use csm_api::{EventType, Phase, StorageEvent, Trigger, WalCleanupOutcome, WalCleanupStatus};
+use csm_testkit::lab::shipped::NAME;
 use csm_testkit::manifest;
 use csm_testkit::wait::within;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -20,6 +21,10 @@ use crate::volume::Volume;
 
 /// A relief reads, makes a checkpoint, reads again, lists, reads, removes and reads.
 const RELIEF: Duration = Duration::from_mins(3);
+
+/// How a standby connects, from within an instance: nobody else may replicate.
+pub const REPLICATION: &str = "host=127.0.0.1 user=streaming_replica sslmode=require sslcert=/controller/certificates/streaming_replica.crt \
+     sslkey=/controller/certificates/streaming_replica.key";
 
 /// A relief that has ended.
 #[derive(Clone, Debug)]
@@ -46,7 +51,7 @@ impl Stage {
     /// Has the manager relieve WAL, with the permission for that and the setting, as the manual says.
     pub async fn relieves_wal(&self) -> Result<()> {
         let text = std::fs::read_to_string(csm_tests::root().join("deploy/wal-cleanup.yaml"))?;
-        manifest::apply(&self.client, manifest::documents(&text)?, "e2e").await?;
+        manifest::apply(&self.client, manifest::documents(&text)?, NAME).await?;
         self.manager.set("walRelief: true").await
     }
 

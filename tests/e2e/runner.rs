@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use csm_testkit::lab::{Lab, SYNC_FREQUENCY};
+use csm_testkit::lab::{Lab, MEASURE_FREQUENCY, SYNC_FREQUENCY};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -315,6 +315,7 @@ async fn restore(lab: &Lab) -> Result<()> {
     for node in &lab.status().nodes {
         lab.kubectl(["uncordon", &node.name]).await?;
         lab.kubelet_syncs(node.number, SYNC_FREQUENCY).await?;
+        lab.kubelet_measures(node.number, MEASURE_FREQUENCY).await?;
     }
     let mut lab = lab.clone();
     let stopped = |c: &&csm_testkit::lab::protocol::Component| c.state == csm_testkit::lab::protocol::State::Stopped;

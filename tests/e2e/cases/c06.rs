@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use csm_api::{Reason, State};
+use csm_api::{Reason, State, WalCleanupOutcome, WalHolder, WalLever};
 use csm_testkit::wait::{until_it, within};
 use csm_units::Bytes;
 use jiff::Timestamp;
@@ -23,11 +23,14 @@ use crate::volume::Volume;
 const MOST: Bytes = Bytes::gib(2);
 /// After the last segment is archived the next checkpoint gives WAL back, here every half minute.
 const GIVEN_BACK: Duration = Duration::from_mins(3);
-/// Where the volume is full enough for each alert but the last, and not yet for relief.
+/// Where the volume grows.
 const FULL: u64 = 86;
+/// Where relief is tried.
+const ALMOST: u64 = 91;
 
 /// Primary and standby; thresholds alone, as by default: the volume has to grow, whatever holds WAL back.
 pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
+    stage.relieves_wal().await?;
     let expansion = json!({"percentage": 100, "minIncrementGi": 1, "maxSize": MOST, "cooldownMinutes": 0});
     stage.policy("default", json!({"expansion": expansion})).await?;
     let archive = Archive::new(&stage).await?;
@@ -50,7 +53,7 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
     ensure!(event.spec.reason == Reason::UsageThreshold, "{:?}", event.spec);
     orders.insert(200).await?;
 
-    let breach = orders.fill_of(Volume::Wal, FULL).await?;
+    let breach = orders.fill_of(Volume::Wal, ALMOST).await?;
     stage.held(&orders, Reason::AtLimit.as_str(), &breach).await?;
     stage
         .sizing(&orders, Volume::Wal, "it says that it is at its limit", |sizing| {
@@ -59,11 +62,17 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
         .await?;
     alerts(
         &stage,
-        &[("at-limit", true), ("storage-critical", true), ("wal-archive-failing", true)],
+        &[("at-limit", true), ("storage-emergency", true), ("wal-archive-failing", true)],
     )
     .await?;
     let notes = stage.notes("orders").await?;
     ensure!(notes.iter().any(|(reason, _)| reason == "AutoResizeAtLimit"), "{notes:?}");
+    // Relief is tried, names who holds all of it, and removes nothing: none of it is archived.
+    let relief = stage.relief_by_itself(&orders, 0, SOON).await?;
+    relief.is(WalCleanupOutcome::NothingToFree)?;
+    let (holder, advice) = (relief.found.holders.first(), relief.found.advice.first());
+    ensure!(holder.is_some_and(|bound| bound.holder == WalHolder::Archive), "{holder:?}");
+    ensure!(advice.is_some_and(|advice| advice.lever == WalLever::RepairArchiving), "{advice:?}");
     // It writes still.
     orders.insert(200).await?;
     orders.replicated().await?;
@@ -90,6 +99,7 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
     alerts(
         &stage,
         &[
+            ("storage-emergency", false),
             ("storage-critical", false),
             ("storage-warning", false),
             ("wal-archive-failing", false),

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use super::{w01, w02, w03, w04};
+use super::{doctor, w01, w02, w03, w04};
 use crate::runner::{Case, Suite};
 
 /// The tests, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let minutes = Duration::from_mins;
     vec![
+        Case::of(
+            Suite::Relief,
+            "doctor",
+            "doctor finds nothing wrong with a sound cluster, and each of fourteen faults while it is there",
+            minutes(40),
+            |stage| Box::pin(doctor::finds_what_is_wrong(stage)),
+        ),
         Case::of(
             Suite::Relief,
             "W03",

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::archive::Archive;
 use crate::cluster::Cluster;
 use crate::invariants::{self, Expect};
-use crate::relief::Wal;
+use crate::relief::{REPLICATION, Wal};
 use crate::stage::{SOON, Stage};
 use crate::volume::Volume;
 
@@ -209,8 +209,7 @@ impl Scene {
     /// One that takes for ever. Returns the process of the server that serves it.
     async fn backup(&self) -> Result<String> {
         let folder = self.orders.sql("SELECT setting FROM pg_config WHERE name = 'BINDIR'").await?;
-        let script =
-            format!("nohup {folder}/pg_basebackup -h /controller/run -U postgres -D - -F tar -X none -c fast -r 32k >/dev/null 2>&1 &");
+        let script = format!("nohup {folder}/pg_basebackup -d '{REPLICATION}' -D - -F tar -X none -c fast -r 32k >/dev/null 2>&1 &");
         self.orders.exec(&self.primary, &["sh", "-c", &script]).await?;
         within(SOON, "a base backup is running", async || {
             let sql = "SELECT pid FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'";

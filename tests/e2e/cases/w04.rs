@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::archive::Archive;
 use crate::cluster::Cluster;
 use crate::invariants::{self, Expect};
+use crate::relief::REPLICATION;
 use crate::stage::Stage;
 use crate::volume::Volume;
 
@@ -80,18 +81,7 @@ pub async fn all_works_after(stage: Arc<Stage>) -> Result<()> {
         .server_program(
             &primary,
             "pg_basebackup",
-            &[
-                "-h",
-                "/controller/run",
-                "-U",
-                "postgres",
-                "-D",
-                FOLDER,
-                "-X",
-                "stream",
-                "-c",
-                "fast",
-            ],
+            &["-d", REPLICATION, "-D", FOLDER, "-X", "stream", "-c", "fast"],
         )
         .await?;
     orders.server_program(&primary, "pg_verifybackup", &["-q", FOLDER]).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{a07, a08, a09, a15, a16, c06};
+use super::{a07, a08, a09, a15, a16, between, c06};
 use crate::runner::{Case, Suite};
 
 /// The tests, in the order in which they run.
@@ -15,6 +15,13 @@ pub fn all() -> Vec<Case> {
             "more WAL files wait for a bucket that refuses them than may: held, and said; let in, it grows by itself",
             minutes(14),
             |stage| Box::pin(a09::too_many_wait(stage)),
+        ),
+        Case::of(
+            Suite::Wal,
+            "between",
+            "a WAL volume that fills in two minutes, with default periods of kubelet and manager: grown in time with the instance's own figures; measured without them",
+            minutes(25),
+            |stage| Box::pin(between::fills_in_two_minutes(stage)),
         ),
         Case {
             left_out: "the alert's delivery",
@@ -48,11 +55,11 @@ pub fn all() -> Vec<Case> {
             |stage| Box::pin(a08::abandoned_slots(stage)),
         ),
         Case {
-            left_out: "WAL relief; the alerts' delivery",
+            left_out: "the alerts' delivery",
             ..Case::of(
                 Suite::Wal,
                 "C06",
-                "the archive is gone, and WAL fills the volume up to maxSize: said at each step; it is back: all of it drains; no outage",
+                "the archive is gone, and WAL fills the volume up to maxSize: said at each step, and relief removes nothing; it is back: all of it drains; no outage",
                 minutes(25),
                 |stage| Box::pin(c06::archive_gone(stage)),
             )

@@ -36,6 +36,8 @@ use crate::s3::Store;
 
 /// How often a kubelet of the lab looks at each pod again; one minute elsewhere.
 pub const SYNC_FREQUENCY: &str = "1s";
+/// How often the kubelets measure volumes (`volumeStatsAggPeriod`); Kubernetes' own period is a minute.
+pub const MEASURE_FREQUENCY: &str = "5s";
 
 /// The component that is the object store. Who stops it has an endpoint at which nobody listens.
 pub const S3: &str = "s3";
@@ -181,15 +183,24 @@ impl Lab {
 
     /// Has a node's kubelet look at each pod again so often, such as `1m0s`; it is started anew where it does not yet.
     pub async fn kubelet_syncs(&self, node: u8, every: &str) -> Result<()> {
+        self.set_kubelet(node, "syncFrequency", every).await
+    }
+
+    /// Has a node's kubelet measure volumes so often; it is started anew where it does not yet.
+    pub async fn kubelet_measures(&self, node: u8, every: &str) -> Result<()> {
+        self.set_kubelet(node, "volumeStatsAggPeriod", every).await
+    }
+
+    async fn set_kubelet(&self, node: u8, name: &str, value: &str) -> Result<()> {
         let layout = self.layout.node(node);
         let path = layout.dir.join("kubelet.yaml");
         let at = || path.display().to_string();
         let text = std::fs::read_to_string(&path).with_context(at)?;
         let mut settings: serde_json::Value = serde_json::from_str(&text).with_context(at)?;
-        if settings["syncFrequency"] == every {
+        if settings[name] == value {
             return Ok(());
         }
-        settings["syncFrequency"] = every.into();
+        settings[name] = value.into();
         std::fs::write(&path, settings.to_string()).with_context(at)?;
         let name = format!("kubelet@{}", layout.name);
         self.stop(&name).await?;

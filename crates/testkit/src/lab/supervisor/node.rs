@@ -12,11 +12,11 @@ use tokio::process::Command;
 use super::component::{Namespaces, Spec};
 use super::controlplane::{csi_flags, kind_word, write, write_kubeconfig};
 use crate::csi::Kind;
-use crate::lab::SYNC_FREQUENCY;
 use crate::lab::command::{run, run_command, run_line};
 use crate::lab::config::Config;
 use crate::lab::host;
 use crate::lab::layout::{Layout, MARKER_ENV, NodeLayout};
+use crate::lab::{MEASURE_FREQUENCY, SYNC_FREQUENCY};
 use crate::pki::{Ca, Subject, Usage};
 
 /// Printed by the process that furnishes a node's namespaces, when done.
@@ -280,7 +280,7 @@ fn write_config(layout: &Layout, config: &Config, ca: &Ca, number: u8, node: &No
         "imageMinimumGCAge": "240h",
         // For the tests' sake: online growth within 2 s, figures of volumes every 5 to 7 s (defaults: 1 min each).
         "syncFrequency": SYNC_FREQUENCY,
-        "volumeStatsAggPeriod": "5s",
+        "volumeStatsAggPeriod": MEASURE_FREQUENCY,
         "nodeStatusUpdateFrequency": "5s",
         "nodeStatusReportFrequency": "5s",
     });
