@@ -69,6 +69,12 @@ impl Stage {
 
     /// Asks for a relief as a person does, and waits for its end.
     pub async fn relief(&self, cluster: &Cluster, instance: &str, dry_run: bool) -> Result<Relief> {
+        let name = self.ask_for_relief(cluster, instance, dry_run).await?;
+        self.relief_ended(&name, RELIEF).await
+    }
+
+    /// Asks for a relief as a person does. Returns the name of its record.
+    pub async fn ask_for_relief(&self, cluster: &Cluster, instance: &str, dry_run: bool) -> Result<String> {
         let uid = cluster.api().get(&cluster.name).await?.uid().context("a Cluster without a UID")?;
         let record: StorageEvent = serde_json::from_value(json!({
             "apiVersion": "cnpg.supporttools.io/v1alpha1", "kind": "StorageEvent",
@@ -80,12 +86,11 @@ impl Stage {
             },
         }))?;
         let made = self.api::<StorageEvent>().create(&PostParams::default(), &record).await;
-        let name = made.context("ask for a relief")?.name_any();
-        self.relief_ended(&name, RELIEF).await
+        Ok(made.context("ask for a relief")?.name_any())
     }
 
     /// Waits until a relief has ended.
-    async fn relief_ended(&self, name: &str, patience: Duration) -> Result<Relief> {
+    pub async fn relief_ended(&self, name: &str, patience: Duration) -> Result<Relief> {
         let ended = within(patience, &format!("the relief {name} has ended"), async || {
             let event = self.api::<StorageEvent>().get(name).await?;
             let phase = event.status.as_ref().and_then(|status| status.phase);

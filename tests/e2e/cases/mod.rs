@@ -55,6 +55,7 @@ mod w01;
 mod w02;
 mod w03;
 mod w04;
+mod w05;
 mod wal;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{doctor, w01, w02, w03, w04};
+use super::{doctor, w01, w02, w03, w04, w05};
 use crate::runner::{Case, Suite};
 
 /// The tests, in the order in which they run.
@@ -36,6 +36,13 @@ pub fn all() -> Vec<Case> {
             "after a relief of primary and standby: standbys follow, a new one is cloned, the archive brings back a later moment, no gap in what is left",
             minutes(25),
             |stage| Box::pin(w04::all_works_after(stage)),
+        ),
+        Case::of(
+            Suite::Relief,
+            "W05",
+            "the manager, the connection or PostgreSQL ends in the middle of a relief: nothing is lost, the record says how far it got, the next goes by what is there",
+            minutes(30),
+            |stage| Box::pin(w05::interrupted(stage)),
         ),
         Case {
             left_out: "the alerts' delivery",
