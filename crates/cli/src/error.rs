@@ -172,6 +172,20 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// Nobody has written down that it was begun.
+    #[error(
+        "nothing is known of StorageEvent {event} after {seconds} s: {manager}. The record stands, and is looked at when the manager comes to it; whoever may delete it takes it back with kubectl delete storageevent {event} -n {namespace}"
+    )]
+    NotTakenUp {
+        /// Its name.
+        event: String,
+        /// Its namespace.
+        namespace: String,
+        /// How long was waited.
+        seconds: u64,
+        /// Whether there is a manager, and where to look.
+        manager: String,
+    },
     /// Something else.
     #[error("cannot read {what}")]
     Other {

@@ -1,33 +1,13 @@
 //! `kubectl cnpg disk status`: the disks of all clusters, or of one.
 
-use serde::Serialize;
-
+use super::fleet::{One, Shown, scope};
 use super::{Answer, View, exit_status, notes};
 use crate::args::{DiskArguments, DiskCommand};
 use crate::connect::connect;
 use crate::disk::{DiskReport, disks};
 use crate::error::Error;
-use crate::read::{self, Facts, Manager, Scope};
+use crate::read::{self, Facts, Scope};
 use crate::render;
-
-/// What programs get of all clusters.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Fleet<'a> {
-    manager: &'a Manager,
-    notes: &'a [String],
-    clusters: &'a [DiskReport],
-}
-
-/// What programs get of one cluster.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct One<'a> {
-    manager: &'a Manager,
-    notes: &'a [String],
-    #[serde(flatten)]
-    cluster: &'a DiskReport,
-}
 
 /// Runs `kubectl cnpg disk`.
 ///
@@ -42,11 +22,7 @@ pub async fn disk(arguments: &DiskArguments) -> Result<Answer, Error> {
         let facts = read::disks(&connection, name, lease, view.now).await?;
         return disk_of_one(&facts, status.check, &view);
     }
-    let scope = if status.all_namespaces {
-        Scope::All
-    } else {
-        Scope::Namespace(connection.namespace.clone())
-    };
+    let scope = scope(status.all_namespaces, &connection);
     let facts = read::fleet(&connection, &scope, lease, view.now).await?;
     disk_table(&facts, &scope, status.check, &view)
 }
@@ -56,31 +32,12 @@ pub async fn disk(arguments: &DiskArguments) -> Result<Answer, Error> {
 /// # Errors
 /// Where the answer cannot be written in the form that was asked for.
 pub fn disk_table(facts: &Facts, scope: &Scope, check: bool, view: &View) -> Result<Answer, Error> {
-    let clusters = disks(facts, view.now);
-    let mut notes = notes(facts, view.now);
-    if clusters.is_empty() {
-        notes.insert(0, format!("there are no CNPG Clusters in {scope}"));
-    }
-    let data = Fleet {
-        manager: &facts.manager,
-        notes: &notes,
-        clusters: &clusters,
+    let shown = Shown {
+        is_needy: |cluster: &DiskReport| !cluster.needs_person.is_empty(),
+        more: "disk status CLUSTER says more",
+        text: render::disks,
     };
-    let text = view.write(&data, |page| match clusters.as_slice() {
-        [] => String::new(),
-        clusters => render::disks(clusters, *scope == Scope::All, page),
-    })?;
-    let needy = clusters.iter().filter(|c| !c.needs_person.is_empty()).count();
-    if needy > 0 {
-        let (count, verb) = (clusters.len(), if needy == 1 { "needs" } else { "need" });
-        notes.push(format!("{needy} of {count} {verb} a person (!); disk status CLUSTER says more"));
-    }
-    Ok(Answer {
-        text,
-        notes,
-        status: exit_status(check, needy > 0 || facts.manager.is_away()),
-        ..Answer::default()
-    })
+    shown.answer(&disks(facts, view.now), facts, scope, check, view)
 }
 
 /// One cluster in detail.

@@ -1,30 +1,17 @@
 //! `expand`: writes the record of a growth, which the manager carries out.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use csm_api::Phase;
 
-use csm_api::{Growth, Phase, StorageEvent, label};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::ResourceExt as _;
-use tokio::time::{Instant, sleep};
-
+use super::asked::{Asking, Became, FAILED, record};
 use super::levers::tried;
 use super::{Answer, View, notes};
-use crate::args::{DryRun, Expand};
-use crate::connect::{Connection, connect};
+use crate::args::Expand;
+use crate::connect::connect;
 use crate::error::Error;
-use crate::levers::{Asked, Expansion, ask};
+use crate::levers::{Expansion, ask};
 use crate::read;
 use crate::render;
 use crate::thought::think;
-use crate::write;
-
-/// How often a growth is looked at that is waited for: a person waits, and it takes a minute or so.
-const LOOK: Duration = Duration::from_secs(1);
-/// The status where what was waited for failed.
-const FAILED: u8 = 1;
 
 /// Runs `expand`.
 ///
@@ -49,91 +36,29 @@ pub async fn expand(arguments: &Expand) -> Result<Answer, Error> {
     if !asked.passed.is_empty() {
         notes.push("what a person asks for goes ahead of what only paces growth; what the text names still stands".to_owned());
     }
-    let mut expansion = Expansion {
-        asked,
-        event: None,
-        dry_run: tried(dry_run),
-        phase: None,
-        message: None,
-        follow: None,
+    let spec = asked.spec.clone();
+    let record = record(&connection, &spec.cluster_ref.clone(), spec.into(), view.now);
+    let asking = Asking {
+        connection: &connection,
+        dry_run,
+        wait: arguments.wait.then(|| arguments.timeout.get().unsigned_abs()),
+        lease: &common.lease_name,
+        gone: "PVCs that were patched already still grow",
     };
-    if dry_run != DryRun::Client {
-        let event = record(&connection, &expansion.asked, view.now);
-        let event = write::record(&connection, &event, dry_run).await?;
-        if dry_run == DryRun::None {
-            let name = event.name_any();
-            expansion.follow = Some(format!(
-                "To follow it: kubectl get storageevent {name} -n {} -w",
-                connection.namespace
-            ));
-            if arguments.wait {
-                let end = ended(&connection, &name, arguments.timeout.get().unsigned_abs()).await?;
-                let status = end.status.unwrap_or_default();
-                expansion.phase = status.phase;
-                expansion.message = status.conditions.first().map(|c| c.message.clone());
-                expansion.follow = None;
-            }
-            expansion.event = Some(name);
-        }
-    }
+    let Became { event, status, follow } = asking.of(&record).await?;
+    let status = status.unwrap_or_default();
+    let expansion = Expansion {
+        asked,
+        event,
+        dry_run: tried(dry_run),
+        phase: status.phase,
+        message: status.conditions.first().map(|c| c.message.clone()),
+        follow,
+    };
     Ok(Answer {
         text: view.write(&expansion, |page| render::expansion(&expansion, page))?,
         notes,
         status: if expansion.phase == Some(Phase::Failed) { FAILED } else { 0 },
         ..Answer::default()
     })
-}
-
-/// The StorageEvent: `<cluster>-<type>-<yyyymmdd-hhmmss>-<suffix>`, owned by the Cluster.
-fn record(connection: &Connection, asked: &Asked, now: Timestamp) -> StorageEvent {
-    let spec = asked.spec.clone();
-    let (cluster, kind) = (spec.cluster_ref.clone(), spec.event_type());
-    let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S");
-    let metadata = ObjectMeta {
-        generate_name: Some(format!("{}-{kind}-{time}-", cluster.name)),
-        namespace: Some(connection.namespace.clone()),
-        labels: Some(BTreeMap::from([
-            (label::CLUSTER.to_owned(), cluster.name.clone()),
-            (label::EVENT_TYPE.to_owned(), kind.to_string()),
-        ])),
-        owner_references: Some(vec![OwnerReference {
-            api_version: "postgresql.cnpg.io/v1".to_owned(),
-            kind: "Cluster".to_owned(),
-            name: cluster.name,
-            uid: cluster.uid,
-            ..OwnerReference::default()
-        }]),
-        ..ObjectMeta::default()
-    };
-    StorageEvent {
-        metadata,
-        spec: spec.into(),
-        status: None,
-    }
-}
-
-/// The growth once it has ended.
-async fn ended(connection: &Connection, name: &str, longest: Duration) -> Result<Growth, Error> {
-    let deadline = Instant::now() + longest;
-    loop {
-        let Some(event) = read::event(connection, name).await? else {
-            return Err(Error::Stands {
-                what: format!("StorageEvent {name}"),
-                why: "it is gone: somebody deleted it; PVCs that were patched already still grow".to_owned(),
-            });
-        };
-        let phase = event.status.as_ref().and_then(|status| status.phase);
-        if phase.is_some_and(Phase::is_end) {
-            return Ok(event);
-        }
-        if Instant::now() >= deadline {
-            let phase = phase.unwrap_or(Phase::Pending);
-            return Err(Error::NotYet {
-                event: name.to_owned(),
-                phase,
-                seconds: longest.as_secs(),
-            });
-        }
-        sleep(LOOK).await;
-    }
 }

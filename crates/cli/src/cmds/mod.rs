@@ -1,9 +1,11 @@
 //! The commands, one a file. Each turns what was read into an answer; reading is done here.
 
+mod asked;
 mod disk;
 mod doctor;
 mod expand;
 mod explain;
+mod fleet;
 mod levers;
 mod lint;
 mod plan;
@@ -18,10 +20,11 @@ use csm_gather::offline::{self, Offline};
 use crate::args::{Arguments, Command, Common, Files, Format};
 use crate::connect::connect;
 use crate::error::Error;
-use crate::read::{self, Facts, Manager, Scope};
+use crate::read::{self, Facts, Manager};
 use crate::render::{Page, ago};
 use crate::trace::Progress;
 
+pub use asked::whether_it_runs;
 pub use disk::{disk, disk_of_one, disk_table};
 pub use doctor::doctor;
 pub use explain::{explain, explain_file};
@@ -107,11 +110,7 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
                 let (facts, details) = Box::pin(read::cluster(&connection, name, lease, view.now)).await?;
                 return one(&facts, &details, status.check, &view);
             }
-            let scope = if status.all_namespaces {
-                Scope::All
-            } else {
-                Scope::Namespace(connection.namespace.clone())
-            };
+            let scope = fleet::scope(status.all_namespaces, &connection);
             let facts = read::fleet(&connection, &scope, lease, view.now).await?;
             table(&facts, &scope, status.check, &view)
         }

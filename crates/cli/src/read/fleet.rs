@@ -10,8 +10,9 @@ use kube::Api;
 use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 
+use super::cluster::named;
 use super::list::{Failure, list, or_gap};
-use super::{CLUSTERS, Facts, STORAGES, lease};
+use super::{CLUSTERS, Facts, Manager, STORAGES, lease};
 use crate::connect::Connection;
 use crate::error::Error;
 
@@ -70,33 +71,56 @@ impl Scope {
 /// # Errors
 /// Where Clusters or PostgresStorages cannot be read.
 pub async fn fleet(connection: &Connection, scope: &Scope, lease_name: &str, now: Timestamp) -> Result<Facts, Error> {
-    let all = ListParams::default;
-    let of_cnpg = ListParams::default().labels(csm_cnpg::label::CLUSTER);
-    let (clusters, storages, pvcs, manager) = futures::join!(
-        list(connection, scope.api::<Cluster>(connection), all(), CLUSTERS),
-        list(connection, scope.api::<PostgresStorage>(connection), all(), STORAGES),
-        list(
-            connection,
-            scope.api::<PersistentVolumeClaim>(connection),
-            of_cnpg,
-            "persistentvolumeclaims"
-        ),
-        lease::manager(connection, lease_name, now),
+    let (clusters, beside) = futures::join!(
+        list(connection, scope.api::<Cluster>(connection), ListParams::default(), CLUSTERS),
+        Beside::read(connection, scope, None, lease_name, now),
     );
     let clusters = clusters.map_err(|failure| scope.unread(CLUSTERS, failure, Error::NoCloudNativePg))?;
-    let storages = storages.map_err(|failure| scope.unread(STORAGES, failure, Error::NotInstalled(STORAGES)))?;
-    let mut gaps = Vec::new();
-    let pvcs = or_gap(
-        pvcs,
-        &mut gaps,
-        "PersistentVolumeClaims",
-        "sizes are those that the manager last wrote",
-    )?;
-    Ok(Facts {
-        clusters,
-        storages,
-        pvcs: pvcs.unwrap_or_default(),
-        manager,
-        gaps,
-    })
+    beside.with(clusters, scope, "sizes are those that the manager last wrote")
+}
+
+/// What is read beside the Clusters.
+pub(super) struct Beside {
+    storages: Result<Vec<PostgresStorage>, Failure>,
+    pvcs: Result<Vec<PersistentVolumeClaim>, Failure>,
+    manager: Manager,
+}
+
+impl Beside {
+    /// Of one Cluster, or of all in scope.
+    pub async fn read(connection: &Connection, scope: &Scope, one: Option<&str>, lease_name: &str, now: Timestamp) -> Self {
+        let label = csm_cnpg::label::CLUSTER;
+        let of_cnpg = one.map_or_else(|| label.to_owned(), |name| format!("{label}={name}"));
+        // Listed by name: a list tells a missing kind from a missing object.
+        let ours = one.map_or_else(ListParams::default, named);
+        let (storages, pvcs, manager) = futures::join!(
+            list(connection, scope.api::<PostgresStorage>(connection), ours, STORAGES),
+            list(
+                connection,
+                scope.api::<PersistentVolumeClaim>(connection),
+                ListParams::default().labels(&of_cnpg),
+                "persistentvolumeclaims"
+            ),
+            lease::manager(connection, lease_name, now),
+        );
+        Self { storages, pvcs, manager }
+    }
+
+    /// With the Clusters; `without` says what the answer lacks without PVCs.
+    ///
+    /// # Errors
+    /// Where PostgresStorages cannot be read.
+    pub fn with(self, clusters: Vec<Cluster>, scope: &Scope, without: &'static str) -> Result<Facts, Error> {
+        let missing = |failure| scope.unread(STORAGES, failure, Error::NotInstalled(STORAGES));
+        let storages = self.storages.map_err(missing)?;
+        let mut gaps = Vec::new();
+        let pvcs = or_gap(self.pvcs, &mut gaps, "PersistentVolumeClaims", without)?;
+        Ok(Facts {
+            clusters,
+            storages,
+            pvcs: pvcs.unwrap_or_default(),
+            manager: self.manager,
+            gaps,
+        })
+    }
 }

@@ -1,6 +1,6 @@
 //! What the manual levers read, beside the Cluster.
 
-use csm_api::{ClusterStoragePolicy, Growth};
+use csm_api::{ClusterStoragePolicy, StorageEvent};
 use kube::api::{Api, ListParams};
 
 use super::Scope;
@@ -26,13 +26,13 @@ pub async fn cluster_policies(connection: &Connection) -> Result<Vec<ClusterStor
         })
 }
 
-/// A StorageEvent that records a growth; none where it is gone.
+/// A StorageEvent; none where it is gone.
 ///
 /// # Errors
 /// Where it cannot be read.
-pub async fn event(connection: &Connection, name: &str) -> Result<Option<Growth>, Error> {
+pub async fn event(connection: &Connection, name: &str) -> Result<Option<StorageEvent>, Error> {
     let scope = Scope::Namespace(connection.namespace.clone());
-    let api: Api<Growth> = scope.api(connection);
+    let api: Api<StorageEvent> = scope.api(connection);
     match answer(connection, EVENTS, api.get(name)).await {
         Ok(event) => Ok(Some(event)),
         Err(Failure::Missing) => Ok(None),
