@@ -1,5 +1,7 @@
 //! Filling volumes, in steps that never come near their end: data and tablespaces with rows, WAL volumes with WAL.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use csm_testkit::lab::Df;
 use jiff::Timestamp;
@@ -9,7 +11,7 @@ use crate::cluster::{Cluster, rows_sql};
 use crate::stage::SOON;
 use crate::timeline::{Timeline, seconds};
 use crate::volume::Volume;
-use csm_testkit::wait::within;
+use csm_testkit::wait::{until_it, within};
 
 const MIB: u64 = 1 << 20;
 /// A row takes a page.
@@ -18,6 +20,8 @@ const ROW: u64 = 8192;
 const LARGEST_STEP: u64 = 96 * MIB;
 /// Near the threshold, so that the moment of the breach is known well.
 const SMALLEST_STEP: u64 = 8 * MIB;
+/// After the last segment is archived the next checkpoint gives WAL back.
+const GIVEN_BACK: Duration = Duration::from_mins(3);
 /// No test fills a volume beyond.
 const NEVER_BEYOND: u64 = 95;
 
@@ -147,6 +151,22 @@ impl Cluster {
         self.sql_on(&primary, "CHECKPOINT").await?;
         for instance in self.names().iter().filter(|name| **name != primary) {
             self.sql_on(instance, "CHECKPOINT").await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no instance has more WAL than it needs: well below a third of its volume.
+    pub async fn gives_wal_back(&self) -> Result<()> {
+        for instance in self.names() {
+            until_it(GIVEN_BACK, &format!("{instance} gives its WAL back"), async || {
+                // A standby has a restart point where the primary has a new checkpoint only.
+                self.sql("CHECKPOINT").await?;
+                self.sql_on(&instance, "CHECKPOINT").await?;
+                let df = self.df_of(&instance, Volume::Wal).await?;
+                ensure!(percent(&df) < 3000, "{df:?}");
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }

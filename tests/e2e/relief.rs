@@ -101,10 +101,12 @@ impl Stage {
         Relief::of(ended)
     }
 
-    /// Waits until the manager has begun a relief by itself, beside those that are known, and that has ended.
-    pub async fn relief_by_itself(&self, cluster: &Cluster, known: usize, patience: Duration) -> Result<Relief> {
-        let name = within(patience, &format!("WAL of {} is relieved", cluster.name), async || {
-            let reliefs = self.reliefs(cluster).await?;
+    /// Waits until the manager has begun a relief of an instance by itself, beside those that are known, and that has ended.
+    pub async fn relief_by_itself(&self, cluster: &Cluster, instance: &str, known: usize, patience: Duration) -> Result<Relief> {
+        let name = within(patience, &format!("WAL of {instance} is relieved"), async || {
+            let of_instance = |event: &StorageEvent| event.spec.wal_cleanup.as_ref().is_some_and(|asked| asked.instance == instance);
+            let mut reliefs = self.reliefs(cluster).await?;
+            reliefs.retain(of_instance);
             ensure!(reliefs.len() > known, "{known} reliefs, as before");
             let new = reliefs.get(known).context("it is gone")?;
             ensure!(new.spec.trigger == Trigger::Emergency, "somebody else asked for {}", new.name_any());

@@ -66,7 +66,7 @@ vocabulary! {
     WalCleanupOutcome {
         /// WAL was freed.
         Relieved = "Relieved",
-        /// Nothing could go: what is there is needed, and the report says by whom.
+        /// Nothing could go: what is there is needed.
         NothingToFree = "NothingToFree",
         /// What may go was listed, as was asked.
         Listed = "Listed",

@@ -12,7 +12,7 @@ const MOVING: &str = r#"{"part" : "moving", "checkpoint" : {"redo" : "0/7000060"
  "slots" : [{"name" : "reports", "type" : "logical", "active" : false, "temporary" : false, "restart" : "0/5000028", "lost" : false}],
  "senders" : [{"name" : "orders-2", "state" : "streaming", "flushed" : "0/7000100", "slot" : "_cnpg_orders_2"},
   {"name" : "pg_basebackup", "state" : "backup", "flushed" : null, "slot" : null}],
- "receiver" : null, "backups" : ["pg_basebackup"], "label" : false, "summaries" : {"lsn" : "0/7000060", "timeline" : 3},
+ "receiver" : null, "recovered" : null, "backups" : ["pg_basebackup"], "label" : false, "summaries" : {"lsn" : "0/7000060", "timeline" : 3},
  "settings" : {"version" : 170005, "walKeepSize" : 536870912, "maxWalSize" : 1073741824, "maxSlotWalKeepSize" : 2048, "segmentSize" : 16777216,
   "archiveMode" : "on", "summarizes" : "on", "bin" : "/usr/lib/postgresql/17/bin", "data" : "/var/lib/postgresql/data/pgdata"}}"#;
 const POSITION: &str = r#"{"part" : "position", "recovery" : false, "written" : "0/7000200", "file" : "000000030000000000000007"}"#;
@@ -60,6 +60,19 @@ fn summaries_that_are_not_told_are_not_known() {
         let reading = Reading::parse(&[&*moving, POSITION, DIRECTORY].join("\n")).unwrap();
         assert_eq!(reading.evidence(&around()).evidence.summaries, None, "{said}");
     }
+}
+
+/// A standby whose disk is full receives nothing: its control file has its timeline, where that is the one of its restartpoint.
+#[rstest]
+#[case::not_told("null", None)]
+#[case::same("3", Timeline::new(3))]
+#[case::newer("4", None)]
+#[case::older("2", None)]
+fn the_timeline_of_a_standby_that_receives_nothing(#[case] recovered: &str, #[case] timeline: Option<Timeline>) {
+    let position = r#"{"part" : "position", "recovery" : true, "received" : null, "replayed" : "0/7000200"}"#;
+    let moving = MOVING.replace("\"recovered\" : null", &format!("\"recovered\" : {recovered}"));
+    let reading = Reading::parse(&[&*moving, position, DIRECTORY].join("\n")).unwrap();
+    assert_eq!(reading.evidence(&around()).evidence.timeline, timeline);
 }
 
 #[test]

@@ -1,18 +1,16 @@
 //! C06: the archive is gone, and WAL fills its volume up to `maxSize`; then the archive is back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use csm_api::{Reason, State, WalCleanupOutcome, WalHolder, WalLever};
-use csm_testkit::wait::{until_it, within};
+use csm_testkit::wait::within;
 use csm_units::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::archive::Archive;
 use crate::cluster::Cluster;
-use crate::filling::percent;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect, is};
 use crate::stage::{SOON, Stage};
@@ -21,8 +19,6 @@ use crate::volume::Volume;
 
 /// All that may be had.
 const MOST: Bytes = Bytes::gib(2);
-/// After the last segment is archived the next checkpoint gives WAL back, here every half minute.
-const GIVEN_BACK: Duration = Duration::from_mins(3);
 /// Where the volume grows.
 const FULL: u64 = 86;
 /// Where relief is tried.
@@ -68,7 +64,7 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
     let notes = stage.notes("orders").await?;
     ensure!(notes.iter().any(|(reason, _)| reason == "AutoResizeAtLimit"), "{notes:?}");
     // Relief is tried, names who holds all of it, and removes nothing: none of it is archived.
-    let relief = stage.relief_by_itself(&orders, 0, SOON).await?;
+    let relief = stage.relief_by_itself(&orders, &primary, 0, SOON).await?;
     relief.is(WalCleanupOutcome::NothingToFree)?;
     let (holder, advice) = (relief.found.holders.first(), relief.found.advice.first());
     ensure!(holder.is_some_and(|bound| bound.holder == WalHolder::Archive), "{holder:?}");
@@ -85,17 +81,7 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
         seconds(back, Timestamp::now())
     );
     stage.archive_is(&orders, true).await?;
-    for instance in orders.names() {
-        until_it(GIVEN_BACK, &format!("{instance} gives its WAL back"), async || {
-            // A standby has a restart point where the primary has a new checkpoint only.
-            orders.sql("CHECKPOINT").await?;
-            orders.sql_on(&instance, "CHECKPOINT").await?;
-            let df = orders.df_of(&instance, Volume::Wal).await?;
-            ensure!(percent(&df) < 3000, "{df:?}");
-            Ok(())
-        })
-        .await?;
-    }
+    orders.gives_wal_back().await?;
     alerts(
         &stage,
         &[

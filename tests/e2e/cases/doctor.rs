@@ -111,7 +111,7 @@ impl Ward {
 
     async fn settings(&self) -> Result<()> {
         let orders = &self.orders;
-        orders.sets(&[("max_wal_size", "2GB")]).await?;
+        orders.sets(&[("max_wal_size", "768MB")]).await?;
         self.has("WalSettings", &["max_wal_size"]).await?;
         orders.sets(&[("max_wal_size", "128MB"), ("wal_keep_size", "800MB")]).await?;
         self.has("WalSettings", &["wal_keep_size"]).await?;

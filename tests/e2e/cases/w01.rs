@@ -43,7 +43,7 @@ pub async fn kept_back(stage: Arc<Stage>) -> Result<()> {
     orders.sql("SELECT pg_create_physical_replication_slot('abandoned', true)").await?;
     fill(&stage, &orders, &archive).await?;
     let before = orders.wal_now(&primary).await?;
-    let relief = stage.relief_by_itself(&orders, 0, SOON).await?;
+    let relief = stage.relief_by_itself(&orders, &primary, 0, SOON).await?;
     relief.is(WalCleanupOutcome::NothingToFree)?.names("abandoned")?;
     relief.removed_only_what_nobody_needs(&before, &orders.wal_now(&primary).await?, None)?;
     let advice = relief.found.advice.first().context("no advice")?;
@@ -54,7 +54,7 @@ pub async fn kept_back(stage: Arc<Stage>) -> Result<()> {
 
     orders.sql("SELECT pg_drop_replication_slot('abandoned')").await?;
     let before = orders.wal_now(&primary).await?;
-    let relief = stage.relief_by_itself(&orders, 1, RESTED).await?;
+    let relief = stage.relief_by_itself(&orders, &primary, 1, RESTED).await?;
     relief.is(WalCleanupOutcome::Relieved)?;
     let after = orders.wal_now(&primary).await?;
     let gone = relief.removed_only_what_nobody_needs(&before, &after, Some(&in_bucket(&archive, &orders)?))?;
@@ -64,11 +64,12 @@ pub async fn kept_back(stage: Arc<Stage>) -> Result<()> {
     orders.is_sound(&archive).await?;
 
     // What wal_keep_size keeps for standbys that have it already.
+    orders.gives_wal_back().await?;
     orders.keep_wal("8GB").await?;
     fill(&stage, &orders, &archive).await?;
     let before = orders.wal_now(&primary).await?;
     let bucket = in_bucket(&archive, &orders)?;
-    let relief = stage.relief_by_itself(&orders, 2, RESTED).await?;
+    let relief = stage.relief_by_itself(&orders, &primary, 2, RESTED).await?;
     relief.is(WalCleanupOutcome::Relieved)?;
     let after = orders.wal_now(&primary).await?;
     let gone = relief.removed_only_what_nobody_needs(&before, &after, Some(&bucket))?;
@@ -87,9 +88,12 @@ pub async fn kept_back(stage: Arc<Stage>) -> Result<()> {
 
     let now = self::pods(&orders).await?;
     ensure!(now == pods && orders.primary().await? == primary, "{pods:?} before, and {now:?}");
+    // The standby's volume, which fills with the primary's, may have been relieved too.
     let counted = [("result", "success")];
     stage
-        .wal_metric_is(&orders, "cnpg_storage_manager_wal_cleanup_total", &counted, |count| is(count, 3))
+        .wal_metric_is(&orders, "cnpg_storage_manager_wal_cleanup_total", &counted, |count| {
+            count.is_some_and(|count| count >= 3.0)
+        })
         .await?;
     invariants::hold_all(&orders, &[Expect::at_rest(SIZE).of(Volume::Wal), Expect::at_rest(Bytes::gib(1))]).await
 }

@@ -90,6 +90,50 @@ fn a_standby_follows_on_after_a_relief() {
     assert_eq!(standby.sql("SELECT status FROM pg_stat_wal_receiver"), "streaming");
 }
 
+/// A standby that receives nothing (its disk is full, say) while its slot holds what it needs next.
+#[test]
+fn a_standby_that_receives_nothing_is_relieved() {
+    let server = Server::start();
+    server.sql("SELECT pg_create_physical_replication_slot('orders_2', true)");
+    let standby = server.standby("orders-2", Some("orders_2"));
+    server.write(20);
+    server.is_archived();
+    server.sql("CHECKPOINT");
+    let caught_up = || {
+        let end = server.sql("SELECT pg_current_wal_flush_lsn()");
+        server::until("the standby has replayed all", || {
+            standby.sql(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'")) == "t"
+        });
+    };
+    caught_up();
+    let source = standby.sql("SHOW primary_conninfo");
+    let follows = |source: &str| {
+        standby.sql(&format!("ALTER SYSTEM SET primary_conninfo = '{}'", source.replace('\'', "''")));
+        standby.sql("SELECT pg_reload_conf()");
+    };
+    follows("");
+    server::until("it receives nothing", || {
+        standby.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0"
+    });
+    let primary = Reading::parse(&server.exec(&commands::read()).stdout).unwrap();
+    let around = |feed| Around {
+        archived: primary.unarchived().map(Archived::Elsewhere),
+        feed,
+        ..alone()
+    };
+    let before = standby.segments();
+    let status = Climb::new(&standby, around(Feed::Nothing), order()).climb();
+    assert_eq!(status.outcome, Some(WalCleanupOutcome::NotProved), "{status:?}");
+    assert_eq!(gone(&before, &standby), [""; 0]);
+    let status = Climb::new(&standby, around(Feed::Slot), order()).climb();
+    assert_eq!(status.outcome, Some(WalCleanupOutcome::Relieved), "{status:?}");
+    assert!(gone(&before, &standby).len() >= 15, "{status:?}");
+    follows(&source);
+    server.sees("orders-2");
+    server.write(2);
+    caught_up();
+}
+
 /// Without archiving nothing goes, unless the policy says so.
 #[test]
 fn without_archiving_the_policy_decides() {

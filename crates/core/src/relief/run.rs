@@ -196,8 +196,8 @@ impl Run {
                 self.status.proof = Some(journal::proof(&proof, now));
                 begin(&mut self.status, Rung::DryRun, now);
                 if proof.removable().is_empty() {
-                    let message = "nobody can do without any of it";
-                    end(&mut self.status, Rung::DryRun, RungResult::Skipped, Some(message), now);
+                    let needed = proof.decided_by().holder.to_string();
+                    end(&mut self.status, Rung::DryRun, RungResult::Skipped, Some(&needed), now);
                     self.finish(self.relieved(), now);
                 } else {
                     self.stage = Stage::DryRun(Box::new(Proved { reading, proof }));
@@ -388,7 +388,10 @@ impl Run {
         let parts = [
             Some(outcome.meaning().trim_end_matches('.').to_owned()),
             freed.map(|freed| format!("; {} freed", Bytes::new(freed))),
-            self.status.files_removed.map(|removed| format!(", {removed} segments removed")),
+            self.status.files_removed.map(|removed| match removed {
+                1 => ", 1 segment removed".to_owned(),
+                removed => format!(", {removed} segments removed"),
+            }),
             why.map(|why| format!(": {why}")),
         ];
         let sentence: String = parts.into_iter().flatten().collect();

@@ -143,7 +143,7 @@ fn wal_that_is_kept_for_nobody_has_its_setting_named() {
 
 #[rstest]
 #[case::backup(|i: &mut Instance| i.backup = true, WalCleanupOutcome::NotProved, "base backup nightly is running")]
-#[case::unarchived(|i: &mut Instance| i.archived = 20, WalCleanupOutcome::Relieved, "nobody can do without")]
+#[case::unarchived(|i: &mut Instance| i.archived = 20, WalCleanupOutcome::Relieved, "000000010000000000000014 is not marked as archived")]
 fn what_forbids_a_removal_is_said(#[case] change: fn(&mut Instance), #[case] outcome: WalCleanupOutcome, #[case] why: &str) {
     let mut instance = Instance::new();
     change(&mut instance);

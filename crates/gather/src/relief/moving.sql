@@ -9,6 +9,7 @@ SELECT json_build_object(
       'name', r.application_name, 'state', r.state, 'flushed', r.flush_lsn, 'slot', s.slot_name)), '[]')
     FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid),
   'receiver', (SELECT json_build_object('status', status, 'timeline', received_tli) FROM pg_stat_wal_receiver),
+  'recovered', (SELECT nullif(min_recovery_end_timeline, 0) FROM pg_control_recovery()),
   'backups', (SELECT coalesce(json_agg(coalesce(nullif(a.application_name, ''), 'process ' || b.pid)), '[]')
     FROM pg_stat_progress_basebackup b LEFT JOIN pg_stat_activity a USING (pid)),
   'label', (pg_stat_file('backup_label', true)).size IS NOT NULL,

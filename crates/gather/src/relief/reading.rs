@@ -124,6 +124,8 @@ struct Moving {
     slots: Vec<SlotSaid>,
     senders: Vec<SenderSaid>,
     receiver: Option<ReceiverSaid>,
+    /// The timeline up to which a standby has to recover, by its control file.
+    recovered: Option<u32>,
     backups: Vec<String>,
     label: bool,
     summaries: Option<SummariesSaid>,
@@ -233,6 +235,7 @@ impl Reading {
             slots,
             senders,
             receiver,
+            recovered,
             backups,
             label,
             summaries,
@@ -244,10 +247,14 @@ impl Reading {
         let size = SegmentSize::new(settings.segment_size);
         let size = size.map_err(|_| wrong("wal_segment_size", &settings.segment_size.to_string()))?;
         let received = receiver.as_ref().and_then(|receiver| receiver.timeline);
+        // A standby that receives nothing (its disk is full) does not say what it replays. Its control file does, as far as that
+        // goes: had it come upon another timeline since, segments of that would lie in pg_wal and hold all from there on, and who
+        // archives would be on that one.
+        let recovered = recovered.filter(|recovered| *recovered == checkpoint.timeline);
         let (position, written) = said(position, size)?;
         let backups = backups.into_iter().chain(label.then(|| "backup_label".to_owned()));
         Ok(Self {
-            timeline: written.or(received.map(timeline).transpose()?),
+            timeline: written.or(received.or(recovered).map(timeline).transpose()?),
             position,
             checkpoint: Checkpoint {
                 redo: lsn("redo_lsn", &checkpoint.redo)?,

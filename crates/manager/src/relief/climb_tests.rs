@@ -106,7 +106,7 @@ impl Instance {
         let earlier = json!({"part": "earlier", "slots": [], "end": "0/14000028"});
         let moving = json!({
             "part": "moving", "checkpoint": {"redo": "0/14000060", "timeline": 1, "file": name(0x14)}, "slots": [], "senders": [],
-            "receiver": null, "backups": [], "label": false, "summaries": null,
+            "receiver": null, "recovered": null, "backups": [], "label": false, "summaries": null,
             "settings": {"version": 170_005, "walKeepSize": 0, "maxWalSize": 1 << 30, "maxSlotWalKeepSize": -1, "segmentSize": 16 << 20,
                 "archiveMode": "on", "summarizes": "off", "bin": "/usr/lib/postgresql/17/bin", "data": "/var/lib/postgresql/data/pgdata"},
         });

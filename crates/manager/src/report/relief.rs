@@ -26,10 +26,13 @@ pub fn ended(event: &StorageEvent, before: Option<&StorageEvent>) -> Option<Note
         return None;
     }
     let is_told = before.and_then(found_outcome) == Some(outcome) && outcome != WalCleanupOutcome::ArchiveGap;
-    let lever = found
-        .advice
-        .first()
-        .map_or_else(String::new, |advice| format!("; {}", advice.message));
+    let lever = found.advice.first().map(|advice| format!("; {}", advice.message));
+    // The first advice is about who holds it, and says that once more.
+    let message = match &lever {
+        Some(_) if outcome == WalCleanupOutcome::NothingToFree => outcome.meaning().trim_end_matches('.'),
+        _ => message,
+    };
+    let lever = lever.unwrap_or_default();
     (!is_told).then(|| Note {
         severity: Severity::Warning,
         reason: EventReason::WALCleanupRefused,
