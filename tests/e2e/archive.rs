@@ -42,15 +42,20 @@ impl Archive {
     /// Makes the bucket, and the Secret of those who may use it.
     pub async fn new(stage: &Arc<Stage>) -> Result<Self> {
         stage.lab.s3()?.create(&stage.namespace)?;
-        let Credentials { access_key, secret_key } = Credentials::of_the_lab();
+        let archive = Self { stage: stage.clone() };
+        archive.credentials(&Credentials::of_the_lab().secret_key).await?;
+        Ok(archive)
+    }
+
+    /// Who archives proves himself with this key from now on; with no other than the lab's he is let in.
+    pub async fn credentials(&self, key: &str) -> Result<()> {
         let object = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET},
-            "stringData": {"id": access_key, "key": secret_key},
+            "stringData": {"id": Credentials::of_the_lab().access_key, "key": key},
         });
         let parameters = PatchParams::apply("e2e").force();
-        let applied = stage.api::<Secret>().patch(SECRET, &parameters, &Patch::Apply(&object)).await;
-        applied.context("apply the Secret of the object store")?;
-        Ok(Self { stage: stage.clone() })
+        let applied = self.stage.api::<Secret>().patch(SECRET, &parameters, &Patch::Apply(&object)).await;
+        applied.map(drop).context("apply the Secret of the object store")
     }
 
     /// `spec.backup` of a Cluster.

@@ -41,6 +41,7 @@ mod c16;
 mod c17a;
 mod c17b;
 mod c18;
+mod causes;
 mod contract;
 mod d01;
 mod d04;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{a07, a08, a09, a15, a16, between, c06};
+use super::{a07, a08, a09, a15, a16, between, c06, causes};
 use crate::runner::{Case, Suite};
 
 /// The tests, in the order in which they run.
@@ -15,6 +15,13 @@ pub fn all() -> Vec<Case> {
             "more WAL files wait for a bucket that refuses them than may: held, and said; let in, it grows by itself",
             minutes(14),
             |stage| Box::pin(a09::too_many_wait(stage)),
+        ),
+        Case::of(
+            Suite::Wal,
+            "causes",
+            "why a volume fills is said right: bucket gone, credentials wrong, slot abandoned, standby still, wal_keep_size, a load, a large sort",
+            minutes(40),
+            |stage| Box::pin(causes::why_it_fills(stage)),
         ),
         Case::of(
             Suite::Wal,
