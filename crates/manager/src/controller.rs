@@ -17,7 +17,7 @@ use csm_core::{alerts, check};
 use csm_gather::world::world;
 use csm_runtime::Failure;
 use csm_runtime::FailureClass;
-use csm_runtime::backoff::{self, Backoffs};
+use csm_runtime::backoff::Backoffs;
 use csm_runtime::tasks::{Tasks, caught};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -36,6 +36,9 @@ const WORKERS: usize = 8;
 const FOLLOW: Duration = Duration::from_secs(10);
 /// Every Cluster is looked at so often, whatever happens: a safety net for what no watch tells.
 const RESYNC: Duration = Duration::from_mins(10);
+/// An object that others write or remove meanwhile is looked at again: nobody is bothered before that has failed for longer. Where
+/// the API server is busy, the word of a removal can be a second late.
+const OVERTAKEN: Duration = Duration::from_secs(2);
 /// How often StorageEvents are looked through for those that are old enough to go.
 const RETENTION_EVERY: Duration = Duration::from_mins(10);
 
@@ -136,7 +139,7 @@ impl Controller {
                 let class = failure.class().as_str();
                 self.shared.metrics.error(cluster, class);
                 // Somebody wrote the object first, or removed it, and nobody is to be bothered, unless it goes on.
-                if matches!(failure.class(), FailureClass::Conflict | FailureClass::NotFound) && delay == backoff::FIRST {
+                if matches!(failure.class(), FailureClass::Conflict | FailureClass::NotFound) && delay <= OVERTAKEN {
                     tracing::info!(namespace = %cluster.namespace, cluster = %cluster.name, error = failure.message(), retry_in = ?delay, "an object has changed meanwhile; looking again");
                 } else {
                     tracing::warn!(namespace = %cluster.namespace, cluster = %cluster.name, class, error = failure.message(), retry_in = ?delay, "could not finish the look at a cluster");
