@@ -162,6 +162,10 @@ impl Scene {
         let gone = relief.removed_only_what_nobody_needs(&before, &after, Some(&self.bucket()?))?;
         println!("    released: {gone} segments are gone, {} are left", after.segments.len());
         ensure!(after.segments.len() <= 4, "{after:?}");
+        // Its standby keeps as much, and has a volume of its own.
+        self.orders.sql_on(&self.standby, "CHECKPOINT").await?;
+        let relief = self.stage.relief(&self.orders, &self.standby, false).await?;
+        relief.is(WalCleanupOutcome::Relieved)?;
         self.orders.is_sound(&self.archive).await
     }
 
