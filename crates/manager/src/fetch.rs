@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, StatusCode};
+use thiserror::Error;
 
 /// What an answer may cost.
 #[derive(Clone, Copy, Debug)]
@@ -16,18 +17,45 @@ pub struct Bounds {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FetchError {
     /// It cannot be reached, or the connection broke: why.
+    #[error("cannot connect: {0}")]
     Connect(String),
     /// Its certificate could not be verified: why.
+    #[error("its certificate cannot be verified: {0}")]
     Certificate(String),
     /// It took too long.
-    Timeout,
+    #[error("no whole answer within {0:?}")]
+    Timeout(Duration),
     /// It answered with something else than 200.
+    #[error("it answered {0}")]
     Status(StatusCode),
-    /// The body has more bytes than we read.
-    TooLarge,
+    /// The body has more bytes than so many, which we read.
+    #[error("its answer is larger than {} MiB", .0 >> 20)]
+    TooLarge(usize),
+}
+
+impl FetchError {
+    /// A short name of the kind of error.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Certificate(_) => "certificate",
+            Self::Timeout(_) => "timeout",
+            Self::Status(_) => "status",
+            Self::TooLarge(_) => "garbage",
+        }
+    }
+
+    /// Where to look, where an instance gives no answer; it goes behind the error.
+    pub const fn hint_of_instances(&self) -> &'static str {
+        match self {
+            Self::Connect(_) | Self::Certificate(_) => "; is there a NetworkPolicy that keeps the manager from it?",
+            Self::Timeout(_) => " (setting instances.timeout)",
+            Self::Status(_) | Self::TooLarge(_) => "",
+        }
+    }
 }
 
 /// A client for instances: whoever answers, nothing is sent to him that he could take, and he sends us nowhere else.
@@ -57,30 +85,28 @@ pub fn client_of_instances(timeout: Duration, https_only: bool) -> anyhow::Resul
 /// See [`FetchError`]; what the buffer holds then is of no use.
 pub async fn get(request: RequestBuilder, bounds: Bounds, buffer: &mut Vec<u8>) -> Result<(), FetchError> {
     buffer.clear();
-    let Bounds { timeout, largest } = bounds;
-    match tokio::time::timeout(timeout, body(request, largest, buffer)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(FetchError::Timeout),
-    }
+    let timeout = bounds.timeout;
+    let answer = tokio::time::timeout(timeout, body(request, bounds, buffer)).await;
+    answer.unwrap_or(Err(FetchError::Timeout(timeout)))
 }
 
-async fn body(request: RequestBuilder, largest: usize, buffer: &mut Vec<u8>) -> Result<(), FetchError> {
-    let mut response = request.send().await.map_err(|error| failed(&error))?;
+async fn body(request: RequestBuilder, bounds: Bounds, buffer: &mut Vec<u8>) -> Result<(), FetchError> {
+    let mut response = request.send().await.map_err(|error| failed(&error, bounds))?;
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-        if buffer.len().saturating_add(chunk.len()) > largest {
-            return Err(FetchError::TooLarge);
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error, bounds))? {
+        if buffer.len().saturating_add(chunk.len()) > bounds.largest {
+            return Err(FetchError::TooLarge(bounds.largest));
         }
         buffer.extend_from_slice(&chunk);
     }
     Ok(())
 }
 
-fn failed(error: &reqwest::Error) -> FetchError {
+fn failed(error: &reqwest::Error, bounds: Bounds) -> FetchError {
     if error.is_timeout() {
-        return FetchError::Timeout;
+        return FetchError::Timeout(bounds.timeout);
     }
     let mut reason = error.to_string();
     let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use thiserror::Error;
 
 use crate::fetch::{self, Bounds, FetchError};
+use crate::rounds::Trouble;
 use csm_gather::views::NodeView;
 use csm_runtime::tasks::Panicked;
 
@@ -25,47 +26,13 @@ pub enum KubeletError {
     /// The node says no address of a type that we use.
     #[error("the node has no address of type {0}; see the setting kubelet.addressTypes")]
     NoAddress(String),
-    /// It cannot be reached.
-    #[error("cannot connect to {url}: {reason}")]
-    Connect {
+    /// It gave no answer.
+    #[error("{url}: {error}{}", hint(error))]
+    Fetch {
         /// Where.
         url: String,
         /// Why.
-        reason: String,
-    },
-    /// Its certificate could not be verified.
-    #[error(
-        "the certificate of {url} cannot be verified: {reason}; set kubelet.caFile to the CA that signs the kubelets' serving certificates, or kubelet.insecureSkipTLSVerify"
-    )]
-    Certificate {
-        /// Where.
-        url: String,
-        /// Why.
-        reason: String,
-    },
-    /// It did not answer in time.
-    #[error("no answer from {url} within {timeout:?} (setting kubelet.timeout)")]
-    Timeout {
-        /// Where.
-        url: String,
-        /// How long we waited.
-        timeout: Duration,
-    },
-    /// It refused.
-    #[error("{url} answered {status}: the manager's service account needs `get` on nodes/stats")]
-    Refused {
-        /// Where.
-        url: String,
-        /// How.
-        status: StatusCode,
-    },
-    /// It failed.
-    #[error("{url} answered {status}")]
-    Status {
-        /// Where.
-        url: String,
-        /// How.
-        status: StatusCode,
+        error: FetchError,
     },
     /// The answer is not a summary.
     #[error("the answer of {url} is not a stats summary: {reason}")]
@@ -77,23 +44,35 @@ pub enum KubeletError {
     },
     /// We panicked over it.
     #[error("BUG: looking at the figures {0}")]
-    Panic(Panicked),
+    Panic(#[from] Panicked),
 }
 
-impl KubeletError {
-    /// A short name of the kind of error: the same one is logged once, not each time.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
+impl Trouble for KubeletError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NoAddress(_) => "no-address",
-            Self::Connect { .. } => "connect",
-            Self::Certificate { .. } => "certificate",
-            Self::Timeout { .. } => "timeout",
-            Self::Refused { .. } => "refused",
-            Self::Status { .. } => "status",
+            Self::Fetch {
+                error: FetchError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+                ..
+            } => "refused",
+            Self::Fetch { error, .. } => error.kind(),
             Self::Garbage { .. } => "garbage",
             Self::Panic(_) => "panic",
         }
+    }
+}
+
+/// What to do about it; it goes behind the error.
+const fn hint(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::Certificate(_) => {
+            "; set kubelet.caFile to the CA that signs the kubelets' serving certificates, or kubelet.insecureSkipTLSVerify"
+        }
+        FetchError::Timeout(_) => " (setting kubelet.timeout)",
+        FetchError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            ": the manager's service account needs `get` on nodes/stats"
+        }
+        FetchError::Connect(_) | FetchError::Status(_) | FetchError::TooLarge(_) => "",
     }
 }
 
@@ -205,24 +184,13 @@ impl Kubelets {
         if let Some(token) = self.bearer() {
             request = request.bearer_auth(token);
         }
-        let timeout = self.settings.timeout;
         let bounds = Bounds {
-            timeout,
+            timeout: self.settings.timeout,
             largest: LARGEST_ANSWER,
         };
         match fetch::get(request, bounds, buffer).await {
             Ok(()) => Ok(url),
-            Err(FetchError::Connect(reason)) => Err(KubeletError::Connect { url, reason }),
-            Err(FetchError::Certificate(reason)) => Err(KubeletError::Certificate { url, reason }),
-            Err(FetchError::Timeout) => Err(KubeletError::Timeout { url, timeout }),
-            Err(FetchError::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))) => {
-                Err(KubeletError::Refused { url, status })
-            }
-            Err(FetchError::Status(status)) => Err(KubeletError::Status { url, status }),
-            Err(FetchError::TooLarge) => Err(KubeletError::Garbage {
-                url,
-                reason: format!("larger than {} MiB", LARGEST_ANSWER >> 20),
-            }),
+            Err(error) => Err(KubeletError::Fetch { url, error }),
         }
     }
 

@@ -3,19 +3,15 @@
 //! A node is asked once an interval, a little early at random so that the fleet does not fall into step; a node that
 //! runs a member of a growth under way more often. One bad node costs only its own volumes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use csm_runtime::tasks::caught;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::kubelet::{KubeletError, Kubelets};
-use crate::rounds::Rounds;
+use crate::rounds::{self, Asker, Places, Rounds, Trouble as _};
 use crate::shared::Shared;
 use csm_gather::index::Sample;
 use csm_gather::summary::{self, Figure};
@@ -33,15 +29,10 @@ const KEEP_BUFFERS: usize = 4;
 /// The sampler.
 pub struct Sampler {
     shared: Arc<Shared>,
-    kubelets: Arc<Kubelets>,
+    kubelets: Kubelets,
     interval: Duration,
-    slots: Arc<Semaphore>,
-    buffers: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-struct Outcome {
-    node: Arc<str>,
-    result: Result<(), KubeletError>,
+    places: Places,
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Sampler {
@@ -50,78 +41,69 @@ impl Sampler {
     pub fn new(shared: Arc<Shared>, kubelets: Kubelets, interval: Duration, concurrency: usize) -> Self {
         Self {
             shared,
-            kubelets: Arc::new(kubelets),
+            kubelets,
             interval,
-            slots: Arc::new(Semaphore::new(concurrency.max(1))),
-            buffers: Arc::default(),
+            places: Places::for_all(concurrency),
+            buffers: Mutex::default(),
         }
     }
 
     /// Samples until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut rounds: Rounds<Arc<str>> = Rounds::default();
-        let mut running: JoinSet<Outcome> = JoinSet::new();
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                Some(ended) = running.join_next() => {
-                    // It catches its panics, and is not aborted: its node does not stay busy.
-                    if let Ok(outcome) = ended {
-                        self.tell(&outcome, &mut rounds);
-                    }
+        rounds::ask_around(self, stop).await;
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asker for Sampler {
+    /// The name of a node.
+    type Key = Arc<str>;
+    type Asked = Option<NodeView>;
+    type Error = KubeletError;
+
+    const LOOK: Duration = LOOK;
+
+    fn wanted(&self, _: &Rounds<Arc<str>>) -> BTreeMap<Arc<str>, (Option<NodeView>, Duration)> {
+        let nodes = self.shared.index().nodes_to_sample().into_iter();
+        let often = FOLLOW.min(self.interval);
+        let wanted = nodes.map(|(node, (view, followed))| (node, (view, if followed { often } else { self.interval })));
+        wanted.collect()
+    }
+
+    fn places(&self) -> &Places {
+        &self.places
+    }
+
+    async fn ask(&self, _: &Arc<str>, view: &Option<NodeView>) -> Result<(), KubeletError> {
+        let mut buffer = self.buffers().pop().unwrap_or_default();
+        let empty = NodeView {
+            addresses: Vec::new(),
+            port: None,
+        };
+        let result = match self.kubelets.summary(view.as_ref().unwrap_or(&empty), &mut buffer).await {
+            Ok(url) => match summary::parse(&buffer) {
+                Ok(figures) => {
+                    put(&self.shared, &figures);
+                    Ok(())
                 }
-                _ = look.tick() => {
-                    let nodes = self.shared.index().nodes_to_sample();
-                    let every = |(_, followed): &(Option<NodeView>, bool)| if *followed { FOLLOW.min(self.interval) } else { self.interval };
-                    for node in rounds.due(&nodes, every, Instant::now()) {
-                        let view = nodes.get(&node).and_then(|(view, _)| view.clone());
-                        running.spawn(self.ask(node, view));
-                    }
-                }
-            }
+                Err(error) => Err(KubeletError::Garbage {
+                    url,
+                    reason: error.to_string(),
+                }),
+            },
+            Err(error) => Err(error),
+        };
+        let mut kept = self.buffers();
+        if buffer.capacity() <= KEEP_BUFFER && kept.len() < KEEP_BUFFERS {
+            kept.push(buffer);
         }
+        result
     }
 
-    /// Asks one node, and puts what it says into the index.
-    fn ask(&self, node: Arc<str>, view: Option<NodeView>) -> impl Future<Output = Outcome> + Send + 'static {
-        let (shared, kubelets, slots, buffers) = (self.shared.clone(), self.kubelets.clone(), self.slots.clone(), self.buffers.clone());
-        outcome(node, async move {
-            let Ok(_slot) = slots.acquire_owned().await else {
-                return Ok(());
-            };
-            let mut buffer = buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-            let empty = NodeView {
-                addresses: Vec::new(),
-                port: None,
-            };
-            let result = match kubelets.summary(view.as_ref().unwrap_or(&empty), &mut buffer).await {
-                Ok(url) => match summary::parse(&buffer) {
-                    Ok(figures) => {
-                        put(&shared, &figures);
-                        Ok(())
-                    }
-                    Err(error) => Err(KubeletError::Garbage {
-                        url,
-                        reason: error.to_string(),
-                    }),
-                },
-                Err(error) => Err(error),
-            };
-            let mut kept = buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            if buffer.capacity() <= KEEP_BUFFER && kept.len() < KEEP_BUFFERS {
-                kept.push(buffer);
-            }
-            drop(kept);
-            result
-        })
-    }
-
-    /// Says once that a node gives no figures, and once that it does again.
-    fn tell(&self, outcome: &Outcome, rounds: &mut Rounds<Arc<str>>) {
-        let Outcome { node, result } = outcome;
-        let news = rounds.ended(node, result.as_ref().err().map(KubeletError::kind));
+    fn tell(&self, node: &Arc<str>, _: &Option<NodeView>, result: Result<(), KubeletError>, news: bool) {
         match result {
             Ok(()) if news => tracing::info!(%node, "the kubelet gives figures again"),
             Ok(()) => {}
@@ -133,12 +115,6 @@ impl Sampler {
             }
         }
     }
-}
-
-/// What came of asking a node, a panic included: one node costs only its own volumes.
-async fn outcome(node: Arc<str>, asked: impl Future<Output = Result<(), KubeletError>>) -> Outcome {
-    let result = caught(asked).await.unwrap_or_else(|panic| Err(KubeletError::Panic(panic)));
-    Outcome { node, result }
 }
 
 /// Puts the figures of one node into the index.
@@ -178,20 +154,4 @@ fn put(shared: &Shared, figures: &[Figure<'_>]) {
         )
     };
     shared.wake(wake);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_over_the_figures_of_a_node_is_that_nodes_error() {
-        let outcome = outcome("node-1".into(), async { panic!("no such volume") }).await;
-        assert_eq!(&*outcome.node, "node-1");
-        let error = outcome.result.map_err(|error| (error.kind(), error.to_string()));
-        assert_eq!(
-            error,
-            Err(("panic", "BUG: looking at the figures panicked: no such volume".to_owned()))
-        );
-    }
 }

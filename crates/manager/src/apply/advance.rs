@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::Patch;
 use serde_json::json;
 
-use super::{Writer, apply_as, patching};
+use super::{Writer, patching};
 use crate::shared::Shared;
 use csm_gather::views::ResourceVersion;
 
@@ -103,27 +103,19 @@ impl Writer {
     /// Writes an operation's status, provided that nobody else has since.
     async fn journal(&self, shared: &Shared, event: &Growth, status: StorageEventStatus) -> Result<Growth, Failure> {
         let api = self.api::<Growth>(&event.namespace().unwrap_or_default());
-        let name = event.name_any();
-        let patch = json!({
-            "apiVersion": format!("{}/{}", csm_api::GROUP, csm_api::VERSION),
-            "kind": "StorageEvent",
-            "metadata": {"name": name, "resourceVersion": event.resource_version()},
-            "status": status,
-        });
-        let written = self
-            .write(api.patch_status(&name, &apply_as(csm_api::FIELD_MANAGER_STATUS), &Patch::Apply(&patch)))
-            .await;
-        let written = match written {
+        let written = match self.write_status(&api, event, &status).await {
             Ok(written) => written,
             Err(failure) => {
                 // A person may have deleted it, while it was not cached that they had.
                 if failure.class() == FailureClass::NotFound {
-                    let wake = shared.index().remove_event(&event.namespace().unwrap_or_default(), &name);
+                    let wake = shared
+                        .index()
+                        .remove_event(&event.namespace().unwrap_or_default(), &event.name_any());
                     shared.wake(wake);
                 }
                 // It may have been written all the same, or somebody else wrote it: go on from what is there.
                 if matches!(failure.class(), FailureClass::Conflict | FailureClass::Transient)
-                    && let Ok(current) = csm_runtime::error::call(api.get(&name)).await
+                    && let Ok(current) = csm_runtime::error::call(api.get(&event.name_any())).await
                 {
                     shared.index().put_event(current);
                 }

@@ -13,14 +13,18 @@ mod relief;
 mod retention;
 mod storage;
 
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use csm_api::StorageEventStatus;
 use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, LeaderGuard};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::time::Instant;
 
 pub use advance::Advanced;
@@ -64,6 +68,22 @@ impl Writer {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
         Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Applies the status of a StorageEvent, provided that nobody else has written it since.
+    async fn write_status<K>(&self, api: &Api<K>, event: &K, status: &StorageEventStatus) -> Result<K, Failure>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug,
+    {
+        let name = event.name_any();
+        let patch = json!({
+            "apiVersion": format!("{}/{}", csm_api::GROUP, csm_api::VERSION),
+            "kind": "StorageEvent",
+            "metadata": {"name": name, "resourceVersion": event.resource_version()},
+            "status": status,
+        });
+        self.write(api.patch_status(&name, &apply_as(csm_api::FIELD_MANAGER_STATUS), &Patch::Apply(&patch)))
+            .await
     }
 
     async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {

@@ -6,11 +6,10 @@ use csm_core::world::ClusterKey;
 use csm_runtime::{Failure, FailureClass, LeaseLost};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{ListParams, ObjectMeta, Patch};
-use serde_json::json;
+use kube::api::{ListParams, ObjectMeta};
 
 use super::begin::name;
-use super::{Writer, apply_as, creating, owner};
+use super::{Writer, creating, owner};
 
 /// What became of a new relief of WAL.
 pub enum BegunRelief {
@@ -82,17 +81,7 @@ impl Writer {
     /// The lease is lost.
     pub async fn relief_status(&self, event: &StorageEvent, status: &StorageEventStatus) -> Result<ReliefStatus, LeaseLost> {
         let api = self.api::<StorageEvent>(&event.namespace().unwrap_or_default());
-        let name = event.name_any();
-        let patch = json!({
-            "apiVersion": format!("{}/{}", csm_api::GROUP, csm_api::VERSION),
-            "kind": "StorageEvent",
-            "metadata": {"name": name, "resourceVersion": event.resource_version()},
-            "status": status,
-        });
-        let written = self
-            .write(api.patch_status(&name, &apply_as(csm_api::FIELD_MANAGER_STATUS), &Patch::Apply(&patch)))
-            .await;
-        let failure = match written {
+        let failure = match self.write_status(&api, event, status).await {
             Ok(written) => return Ok(ReliefStatus::Written(Box::new(written))),
             Err(Failure::NotLeader(lost)) => return Err(lost),
             Err(failure) => failure,
@@ -103,7 +92,7 @@ impl Writer {
             _ => return Ok(ReliefStatus::Unwritten(Box::new(event.clone()), failure)),
         }
         // It may have been written all the same, or somebody else wrote it: what is there says which.
-        match csm_runtime::error::call(api.get_opt(&name)).await {
+        match csm_runtime::error::call(api.get_opt(&event.name_any())).await {
             Ok(Some(current)) if current.uid() == event.uid() && current.status == as_read(status) => {
                 Ok(ReliefStatus::Written(Box::new(current)))
             }
