@@ -1,15 +1,27 @@
 //! The Kubernetes client: where it comes from, and the timeouts that every call has.
 
 use std::path::Path;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response, Uri};
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use thiserror::Error;
+use tower::{BoxError, Service};
 
 /// How long a single request may take. A write that takes longer is given up; that it may still be applied is what
 /// preconditions and the journal are for. It must fit between the end of our lease and its passing on (see [`crate::lease`]).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long the head of the answer to a watch may take. The API server sends it before there is anything to tell, once what
+/// it knows is as new as what is asked for; it waits 3 s for that.
+pub const WATCH_ANSWER: Duration = Duration::from_secs(10);
+/// How long the head of any other answer may take: the API server itself ends what takes it a minute.
+const ANSWER: Duration = Duration::from_secs(70);
 
 /// Why there is no client.
 #[derive(Debug, Error)]
@@ -62,10 +74,53 @@ pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<
     Ok(config)
 }
 
-/// A client of that configuration.
+/// A client of that configuration. Whatever takes its requests and answers none costs them a time-out.
 ///
 /// # Errors
 /// [`ConnectError::Client`].
 pub fn client(config: Config) -> Result<Client, ConnectError> {
-    Client::try_from(config).map_err(ConnectError::Client)
+    let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&tower::layer::layer_fn(Answered)).build())
+}
+
+/// There was no answer, not even its head.
+#[derive(Debug, Error)]
+#[error("no answer within {} s", .0.as_secs())]
+struct Unanswered(Duration);
+
+/// A service that answers within a time, or fails; how long the body takes is the caller's concern. Without it a
+/// connection to something that is up and answers nothing would hold up a list or a watch for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered<S>(pub S);
+
+impl<S, B> Service<Request<Body>> for Answered<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: 'static,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let within = if is_watch(request.uri()) { WATCH_ANSWER } else { ANSWER };
+        let answer = self.0.call(request);
+        async move {
+            match tokio::time::timeout(within, answer).await {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(_) => Err(Unanswered(within).into()),
+            }
+        }
+        .boxed()
+    }
+}
+
+fn is_watch(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"))
 }

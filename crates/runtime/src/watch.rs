@@ -11,7 +11,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::REQUEST_TIMEOUT;
+use crate::client::{REQUEST_TIMEOUT, WATCH_ANSWER};
 use crate::error::chain;
 use crate::readiness::Readiness;
 
@@ -22,8 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after failed watches in a row.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A watch that was begun anew and gave no error for so long works: of that alone the watcher says nothing, and of some kinds
-/// no object changes for days.
-const QUIET: Duration = LONGEST_PAUSE.saturating_add(REQUEST_TIMEOUT);
+/// no object changes for days. One that is not answered fails before.
+const QUIET: Duration = WATCH_ANSWER.saturating_add(REQUEST_TIMEOUT);
 
 /// What a watch reports.
 #[derive(Debug)]
@@ -219,6 +219,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::client::Answered;
 
     const LIST: &str = r#"{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1"}, "items": []}"#;
     const PAGE_OF_TWO: &str = r#"{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1", "continue": "more"},
@@ -267,7 +268,7 @@ mod tests {
                 answer.lock().unwrap()()
             });
             let readiness = Readiness::default();
-            let api = Api::<ConfigMap>::all(kube::Client::new(api_server, "default"));
+            let api = Api::<ConfigMap>::all(kube::Client::new(Answered(api_server), "default"));
             let (readiness_of_watch, stop) = (readiness.clone(), CancellationToken::new());
             tokio::spawn(async move {
                 let keys = Keys {
@@ -298,6 +299,10 @@ mod tests {
             self.once(&what, |w| w.readiness.failing().is_empty() != fails).await
         }
 
+        fn error(&self) -> Option<String> {
+            self.readiness.failing().remove("configmaps")
+        }
+
         async fn requests(&self, count: usize) -> Vec<(Duration, bool)> {
             self.once("requests", |w| w.asked.lock().unwrap().len() >= count).await;
             self.asked.lock().unwrap().clone()
@@ -322,6 +327,46 @@ mod tests {
         watch.fails(true).await;
         let again = watch.requests(5).await[4].0;
         assert!(again < failed + FIRST_PAUSE * 2, "{failed:?} {again:?}");
+    }
+
+    /// Something takes its requests and answers none.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_not_answered_fails_until_one_is() {
+        let unanswered = || pending().boxed();
+        let (answer, _kept) = watching();
+        let watch = Watching::start(vec![list(), unanswered(), unanswered(), answer]);
+        let begun = watch.requests(2).await[1].0;
+        let failed = watch.fails(true).await;
+        assert!(
+            failed >= begun + WATCH_ANSWER && failed < begun + WATCH_ANSWER + FIRST_PAUSE,
+            "{begun:?} {failed:?}"
+        );
+        let error = watch.error().unwrap_or_default();
+        assert!(error.ends_with("no answer within 10 s"), "{error}");
+        let mut failing = true;
+        watch
+            .once("one that is answered", |w| {
+                failing &= w.error().is_some();
+                w.asked.lock().unwrap().len() >= 4
+            })
+            .await;
+        assert!(failing, "it has not worked in between");
+        let asked = watch.requests(4).await;
+        assert!(asked[1..].iter().all(|(_, watches)| *watches), "{asked:?}");
+        let pauses = asked[1..]
+            .windows(2)
+            .map(|pair| pair[1].0.saturating_sub(pair[0].0 + WATCH_ANSWER).as_millis() / 100);
+        assert_eq!(pauses.collect::<Vec<_>>(), [5, 10]);
+        watch.fails(false).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_not_answered_fails() {
+        let watch = Watching::start(Vec::new());
+        watch.fails(true).await;
+        let error = watch.error().unwrap_or_default();
+        assert!(error.ends_with("no answer within 70 s"), "{error}");
+        assert_eq!(watch.readiness.missing().remove("configmaps"), Some(error));
     }
 
     #[tokio::test(start_paused = true)]
