@@ -43,8 +43,10 @@ pub struct Relief {
 pub struct Wal {
     /// The segments in `pg_wal`, those made in advance aside.
     pub segments: BTreeSet<String>,
-    /// The first segment that somebody needs: a slot, a standby, recovery from a crash, the archive.
+    /// The first segment that somebody needs: a slot, a standby, the archive. Who needs nothing yet needs the newest.
     pub needed: String,
+    /// The first one that recovery from a crash needs; that moves with each checkpoint.
+    pub redo: String,
 }
 
 impl Stage {
@@ -159,11 +161,11 @@ impl Relief {
     /// PostgreSQL removed itself at the checkpoint are held against the same. Returns how many segments are gone.
     pub fn removed_only_what_nobody_needs(&self, before: &Wal, after: &Wal, archive: Option<&BTreeSet<String>>) -> Result<usize> {
         let gone: BTreeSet<&String> = before.segments.difference(&after.segments).collect();
-        let needed = gone.iter().find(|name| ***name >= before.needed);
+        let stays = before.needed.as_str().min(&after.redo);
+        let needed = gone.iter().find(|name| name.as_str() >= stays);
         ensure!(
             needed.is_none(),
-            "{needed:?} is gone, and {} and all after it are needed: {:#?}",
-            before.needed,
+            "{needed:?} is gone, and {stays} and all after it are needed: {:#?}",
             self.record
         );
         if let Some(archive) = archive {
@@ -179,17 +181,9 @@ impl Relief {
             gone.len()
         );
         if let (true, Some(last)) = (removed > 0, listed.and_then(|listed| listed.last.as_ref())) {
-            ensure!(
-                *last < before.needed,
-                "{last} was listed, and from {} on all is needed",
-                before.needed
-            );
+            ensure!(last.as_str() < stays, "{last} was listed, and from {stays} on all is needed");
             let cutoff = &self.found.proof.as_ref().context("removed without a proof")?.cutoff;
-            ensure!(
-                last < cutoff && *cutoff <= before.needed,
-                "the cutoff {cutoff} is above {}",
-                before.needed
-            );
+            ensure!(last < cutoff && cutoff.as_str() <= stays, "the cutoff {cutoff} is above {stays}");
         }
         Ok(gone.len())
     }
@@ -213,20 +207,21 @@ impl Cluster {
         // All positions are of this timeline; a position at the end of a segment is the begin of the next one.
         let sql = "WITH needed(lsn) AS ( \
              SELECT restart_lsn FROM pg_replication_slots WHERE wal_status IS DISTINCT FROM 'lost' \
-             UNION ALL SELECT flush_lsn FROM pg_stat_replication WHERE state <> 'backup' \
-             UNION ALL SELECT redo_lsn FROM pg_control_checkpoint()), \
+             UNION ALL SELECT flush_lsn FROM pg_stat_replication WHERE state <> 'backup'), \
              names(name) AS ( \
              SELECT pg_walfile_name(lsn + 1) FROM needed WHERE lsn IS NOT NULL \
              UNION ALL SELECT left(name, 24) FROM pg_ls_archive_statusdir() WHERE name ~ '^[0-9A-F]{24}.ready$') \
-             SELECT min(name), pg_walfile_name(pg_current_wal_insert_lsn() + 1), \
+             SELECT coalesce(min(name), pg_walfile_name(pg_current_wal_insert_lsn() + 1)), pg_walfile_name(pg_current_wal_insert_lsn() + 1), \
+             (SELECT redo_wal_file FROM pg_control_checkpoint()), \
              (SELECT string_agg(name, ',') FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$') FROM names";
         let text = self.sql_on(instance, sql).await?;
-        let [needed, current, files] = text.split('|').collect::<Vec<_>>()[..] else {
-            anyhow::bail!("not three columns: {text:?}");
+        let [needed, current, redo, files] = text.split('|').collect::<Vec<_>>()[..] else {
+            anyhow::bail!("not four columns: {text:?}");
         };
         Ok(Wal {
             segments: files.split(',').filter(|name| *name <= current).map(str::to_owned).collect(),
             needed: needed.to_owned(),
+            redo: redo.to_owned(),
         })
     }
 
