@@ -2,6 +2,7 @@
 
 mod disk;
 mod levers;
+mod relieve;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use crate::trace::Rate;
 pub use disk::{DiskArguments, DiskCommand, Invocation};
 pub use levers::{DryRun, Expand, Pause, ResetBreaker, Resume, Until, Write};
+pub use relieve::RelieveWal;
 
 const EXIT_STATUS: &str = "Exit status:
   0  done
@@ -25,7 +27,7 @@ const EXIT_STATUS: &str = "Exit status:
 
 const EXIT_STATUS_OF_LEVERS: &str = "Exit status:
   0  done, or nothing was to be done
-  1  an error, or what was asked for is refused
+  1  an error, or what was asked for is refused, or failed
   2  wrong usage";
 
 const EXIT_STATUS_OF_FILES: &str = "Exit status:
@@ -63,8 +65,8 @@ Each line of text is FILE:LINE:COLUMN: error or warning: OBJECT: what is wrong. 
 
 /// Watches and explains the storage of PostgreSQL clusters that CNPG Storage Manager keeps from filling up.
 ///
-/// It reads what is in the API server, or in files, and changes nothing but by the levers pause, resume, reset-breaker and
-/// expand.
+/// It reads what is in the API server, or in files, and changes nothing but by the levers pause, resume, reset-breaker,
+/// expand and relieve-wal.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kubectl-cnpg-storage", bin_name = "kubectl cnpg storage", version, after_help = EXIT_STATUS)]
 pub struct Arguments {
@@ -138,6 +140,14 @@ pub enum Command {
     /// Volumes never shrink again.
     #[command(after_help = EXIT_STATUS_OF_LEVERS)]
     Expand(Box<Expand>),
+    /// Who holds the WAL of an instance and what could go; with --yes, frees what nobody needs.
+    ///
+    /// It writes a StorageEvent with the trigger manual, and the manager does the work: it names who holds WAL, runs CHECKPOINT, proves
+    /// which segments nobody needs, and removes those. Without --yes it is a dry run, which lists and changes nothing. It goes ahead of
+    /// the cooldown; not of a pause, fencing, hibernation, an open circuit breaker, walCleanup.enabled: false or, with --yes, a dry run policy.
+    /// The manager needs its setting walRelief and deploy/wal-cleanup.yaml for it, and says so.
+    #[command(after_help = EXIT_STATUS_OF_LEVERS)]
+    RelieveWal(Box<RelieveWal>),
 }
 
 /// The arguments of `status`.
@@ -412,6 +422,10 @@ mod tests {
                 "expand orders --volume data --to 50Gi --timeout 1m",
                 ErrorKind::MissingRequiredArgument,
             ),
+            ("relieve-wal", ErrorKind::MissingRequiredArgument),
+            ("relieve-wal orders --wait=maybe", ErrorKind::InvalidValue),
+            ("relieve-wal orders --dry-run=maybe", ErrorKind::InvalidValue),
+            ("relieve-wal orders --timeout soon", ErrorKind::ValueValidation),
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
         ];
         for (line, kind) in wrong {

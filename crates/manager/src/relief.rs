@@ -103,7 +103,7 @@ impl Reliefs {
                 let refused = self.refuse(
                     snapshot,
                     event,
-                    "WAL relief is switched off (setting walRelief of the manager)",
+                    "WAL relief is switched off; set walRelief to true in the manager's settings (--wal-relief), and kubectl apply -f deploy/wal-cleanup.yaml",
                     now,
                 );
                 result = result.and(refused.await);

@@ -10,7 +10,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 /// The shipped roles and the shipped admission policy, and a person with the first.
-async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
+pub(crate) async fn editor(stage: &Stage) -> anyhow::Result<(Cli, kube::Client)> {
     let plane = stage.sim.plane();
     for file in ["deploy/user-roles.yaml", "deploy/admission.yaml"] {
         plane.apply_yaml(&std::fs::read_to_string(root().join(file))?).await?;

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context as _;
 use csm_api::{EventType, Phase, StorageEvent};
 use csm_testkit::instances::{self, Answer};
+use csm_tests::cli::Cli;
 use csm_tests::{Manager, Stage, phase, until};
 use csm_units::Bytes;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::levers::editor;
 
 /// The reliefs of a cluster.
 async fn reliefs(stage: &Stage) -> anyhow::Result<Vec<StorageEvent>> {
@@ -109,5 +112,87 @@ async fn what_a_person_asks_for_is_refused_while_the_cluster_is_paused_and_taken
         Ok(event.status.is_some_and(|s| s.wal_cleanup.is_some()).then_some(()))
     })
     .await?;
+    Ok(())
+}
+
+/// `relieve-wal` as a real process, of a person who may ask for growths: what stands against it is said, and what to do.
+#[tokio::test]
+async fn a_person_asks_by_the_plugin_and_is_told_what_came_of_it() -> anyhow::Result<()> {
+    let stage = Stage::new("relieve").await?;
+    let (editor, _) = editor(&stage).await?;
+    stage.orders(|c| c.instances(2).data("10Gi").wal("4Gi")).await?;
+    stage.policy("default", json!({"expansion": {"maxSize": "40Gi"}})).await?;
+    let relieve = |more: &[&'static str]| -> Vec<&'static str> { [&["relieve-wal", "orders"], more].concat() };
+
+    // Nobody carries it out: what the lease says, or that it stands.
+    let kubeconfig = stage.sim.plane().user_kubeconfig("admin", &["system:masters"])?;
+    let admin = Cli::new(&kubeconfig, &stage.namespace);
+    let (_, said) = admin.ends(1, &relieve(&["--lease-name", "nobody"]))?;
+    assert!(
+        said.contains("is not begun: no manager runs, since there is no lease nobody") && said.contains("--wait=false"),
+        "{said}"
+    );
+    for dry_run in ["--dry-run=client", "--dry-run=server"] {
+        let (out, _) = editor.ends(0, &relieve(&["--yes", dry_run]))?;
+        assert!(
+            out.contains("WAL of orders-1, the primary: CHECKPOINT, ") && out.contains("nothing was written"),
+            "{out}"
+        );
+    }
+    assert!(reliefs(&stage).await?.is_empty());
+    let (_, said) = editor.ends(1, &relieve(&["--timeout", "1s"]))?;
+    assert!(
+        said.contains("The record stands") && said.contains("kubectl delete storageevent orders-wal-cleanup-"),
+        "{said}"
+    );
+    let events = stage.api::<StorageEvent>();
+    let stands = reliefs(&stage).await?;
+    let record = stands.first().context("the record stands")?;
+    let owners = record.metadata.owner_references.as_ref().context("an owner")?;
+    assert_eq!((owners[0].name.as_str(), stands.len()), ("orders", 1));
+    let asked = record.spec.wal_cleanup.as_ref().context("what is asked")?;
+    assert_eq!((asked.instance.as_str(), asked.dry_run), ("orders-1", Some(true)));
+    let name = record.metadata.name.as_deref().context("a name")?;
+    events.delete(name, &kube::api::DeleteParams::default()).await?;
+
+    // As shipped it is switched off.
+    let mut manager = stage.manager().await?;
+    let (out, _) = editor.ends(1, &relieve(&[]))?;
+    assert!(
+        out.contains("Refused: not begun, nothing was changed: WAL relief is switched off; set walRelief"),
+        "{out}"
+    );
+    manager.kill()?;
+
+    // Switched on, and not permitted: the standby this time.
+    manager = Manager::start(&stage.sim, &[&stage.namespace], &["--wal-relief", "true"]).await?;
+    let arguments = relieve(&["--instance", "orders-2", "--yes", "-o", "json"]);
+    let (out, _) = editor.ends(1, &arguments).with_context(|| manager.tail())?;
+    let found: Value = serde_json::from_str(&out)?;
+    assert_eq!(
+        (&found["phase"], &found["outcome"], &found["primary"], &found["acts"]),
+        (&json!("Failed"), &json!("CommandFailed"), &json!(false), &json!(true)),
+        "{found}"
+    );
+    let message = found["message"].as_str().context("a message")?;
+    assert!(
+        message.contains("needs get and create on pods/exec; kubectl apply -f deploy/wal-cleanup.yaml"),
+        "{message}"
+    );
+
+    let (_, said) = editor.ends(2, &relieve(&["--yes", "--dry-run"]))?;
+    assert!(said.contains("--yes acts, and --dry-run lists"), "{said}");
+    let (_, said) = editor.ends(1, &relieve(&["--instance", "orders-9"]))?;
+    assert!(
+        said.contains("no instance orders-9; those that it has: orders-1, orders-2"),
+        "{said}"
+    );
+    editor.ends(0, &["pause", "orders"])?;
+    let (_, said) = editor.ends(1, &relieve(&[]))?;
+    assert!(said.contains("is not begun: the Cluster is paused"), "{said}");
+    let (out, _) = editor.ends(0, &["resume", "orders"])?;
+    assert!(out.contains("not paused"), "{out}");
+    let (out, _) = editor.ends(0, &relieve(&["--wait=false"]))?;
+    assert!(out.contains("To follow it: kubectl get storageevent orders-wal-cleanup-"), "{out}");
     Ok(())
 }

@@ -9,6 +9,7 @@ mod fleet;
 mod levers;
 mod lint;
 mod plan;
+mod relieve;
 mod simulate;
 mod status;
 
@@ -135,6 +136,7 @@ pub async fn run(arguments: &Arguments) -> Result<Answer, Error> {
         Command::Resume(arguments) => levers::resume(arguments).await,
         Command::ResetBreaker(arguments) => levers::reset_breaker(arguments).await,
         Command::Expand(arguments) => Box::pin(expand::expand(arguments)).await,
+        Command::RelieveWal(arguments) => Box::pin(relieve::relieve_wal(arguments)).await,
         Command::Explain(arguments) if !arguments.files.files.is_empty() => {
             let offline = offline(&arguments.files)?;
             let common = &arguments.common;

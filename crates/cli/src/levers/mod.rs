@@ -1,6 +1,7 @@
 //! The manual levers: what each writes, from what is there. Pure.
 
 mod expand;
+mod relieve;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::render::moment_and_age;
 
 pub use expand::{Asked, Expansion, Member, Passed, ask};
+pub use relieve::{Relief, ReliefAsked, ask_relief};
 
 /// The annotations of an object.
 pub type Annotations = BTreeMap<String, String>;

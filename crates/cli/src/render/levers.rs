@@ -8,7 +8,7 @@ use super::{Page, Tone};
 use crate::levers::{Asked, Expansion, Lever};
 
 /// Behind what was only tried.
-fn dry(dry_run: Option<&str>) -> String {
+pub(super) fn dry(dry_run: Option<&str>) -> String {
     dry_run.map_or_else(String::new, |how| format!(" ({how} dry run: nothing was written)"))
 }
 

@@ -6,6 +6,7 @@ mod doctor;
 mod fixture;
 mod fleet;
 mod levers;
+mod relief;
 
 use std::fmt::Write as _;
 

@@ -383,7 +383,9 @@ impl Run {
             .space_freed_bytes
             .and_then(|bytes| u64::try_from(bytes).ok())
             .filter(|b| *b > 0);
-        let mut messages = self.status.rungs.iter().rev().filter(|r| r.rung != Rung::Holders);
+        // Who holds WAL stands in the report; that it could not be found out is the end of it.
+        let is_name = |rung: &&csm_api::RungStatus| rung.rung == Rung::Holders && rung.result == RungResult::Done;
+        let mut messages = self.status.rungs.iter().rev().filter(|rung| !is_name(rung));
         let why = messages.find_map(|r| r.message.as_ref());
         let parts = [
             Some(outcome.meaning().trim_end_matches('.').to_owned()),

@@ -261,6 +261,13 @@ impl<E: Exec> Climb<E> {
                     format!("{program} ended with {}: {said}", output.exit),
                 ))
             }
+            Err(ExecError::Denied) => {
+                let why = format!(
+                    "{instance}: {}; kubectl apply -f deploy/wal-cleanup.yaml grants them to the manager",
+                    ExecError::Denied
+                );
+                Err(trouble(TroubleKind::Denied, why))
+            }
             Err(error) => Err(trouble(kind(&error), format!("{instance}: {error}"))),
         })
     }

@@ -280,7 +280,13 @@ async fn what_is_not_permitted_ends_and_is_told() {
     assert_eq!(scene.climb(&instance).climb().await, Ok(true));
     let status = scene.status();
     assert_eq!(status.wal_cleanup.unwrap().outcome, Some(WalCleanupOutcome::CommandFailed));
-    assert!(status.conditions[0].reason == "CommandFailed");
+    let condition = &status.conditions[0];
+    assert_eq!(condition.reason, "CommandFailed");
+    assert!(
+        condition.message.contains("kubectl apply -f deploy/wal-cleanup.yaml"),
+        "{}",
+        condition.message
+    );
     assert_eq!(
         (instance.ran(), scene.notes()),
         (vec!["read"], vec!["WALCleanupRefused".to_owned()])
