@@ -10,6 +10,7 @@ mod gates;
 mod members;
 mod models;
 mod pace;
+mod permission;
 mod properties;
 mod reasons;
 mod relief;
