@@ -5,6 +5,7 @@
 
 mod decided;
 mod exporter;
+mod instance;
 mod objects;
 mod quantity;
 mod scenario;
@@ -55,6 +56,12 @@ pub const TARGETS: &[Target] = &[
         seeds: &["fuzz/corpus/exporter"],
         longest: 2048,
         run: exporter::run,
+    },
+    Target {
+        name: "instance",
+        seeds: &["fuzz/corpus/instance"],
+        longest: 2048,
+        run: instance::run,
     },
     Target {
         name: "objects",
