@@ -154,24 +154,26 @@ impl Manager {
         self.renew(OWN_SETTINGS).await
     }
 
-    /// Takes the permission to annotate pods away; returns when that is so in a namespace.
-    pub async fn without_nudges(&self, namespace: &str) -> Result<()> {
+    /// Takes the permission to patch a kind of object away, such as pods; returns when that is so in a namespace.
+    pub async fn may_not_patch(&self, resource: &str, namespace: &str) -> Result<()> {
         let api: Api<ClusterRole> = Api::all(self.client.clone());
         let mut role = api.get(NAME).await?;
-        let patches_pods = |rule: &PolicyRule| {
-            rule.verbs == ["patch"]
-                && rule
-                    .resources
-                    .as_ref()
-                    .is_some_and(|resources| resources.iter().any(|name| name == "pods"))
+        let concerns = |rule: &PolicyRule| {
+            rule.resources
+                .as_ref()
+                .is_some_and(|resources| resources.iter().any(|name| name == resource))
         };
-        role.rules.get_or_insert_default().retain(|rule| !patches_pods(rule));
+        let rules = role.rules.get_or_insert_default();
+        for rule in rules.iter_mut().filter(|rule| concerns(rule)) {
+            rule.verbs.retain(|verb| verb != "patch");
+        }
+        rules.retain(|rule| !rule.verbs.is_empty());
         api.replace(NAME, &PostParams::default(), &role).await?;
         let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
-            "user": USER, "resourceAttributes": {"verb": "patch", "resource": "pods", "namespace": namespace},
+            "user": USER, "resourceAttributes": {"verb": "patch", "resource": resource, "namespace": namespace},
         }}))?;
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        within(START, "the manager may not annotate pods", async || {
+        within(START, &format!("the manager may not patch {resource}"), async || {
             let answer = reviews.create(&PostParams::default(), &review).await?.status;
             Ok(answer.filter(|status| !status.allowed).map(drop))
         })

@@ -212,8 +212,9 @@ impl Ward {
         manifest::apply(client, manifest::documents(&shipped)?, NAME).await?;
         self.is_sound().await?;
 
-        stage.manager.without_nudges(&stage.namespace).await?;
-        self.has("Permissions", &["may not patch pods", "deploy/rbac.yaml"]).await?;
+        stage.manager.may_not_patch("persistentvolumeclaims", &stage.namespace).await?;
+        self.has("Permissions", &["may not patch persistentvolumeclaims", "deploy/rbac.yaml"])
+            .await?;
         stage.manager.restore().await?;
         self.is_sound().await?;
 
