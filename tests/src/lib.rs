@@ -5,6 +5,7 @@ pub mod admissions;
 pub mod breakers;
 pub mod cli;
 pub mod contract;
+pub mod instance;
 pub mod journal;
 pub mod kubectl;
 pub mod manager;

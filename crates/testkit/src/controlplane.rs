@@ -404,6 +404,8 @@ fn start_api_server(binaries: &Binaries, options: &Options, dir: &Path, port: u1
         .arg("--authorization-mode=Node,RBAC")
         .arg(format!("--disable-admission-plugins={DISABLED_ADMISSION}"))
         .arg("--allow-privileged=true")
+        // Names of simulated nodes mean nothing to anybody.
+        .arg("--kubelet-preferred-address-types=InternalIP")
         // Scenarios are written as fast as the machine can; fairness would only slow them down.
         .arg("--enable-priority-and-fairness=false")
         .arg("--profiling=false")

@@ -13,9 +13,11 @@ use k8s_openapi::ByteString;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 
 use crate::tools::{read, write_atomically};
@@ -79,13 +81,27 @@ impl Issued {
 
     /// What a TLS server serves with it.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>> {
+        self.serves(WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// The same, that takes certificates of clients from an authority, where they have one.
+    pub fn server_config_that_asks(&self, clients: &Ca) -> Result<Arc<ServerConfig>> {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(clients.cert_pem().as_bytes()).context("read a certificate")?;
+        roots.add(root).context("trust a certificate")?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
+        self.serves(verifier.build().context("verify certificates of clients")?)
+    }
+
+    fn serves(&self, clients: Arc<dyn ClientCertVerifier>) -> Result<Arc<ServerConfig>> {
         let certificate = CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).context("read a certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("read a key")?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .context("choose TLS versions")?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![certificate], key)
             .context("use a certificate")?;
         Ok(Arc::new(config))
@@ -285,7 +301,7 @@ mod tests {
 
     fn verify(ca: &Ca, issued: &Issued, name: &str) -> Result<(), rustls::Error> {
         use rustls::client::danger::ServerCertVerifier;
-        let mut roots = rustls::RootCertStore::empty();
+        let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(ca.cert_pem().as_bytes()).unwrap())
             .unwrap();

@@ -14,6 +14,7 @@ mod lifecycle;
 mod models;
 mod quantities;
 mod relief;
+mod relieved;
 mod rescue;
 mod smuggled;
 mod spec_sizes;

@@ -5,9 +5,10 @@
 //! are authenticated and authorized as the real kubelet does it, through the API server.
 //!
 //! Figures are measured once a period for each pod and carry the time of it; in between, answers repeat them. How a
-//! volume fills, and what goes wrong, can be set at any time.
+//! volume fills, and what goes wrong, can be set at any time; and what runs the commands that the API server passes on.
 
 mod auth;
+pub(crate) mod exec;
 mod fault;
 mod server;
 mod state;
@@ -32,6 +33,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::auth::Authorizer;
+pub use self::exec::{Container, Ended};
 pub use self::fault::{NodeFault, VolumeFault};
 use self::state::{Node, State};
 pub use self::state::{PodKey, VolumeKey};
@@ -217,6 +219,12 @@ impl NodeSim {
         Ok(result)
     }
 
+    /// Has commands in a pod's containers run by this, in place of what was there. Other pods have none to run any in.
+    pub fn put_container(&self, namespace: &str, pod: &str, container: Arc<dyn Container>) {
+        let key = (namespace.to_owned(), pod.to_owned());
+        self.inner.state().containers.insert(key, container);
+    }
+
     /// Makes a volume's figures wrong, or right again.
     pub fn set_volume_fault(&self, key: &VolumeKey, fault: VolumeFault) -> Result<()> {
         self.with_volume(key, |volume| volume.fault = fault)
@@ -340,7 +348,7 @@ impl Inner {
         let issued = self
             .ca
             .issue(subject, CertificateUsage::Server, &[name.to_owned(), address.to_string()])?;
-        issued.server_config()
+        issued.server_config_that_asks(&self.ca)
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::Verdict;
 use super::fault::NodeFault;
-use super::{Inner, summary};
+use super::{Inner, PodKey, exec, summary};
 
 /// A trickling answer is sent in pieces of this size.
 const TRICKLE_BYTES: usize = 1;
@@ -36,21 +36,53 @@ pub async fn serve(inner: Arc<Inner>, node: String, listener: TcpListener, tls: 
         let Ok((stream, _)) = accepted else { continue };
         let (inner, node, acceptor, ending) = (inner.clone(), node.clone(), acceptor.clone(), ending.clone());
         tokio::spawn(async move {
-            ending.run_until_cancelled(connection(&inner, &node, stream, acceptor)).await;
+            ending
+                .run_until_cancelled(connection(&inner, &node, stream, acceptor, ending.clone()))
+                .await;
         });
     }
 }
 
-async fn connection(inner: &Inner, node: &str, stream: TcpStream, acceptor: TlsAcceptor) {
+async fn connection(inner: &Inner, node: &str, stream: TcpStream, acceptor: TlsAcceptor, ending: CancellationToken) {
     if inner.fault(node) == NodeFault::Reset {
         return;
     }
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(inner, node, request).await) });
+    // The authority gives client certificates to the API server and to those who may do everything.
+    let certified = stream.get_ref().1.peer_certificates().is_some();
+    let ending = &ending;
+    let service = service_fn(move |request| async move {
+        Ok::<_, Infallible>(match exec::asked(request.uri()) {
+            Some((pod, command)) if certified => run(inner, node, request, &pod, command, ending).await,
+            _ => answer(inner, node, request).await,
+        })
+    });
     // The client's mistakes are not ours to report.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
+}
+
+/// A command in a container, which the API server has permitted; it is answered as the figures are, or not.
+async fn run(
+    inner: &Inner,
+    node: &str,
+    request: Request<Incoming>,
+    pod: &PodKey,
+    command: Vec<String>,
+    ending: &CancellationToken,
+) -> Response<Body> {
+    match inner.fault(node) {
+        NodeFault::Hang => std::future::pending().await,
+        NodeFault::Status(code) => return status(code, node),
+        _ => {}
+    }
+    let container = inner.state().container(node, pod);
+    match container {
+        Some(container) => exec::answer(request, container, command, ending.clone()),
+        None => text(StatusCode::NOT_FOUND, "container not found\n"),
+    }
 }
 
 async fn answer(inner: &Inner, node: &str, request: Request<Incoming>) -> Response<Body> {

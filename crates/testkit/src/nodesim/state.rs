@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::exec::Container;
 use super::fault::{NodeFault, VolumeFault};
 use super::summary::{self, PodEntry, VolumeEntry};
 use super::volume::{Figures, Volume};
@@ -121,6 +122,7 @@ pub struct State {
     pub nodes: BTreeMap<String, Node>,
     pub addresses_given: u32,
     pub volumes: HashMap<VolumeKey, Volume>,
+    pub containers: HashMap<PodKey, Arc<dyn Container>>,
     pods: BTreeMap<PodKey, PodState>,
     /// Which pods use a claim, running or not.
     users: HashMap<VolumeKey, BTreeSet<PodKey>>,
@@ -213,6 +215,12 @@ impl State {
     /// True when the pod is known and has a running container.
     pub fn is_running(&self, key: &PodKey) -> bool {
         self.pods.get(key).is_some_and(|pod| !pod.running.is_empty())
+    }
+
+    /// What runs commands in a pod that runs on this node.
+    pub fn container(&self, node: &str, pod: &PodKey) -> Option<Arc<dyn Container>> {
+        let state = self.pods.get(pod).filter(|state| state.node == node && !state.running.is_empty());
+        state.and_then(|_| self.containers.get(pod).cloned())
     }
 
     /// Measures the volumes of the pods of one group, or of all.

@@ -54,8 +54,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many clusters of a fleet are written at once: enough to keep two cores busy.
 const FLEET_CONCURRENCY: usize = 32;
-/// The Cluster's CRD is the only one of CloudNativePG's that anyone here reads.
-const CLUSTER_CRD: &str = csm_cnpg::CRD_NAME;
+/// Those of CloudNativePG's kinds that anyone here reads.
+const CNPG_CRDS: [&str; 2] = [csm_cnpg::CRD_NAME, "backups.postgresql.cnpg.io"];
 
 /// How a Sim is set up.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub struct SimOptions {
     pub resize_speed: Speed,
     /// Nodes from the start: `node-1` and on.
     pub nodes: usize,
-    /// Whether CloudNativePG's Cluster is there from the start.
+    /// Whether CloudNativePG's Cluster and Backup are there from the start.
     pub cnpg_crds: bool,
     /// Whether our own kinds are there from the start.
     pub our_crds: bool,
@@ -129,7 +129,7 @@ impl World {
             if options.cnpg_crds {
                 let crds = tokio::task::spawn_blocking(tools::cnpg_crds).await.context("read CNPG's CRDs")??;
                 plane
-                    .apply_crds(crds.into_iter().filter(|crd| crd.name_any() == CLUSTER_CRD))
+                    .apply_crds(crds.into_iter().filter(|crd| CNPG_CRDS.contains(&&*crd.name_any())))
                     .await?;
             }
             if options.our_crds {

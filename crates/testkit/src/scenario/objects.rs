@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::EXPANDABLE;
+use crate::nodesim::exec;
 
 /// The CSI driver that simulated volumes belong to.
 pub const DRIVER: &str = "csi.simulated.test";
@@ -61,6 +62,7 @@ pub fn node_status(name: &str, kubelet: SocketAddr, ready: bool) -> Value {
             "type": "Ready", "status": status, "reason": reason,
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         }],
+        "declaredFeatures": [exec::FEATURE],
         "capacity": { "cpu": "8", "memory": "32Gi", "pods": "250" },
         "allocatable": { "cpu": "8", "memory": "32Gi", "pods": "250" },
         "nodeInfo": {
