@@ -9,8 +9,8 @@ use csm_core::wal::Rules;
 use csm_core::world::ClusterKey;
 use csm_gather::relief::{Around, Place as Paths, Reading, commands, instance_of, is_dry_run, needs_permission, removed, started_at};
 use csm_gather::world::world;
-use csm_runtime::LeaseLost;
 use csm_runtime::exec::{Command, Exec, ExecError};
+use csm_runtime::{Failure, FailureClass, LeaseLost};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -34,6 +34,8 @@ const STRICT: Rules = Rules {
 };
 /// Before the same is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// So often an API server is asked that is busy or away for a moment: what a relief has come to is not given up for that.
+const TRIES: usize = 3;
 
 /// A relief under way.
 pub(super) struct Climb<E> {
@@ -194,11 +196,11 @@ impl<E: Exec> Climb<E> {
 
     /// What the instance says, and what the Cluster does.
     async fn read(&mut self, command: Vec<String>, timeout: Duration) -> Result<Result<Answer, Trouble>, LeaseLost> {
-        let unread = |what: &str, failure: &csm_runtime::Failure| {
+        let unread = |what: &str, failure: &Failure| {
             let why = format!("{what} cannot be read: {}", failure.message());
             Ok(Err(trouble(TroubleKind::Failed, why)))
         };
-        let cluster = match self.writer.cluster_now(&self.key).await {
+        let cluster = match again(|| self.writer.cluster_now(&self.key)).await {
             Ok(cluster) => cluster,
             Err(failure) => return unread("the Cluster", &failure),
         };
@@ -217,7 +219,7 @@ impl<E: Exec> Climb<E> {
             Err(trouble) => return Ok(Err(trouble)),
         };
         // After it: a backup that has begun since is seen.
-        let backups = match self.writer.backups_now(&self.key).await {
+        let backups = match again(|| self.writer.backups_now(&self.key)).await {
             Ok(backups) => backups,
             Err(failure) => return unread("its Backups", &failure),
         };
@@ -299,6 +301,17 @@ impl<E: Exec> Climb<E> {
         let tried = others.filter_map(|event| Some((csm_gather::relief::tried_at(event)?, event)));
         tried.max_by_key(|(at, _)| *at).map(|(_, event)| event.clone())
     }
+}
+
+/// What the API server says, once it says something of use.
+async fn again<T, F: Future<Output = Result<T, Failure>>>(read: impl Fn() -> F) -> Result<T, Failure> {
+    for _ in 1..TRIES {
+        match read().await {
+            Err(failure) if failure.class() == FailureClass::Transient => tokio::time::sleep(PAUSE).await,
+            came => return came,
+        }
+    }
+    read().await
 }
 
 fn trouble(kind: TroubleKind, message: impl Into<String>) -> Trouble {

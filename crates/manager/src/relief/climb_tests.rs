@@ -25,6 +25,8 @@ use crate::settings::{RunArgs, Settings};
 struct Stored {
     event: Value,
     notes: Vec<String>,
+    /// So often it is too busy to say which backups there are.
+    busy: usize,
 }
 
 type Store = Arc<Mutex<Stored>>;
@@ -43,6 +45,11 @@ async fn answer(State(store): State<Store>, request: Request) -> Response {
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     match (method.as_str(), path.rsplit('/').next().unwrap()) {
         ("GET", "orders") => Json(cluster()).into_response(),
+        ("GET", "backups") if store.busy > 0 => {
+            store.busy -= 1;
+            let busy = json!({"kind": "Status", "status": "Failure", "reason": "TooManyRequests", "code": 429, "message": "try later"});
+            (StatusCode::TOO_MANY_REQUESTS, Json(busy)).into_response()
+        }
         ("GET", "backups") => Json(json!({"metadata": {}, "items": []})).into_response(),
         ("PATCH", "status") => {
             let patch: Value = serde_json::from_slice(&body).unwrap();
@@ -291,6 +298,17 @@ async fn what_is_not_permitted_ends_and_is_told() {
         (instance.ran(), scene.notes()),
         (vec!["read"], vec!["WALCleanupRefused".to_owned()])
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_busy_for_a_moment_ends_nothing() {
+    for (busy, outcome) in [(TRIES - 1, WalCleanupOutcome::Relieved), (TRIES, WalCleanupOutcome::CommandFailed)] {
+        let scene = scene(None);
+        scene.store.lock().unwrap().busy = busy;
+        let instance = Instance::new(&scene.store);
+        assert_eq!(scene.climb(&instance).climb().await, Ok(true));
+        assert_eq!(scene.status().wal_cleanup.unwrap().outcome, Some(outcome), "busy {busy} times");
+    }
 }
 
 /// The manager was killed after a removal was begun: it is not made again.
