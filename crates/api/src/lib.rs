@@ -26,7 +26,7 @@ pub use growth::{Growth, GrowthSpec, NoGrowth};
 pub use names::{EVIDENCE_AT, FIELD_MANAGER, FIELD_MANAGER_STATUS, GROUP, RESIZE_REQUESTED, RESIZE_WITHDRAWN, VERSION, annotation, label};
 pub use postgres_storage::{
     BudgetStatus, CircuitBreakerStatus, DiskStatus, InactiveSlot, InstanceDisk, InstanceDisks, InstanceWal, LastAction, LastDecision,
-    PolicyRef, PostgresStorage, PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, StorageSizing, VolumeSizing,
+    PolicyRef, PostgresStorage, PostgresStorageSpec, PostgresStorageStatus, ResizeOutcome, RootCause, StorageSizing, VolumeSizing,
 };
 pub use quantity::QuantityText;
 pub use reason::Reason;
@@ -36,7 +36,7 @@ pub use storage_event::{
     RetryBasis, StorageEvent, StorageEventSpec, StorageEventStatus, VerifiedBy, VolumeReference,
 };
 pub use storage_policy::{PolicyStatus, StoragePolicy, StoragePolicySpec};
-pub use vocabulary::{ApplyTo, BreakerScope, BreakerState, EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
+pub use vocabulary::{ApplyTo, BreakerScope, BreakerState, CauseKind, EventType, Mode, Model, Role, State, Trigger, Urgency, Verdict};
 pub use volume_settings::{
     EmergencyGrow, MaintenanceWindow, Resize, ResizeExpansion, ResizeStrategy, ResizeTriggers, StepText, TablespaceSettings,
     VolumeSettings, WalSafetyPolicy,

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BreakerScope, BreakerState, Condition, Reason, Role, Settings, State, Urgency, Verdict};
+use crate::{BreakerScope, BreakerState, CauseKind, Condition, Reason, Role, Settings, State, Urgency, Verdict};
 
 /// The most specific settings of one CNPG Cluster, and what the manager knows of its volumes.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -186,8 +186,30 @@ pub struct VolumeSizing {
     /// How long until it is full at the rate of the last hour, such as "90m", "12h" or "5d"; none where it does not fill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_full: Option<String>,
+    /// Why it fills, where it does, or where something holds WAL on it that will fill it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_cause: Option<RootCause>,
     /// The newest decision.
     pub last_decision: LastDecision,
+}
+
+/// Why a volume fills.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RootCause {
+    /// The cause that accounts for the most.
+    pub cause: CauseKind,
+    /// The instance that shows it.
+    pub instance: String,
+    /// The replication slot, the standby or the setting that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Bytes that it accounts for, as they were when this was written: it is written anew when they have doubled, or halved.
+    pub bytes: i64,
+    /// What shows it, and what to do, in a sentence for people.
+    pub message: String,
+    /// Since when it is the cause.
+    pub since: Time,
 }
 
 /// Growths of a volume in a rolling 24 hours.

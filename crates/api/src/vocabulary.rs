@@ -212,3 +212,28 @@ vocabulary! {
         Global = "global",
     }
 }
+vocabulary! {
+    /// Why a volume fills.
+    CauseKind {
+        /// WAL cannot be archived: every segment waits.
+        ArchiverFailing = "ArchiverFailing",
+        /// WAL is archived, more slowly than it is written.
+        ArchiverSlow = "ArchiverSlow",
+        /// A replication slot that nobody reads from holds WAL back.
+        InactiveSlot = "InactiveSlot",
+        /// A standby, or another reader, is behind.
+        LaggingStandby = "LaggingStandby",
+        /// A setting keeps more WAL than the volume has room for.
+        WalSettingsTooBig = "WalSettingsTooBig",
+        /// A base backup runs, and what is written meanwhile stays.
+        BaseBackupRunning = "BaseBackupRunning",
+        /// The databases grow, or a load writes WAL.
+        DataGrowth = "DataGrowth",
+        /// Files that belong to no database: temporary ones of large sorts and hashes.
+        TempFiles = "TempFiles",
+        /// The filesystem is not the volume's own: others fill it.
+        SharedFilesystem = "SharedFilesystem",
+        /// Nothing that is known shows why.
+        Unknown = "Unknown",
+    }
+}

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use csm_api::{InstanceDisk, InstanceWal, PostgresStorage, ResizeOutcome};
+use csm_api::{InstanceDisk, InstanceWal, PostgresStorage, ResizeOutcome, RootCause};
 use csm_core::world::VolumeKey;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -36,6 +36,9 @@ pub struct DiskReport {
     pub filesystems: Vec<Filesystem>,
     /// What is known of WAL archiving and slots, by instance; empty: nothing.
     pub wal_health: Vec<WalHealth>,
+    /// Why its volumes fill, of those that do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub root_causes: Vec<VolumeCause>,
     /// The newest outcomes of resizes, newest first.
     pub resizes: Vec<ResizeOutcome>,
 }
@@ -57,6 +60,17 @@ pub struct Filesystem {
     /// Its figures, as the manager last wrote them.
     #[serde(flatten)]
     pub disk: Option<InstanceDisk>,
+}
+
+/// Why a volume fills.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeCause {
+    /// `data`, `wal` or `tablespace/NAME`.
+    pub volume: String,
+    /// As the manager last wrote it.
+    #[serde(flatten)]
+    pub root_cause: RootCause,
 }
 
 /// What is known of WAL archiving and slots of an instance.
@@ -159,7 +173,16 @@ fn of_cluster(report: ClusterReport, storage: Option<&PostgresStorage>, figures:
             health: disks.wal_health.clone()?,
         })
     });
+    let mut volumes: Vec<_> = report.volumes.iter().collect();
+    volumes.sort_by(|a, b| a.volume.cmp(&b.volume));
+    let root_causes = volumes.into_iter().filter_map(|volume| {
+        Some(VolumeCause {
+            volume: volume.volume.to_string(),
+            root_cause: volume.root_cause.clone()?,
+        })
+    });
     let mut disks = DiskReport {
+        root_causes: root_causes.collect(),
         filesystems: filesystems.collect(),
         wal_health: wal_health.collect(),
         resizes: status.map(|s| s.auto_resize_events.clone()).unwrap_or_default(),

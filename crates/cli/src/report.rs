@@ -1,6 +1,6 @@
 //! The clusters as `status` shows them: plain data, which `-o json` prints as it is.
 
-use csm_api::{BreakerState, LastAction, LastDecision, PolicyRef, PostgresStorage, State};
+use csm_api::{BreakerState, LastAction, LastDecision, PolicyRef, PostgresStorage, RootCause, State};
 use csm_cnpg::Cluster;
 use csm_core::world::VolumeKey;
 use csm_units::Bytes;
@@ -59,6 +59,9 @@ pub struct VolumeReport {
     pub limit: Option<Bytes>,
     /// What the manager last decided.
     pub last_decision: Option<LastDecision>,
+    /// Why it fills, as the manager last wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_cause: Option<RootCause>,
     /// What the manager last did.
     pub last_action: Option<LastAction>,
     /// When what is wanted can go, where time alone opens it.
@@ -234,6 +237,7 @@ fn volume_report(
         target_size: sizing.and_then(|s| s.target_size),
         limit,
         last_decision,
+        root_cause: sizing.and_then(|s| s.root_cause.clone()),
         last_action,
         next_action_at: sizing.and_then(|s| s.next_action_at.as_ref()).map(|t| t.0),
         observed_at: instances.iter().filter_map(|i| i.observed_at).max(),

@@ -41,6 +41,24 @@ pub struct ClusterSpec {
     pub replica: Option<ReplicaCluster>,
     /// How the exporter is set up.
     pub monitoring: Option<MonitoringConfiguration>,
+    /// How it was made.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+/// How a Cluster was made.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bootstrap {
+    /// As a new database.
+    pub initdb: Option<InitDb>,
+}
+
+/// A new database.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InitDb {
+    /// Size of a WAL segment in MiB; missing: 16.
+    pub wal_segment_size: Option<i64>,
 }
 
 /// The slots that the operator keeps.
@@ -272,6 +290,13 @@ impl Cluster {
     pub fn exporter_tls(&self) -> bool {
         let tls = self.spec.monitoring.as_ref().and_then(|monitoring| monitoring.tls.as_ref());
         tls.and_then(|tls| tls.enabled).unwrap_or(false)
+    }
+
+    /// The size of a WAL segment in MiB that it was made with, where it says so (`spec.bootstrap.initdb.walSegmentSize`).
+    #[must_use]
+    pub fn wal_segment_mebibytes(&self) -> Option<u64> {
+        let size = self.spec.bootstrap.as_ref()?.initdb.as_ref()?.wal_segment_size?;
+        u64::try_from(size).ok()
     }
 
     /// The field that says how large a volume is: of a role ([`crate::role`]), and the name of the tablespace where it is one.

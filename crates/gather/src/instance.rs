@@ -142,6 +142,14 @@ impl Reading {
     }
 }
 
+impl Primary {
+    /// How much WAL there is from a position on; nothing where that is not known.
+    #[must_use]
+    pub fn since(&self, start: Option<Lsn>) -> Bytes {
+        retained(self.current_lsn, start)
+    }
+}
+
 /// WAL between where a slot begins and the end.
 fn retained(end: Option<Lsn>, start: Option<Lsn>) -> Bytes {
     let bytes = |(end, start): (Lsn, Lsn)| end.get().saturating_sub(start.get());

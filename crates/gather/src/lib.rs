@@ -4,6 +4,7 @@
 //! the same decisions.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod causes;
 pub mod compact;
 pub mod down;
 pub mod exporter;
@@ -17,5 +18,6 @@ pub mod relief;
 pub mod retry;
 pub mod summary;
 pub mod views;
+pub mod wal_size;
 pub mod watched;
 pub mod world;

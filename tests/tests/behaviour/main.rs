@@ -2,6 +2,7 @@
 
 mod between;
 mod breaker;
+mod causes;
 mod contract;
 mod deleted;
 mod fleet;

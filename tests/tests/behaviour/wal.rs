@@ -129,6 +129,10 @@ async fn a_failing_archive_holds_growth_until_it_is_repaired() -> anyhow::Result
     }
     let lag = manager.metric("cnpg_storage_manager_wal_archiving_lag_seconds", &labels).await?;
     assert!(lag.is_some_and(|lag| lag > 0.0), "{lag:?}");
+    for (name, value) in [("generated_bytes_total", 22_548_578_304.0), ("archived_files_total", 1284.0)] {
+        let name = format!("cnpg_storage_manager_wal_{name}");
+        assert_eq!(manager.metric(&name, &labels).await?, Some(value), "{name}");
+    }
     let alert = ["type=\"wal-archive-failing\"", "cluster=\"orders\""];
     assert_eq!(manager.metric("cnpg_storage_manager_alert_active", &alert).await?, Some(1.0));
     stage.told_once("orders", &["AutoResizeBlocked"]).await?;
@@ -258,6 +262,10 @@ async fn who_says_nothing_of_use_costs_one_time_out_and_nobody_else() -> anyhow:
         stage
             .told_once(name, &["AutoResizeWALHealthUnavailable", "AutoResizeSuccess"])
             .await?;
+        let notes = stage.notes(name).await?;
+        let told = notes.iter().find(|(reason, _)| reason == "AutoResizeWALHealthUnavailable");
+        let (_, note) = told.context("the Event")?;
+        assert!(note.contains("nothing is known of WAL archiving and replication slots"), "{note}");
         archive_is(&stage, name, ConditionStatus::Unknown).await?;
         assert_eq!(health(&stage, name).await?, None, "{name}");
         let told = || {

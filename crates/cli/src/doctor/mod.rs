@@ -4,7 +4,6 @@
 //! `status` and `explain`.
 
 mod installation;
-mod memory;
 mod policy;
 mod volumes;
 mod wal;
@@ -17,7 +16,7 @@ use serde::Serialize;
 use crate::read::{Details, Facts, Surroundings};
 use crate::thought::Thought;
 
-pub use memory::WalSize;
+pub use csm_gather::wal_size::WalSize;
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

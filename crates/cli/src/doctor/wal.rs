@@ -1,6 +1,7 @@
 //! PostgreSQL's own settings on WAL, against the volume that holds it.
 
 use csm_core::world::VolumeKey;
+use csm_gather::wal_size::{MAX_WAL_SIZE, WAL_KEEP_SIZE};
 use csm_units::Bytes;
 
 use super::{Check, Diagnosis, Level, Subject, WalSize};
@@ -12,10 +13,6 @@ const OF_WAL_VOLUME_PERCENT: u64 = 60;
 const OF_DATA_VOLUME_PERCENT: u64 = 30;
 /// A slot that holds back less is read again in time, or goes unnoticed.
 const ABANDONED_PERCENT: u64 = 10;
-/// `max_wal_size` where the Cluster does not set it (PostgreSQL documentation, "Write Ahead Log").
-const MAX_WAL_SIZE: WalSize = WalSize::Bytes(Bytes::GIB);
-/// `wal_keep_size` where the Cluster does not set it: CloudNativePG's default.
-const WAL_KEEP_SIZE: WalSize = WalSize::Bytes(Bytes::mib(512));
 
 pub(super) fn examine(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
     let volumes = &subject.thought.world.volumes;
@@ -37,12 +34,12 @@ pub(super) fn examine(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
     let kinds = [
         (
             "max_wal_size",
-            setting("max_wal_size", MAX_WAL_SIZE),
+            setting("max_wal_size", WalSize::Bytes(MAX_WAL_SIZE)),
             "between two checkpoints, under load",
         ),
         (
             "wal_keep_size",
-            setting("wal_keep_size", WAL_KEEP_SIZE),
+            setting("wal_keep_size", WalSize::Bytes(WAL_KEEP_SIZE)),
             "all the time, for standbys without a slot",
         ),
     ];

@@ -190,6 +190,7 @@ fn explain_volume(facts: &Facts, thought: &Thought, volume: &Volume, decision: &
         warnings: explain::warnings(decision),
         relief: ReliefWanted::of(decision),
         inputs: explain::inputs(decision),
+        root_cause: sizing.and_then(|s| s.root_cause.clone()),
         last_decision,
         differs,
         members: members(thought, volume, decision),

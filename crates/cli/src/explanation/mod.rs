@@ -5,7 +5,7 @@ mod spec_sizes;
 
 use std::collections::BTreeMap;
 
-use csm_api::{LastDecision, Model, Phase, PvcPhase, Reason, State, Urgency, Verdict, VerifiedBy};
+use csm_api::{LastDecision, Model, Phase, PvcPhase, Reason, RootCause, State, Urgency, Verdict, VerifiedBy};
 use csm_units::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -118,6 +118,9 @@ pub struct VolumeExplanation {
     pub relief: ReliefWanted,
     /// The figures that the verdict rests on.
     pub inputs: BTreeMap<String, String>,
+    /// Why it fills, as the manager last wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_cause: Option<RootCause>,
     /// What the manager itself last decided.
     pub last_decision: Option<LastDecision>,
     /// Whether that is something else.

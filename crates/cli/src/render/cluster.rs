@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use csm_core::world::VolumeKey;
 
-use super::explanation::manager_line;
+use super::explanation::{manager_line, root_cause};
 use super::lines::Lines;
 use super::size::{growing, size, written};
 use super::table::{Field, Table, plain};
@@ -115,6 +115,9 @@ fn fields(lines: &mut Lines, volume: &VolumeReport, explained: Option<&VolumeExp
     }
     if let Some(time) = explained.and_then(|e| e.time_to_full.as_ref()) {
         put("Time To Full", time, Tone::Plain);
+    }
+    if let Some(cause) = &volume.root_cause {
+        put("Root Cause", &root_cause(cause, page), Tone::Watch);
     }
 }
 

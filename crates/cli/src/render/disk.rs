@@ -11,7 +11,7 @@ use super::size::{figure, size, written};
 use super::table::{Field, Table, plain};
 use super::time::{ago, moment_and_age};
 use super::{Page, Tone};
-use crate::disk::{DiskReport, Filesystem, WalHealth};
+use crate::disk::{DiskReport, Filesystem, VolumeCause, WalHealth};
 use crate::figures::Trust;
 use crate::read::Manager;
 
@@ -54,6 +54,14 @@ pub fn disk(report: &DiskReport, manager: &Manager, page: &Page) -> String {
             lines.gap();
         }
         wal_health(&mut lines, wal, page);
+    }
+    if !report.root_causes.is_empty() {
+        lines.gap();
+        lines.line(0, &Tone::Title.paint("Root Causes:"));
+        for VolumeCause { volume, root_cause } in &report.root_causes {
+            let text = super::explanation::root_cause(root_cause, page);
+            lines.field(page, 2, COLUMN, volume, (&text, Tone::Watch));
+        }
     }
     lines.gap();
     if report.resizes.is_empty() {

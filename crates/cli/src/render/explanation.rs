@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use csm_api::Verdict;
+use csm_api::{RootCause, Verdict};
 
 use super::lines::Lines;
 use super::size::{growing, size, written};
@@ -42,6 +42,16 @@ pub fn explanation(explanation: &Explanation, page: &Page) -> String {
         lines.line(0, "It has no PVCs: there is nothing to decide.");
     }
     lines.into_text()
+}
+
+/// Why a volume fills.
+pub(super) fn root_cause(cause: &RootCause, page: &Page) -> String {
+    format!(
+        "{} since {}: {}",
+        cause.cause,
+        moment_and_age(cause.since.0, page.now),
+        cause.message
+    )
 }
 
 /// Settings with their origins.
@@ -170,6 +180,9 @@ fn volume(lines: &mut Lines, volume: &VolumeExplanation, page: &Page) {
     }
     if let Some(at) = volume.next_action_at {
         put("Next", &moment_and_age(at, page.now), Tone::Plain);
+    }
+    if let Some(cause) = &volume.root_cause {
+        put("Cause", &root_cause(cause, page), Tone::Watch);
     }
     for message in &volume.relief.messages {
         put("Relief", message, Tone::Watch);

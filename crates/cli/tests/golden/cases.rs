@@ -1,7 +1,7 @@
 //! The clusters that the golden texts show.
 
 use csm_api::{Reason, State, Verdict};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{Disk, Fixture, GIB, MIB, NAMESPACE, Said, action, ago, disk};
 
@@ -34,6 +34,13 @@ pub fn balanced(fixture: Fixture) -> Fixture {
         .policy("default", &json!({"expansion": {"maxSize": "100Gi", "cooldownMinutes": 45}}))
 }
 
+/// A volume with why it fills.
+pub fn caused(mut volume: Value, cause: &str, message: &str) -> Value {
+    volume["rootCause"] =
+        json!({"cause": cause, "instance": "orders-1", "bytes": 3_221_225_472_u64, "message": message, "since": ago(410)});
+    volume
+}
+
 /// Full again within the cooldown.
 pub fn held(fixture: Fixture) -> Fixture {
     let started = 1500;
@@ -61,7 +68,7 @@ pub fn held(fixture: Fixture) -> Fixture {
         .pvc("orders", 2, "data", "15Gi", "15Gi")
         .storage(
             "orders",
-            &json!({"data": data.json()}),
+            &json!({"data": caused(data.json(), "TempFiles", "3 GiB came to data of orders-1 in 8 min that are in no database: temporary files, most likely; find the query (log_temp_files, pg_stat_statements.temp_blks_written), and bound it with temp_file_limit")}),
             &json!({
                 "orders-1": {"dataVolume": disk(Disk(13 * GIB + 600 * MIB, 1250 * MIB, 21))},
                 "orders-2": {"dataVolume": disk(Disk(13 * GIB + 20 * MIB, 1830 * MIB, 34))},
@@ -290,7 +297,7 @@ pub fn sized(fixture: Fixture) -> Fixture {
     })
 }
 
-fn expansion(cluster: &str, from: &str, to: &str, age: i64, phase: &serde_json::Value, pvcs: &serde_json::Value) -> serde_json::Value {
+fn expansion(cluster: &str, from: &str, to: &str, age: i64, phase: &Value, pvcs: &Value) -> Value {
     let stamp = ago(age);
     let affected: Vec<_> = pvcs
         .as_array()
@@ -310,6 +317,6 @@ fn expansion(cluster: &str, from: &str, to: &str, age: i64, phase: &serde_json::
     })
 }
 
-fn pvc_status(name: &str, phase: &str, from: &str, size: &str, by: Option<&str>) -> serde_json::Value {
+fn pvc_status(name: &str, phase: &str, from: &str, size: &str, by: Option<&str>) -> Value {
     json!({"name": name, "uid": format!("uid-{name}"), "phase": phase, "originalSize": from, "newSize": size, "verifiedBy": by, "patchedAt": ago(65)})
 }

@@ -96,7 +96,7 @@ fn failing(fixture: Fixture) -> Fixture {
         .pvc("events", 2, "wal", "8Gi", "8Gi")
         .storage(
             "events",
-            &json!({"data": data.json(), "wal": wal.json()}),
+            &json!({"data": data.json(), "wal": cases::caused(wal.json(), "InactiveSlot", "nobody reads from the replication slot old_standby of events-1, and it holds 5.3 GiB of WAL on wal; start its reader again, or, where it has none any more, drop it: SELECT pg_drop_replication_slot('old_standby')")}),
             &json!({
                 "events-1": {"dataVolume": disk(Disk(6 * GIB, 24 * GIB, 14)), "walVolume": full},
                 "events-2": {"dataVolume": disk(Disk(5 * GIB + 900 * MIB, 24 * GIB + 100 * MIB, 25)), "walVolume": disk(Disk(GIB, 7 * GIB, 25))},

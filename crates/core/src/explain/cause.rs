@@ -127,7 +127,7 @@ pub fn root_cause(cause: &Cause, place: Place<'_>) -> String {
             let missing: Vec<&str> = missing.iter().map(|missing| missing.as_str()).collect();
             format!(
                 "why {volume} of {instance} fills is not known, since this is not: {}; see whether the manager reaches the instance's status \
-                 (port 8000) and its exporter (port 9187)",
+                 (port 8000) and its exporter (port 9187; setting instances.exporter)",
                 and(&missing)
             )
         }

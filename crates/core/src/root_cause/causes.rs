@@ -38,7 +38,7 @@ pub fn causes(facts: &Facts) -> Vec<Cause> {
         causes.extend(archiver(facts));
         causes.extend(slots(facts));
         causes.extend(standbys(facts));
-        causes.extend(settings(facts));
+        causes.extend(settings(facts, &causes));
         causes.extend(base_backup(facts));
     }
     if facts.holds_databases() {
@@ -111,9 +111,16 @@ fn standbys(facts: &Facts) -> impl Iterator<Item = Cause> {
     })
 }
 
-fn settings(facts: &Facts) -> Option<Cause> {
+/// What a setting keeps is what others do not hold. While an archive fails, or nobody reads from a slot, nobody can tell: they hold all
+/// that is written, and PostgreSQL keeps the files of what it wrote before for later use.
+fn settings(facts: &Facts, others: &[Cause]) -> Option<Cause> {
     let WalSettings { keep, max, min } = facts.given.settings?;
-    let (wal, volume) = (facts.wal?, facts.given.volume);
+    let stuck = |cause: &Cause| matches!(cause, Cause::ArchiverFailing { .. } | Cause::InactiveSlot { .. });
+    if others.iter().any(stuck) {
+        return None;
+    }
+    let held = others.iter().map(Cause::weight).max().unwrap_or_default();
+    let (wal, volume) = (facts.wal?.saturating_sub(held), facts.given.volume);
     let settings = [
         (WalSetting::WalKeepSize, keep),
         (WalSetting::MaxWalSize, max),

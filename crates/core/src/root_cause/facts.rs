@@ -113,16 +113,21 @@ impl Facts {
                 last_failed: newest.last_failed,
             })
         });
+        let used = tracker.used(given.content);
         Self {
-            given,
             archiving,
-            wal: newest.and_then(|newest| newest.wal),
+            // A volume for WAL alone holds nothing else, and its samples are there where no exporter is asked.
+            wal: tracker.wal_size().or_else(|| match given.content {
+                Content::Wal => tracker.newest_used(given.content),
+                Content::Databases | Content::Both => None,
+            }),
             generation: tracker.generation(),
             archived: tracker.archiving(),
             wal_growth: tracker.wal(),
             databases: tracker.databases(),
             temporary: tracker.temporary(),
-            used: tracker.used(),
+            used,
+            given,
         }
     }
 

@@ -2,14 +2,17 @@
 
 mod causes;
 mod facts;
+mod told;
 
 use std::sync::Arc;
 
+use csm_api::CauseKind;
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 pub use causes::{causes, significant};
 pub use facts::{ArchivingFacts, Facts, Given, SlotFacts, StandbyFacts, WalSettings};
+pub use told::to_tell;
 
 /// Why a volume fills, with what shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,20 +106,70 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Its name, as metrics and Events say it.
+    /// What it is, without what shows it.
+    #[must_use]
+    pub const fn kind(&self) -> CauseKind {
+        match self {
+            Self::ArchiverFailing { .. } => CauseKind::ArchiverFailing,
+            Self::ArchiverSlow { .. } => CauseKind::ArchiverSlow,
+            Self::InactiveSlot { .. } => CauseKind::InactiveSlot,
+            Self::LaggingStandby { .. } => CauseKind::LaggingStandby,
+            Self::WalSettingsTooBig { .. } => CauseKind::WalSettingsTooBig,
+            Self::BaseBackupRunning { .. } => CauseKind::BaseBackupRunning,
+            Self::DataGrowth { .. } => CauseKind::DataGrowth,
+            Self::TempFiles { .. } => CauseKind::TempFiles,
+            Self::SharedFilesystem { .. } => CauseKind::SharedFilesystem,
+            Self::Unknown { .. } => CauseKind::Unknown,
+        }
+    }
+
+    /// Its name, as status and Events say it.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// The replication slot, the standby or the setting that it is.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
         match self {
-            Self::ArchiverFailing { .. } => "ArchiverFailing",
-            Self::ArchiverSlow { .. } => "ArchiverSlow",
-            Self::InactiveSlot { .. } => "InactiveSlot",
-            Self::LaggingStandby { .. } => "LaggingStandby",
-            Self::WalSettingsTooBig { .. } => "WalSettingsTooBig",
-            Self::BaseBackupRunning { .. } => "BaseBackupRunning",
-            Self::DataGrowth { .. } => "DataGrowth",
-            Self::TempFiles { .. } => "TempFiles",
-            Self::SharedFilesystem { .. } => "SharedFilesystem",
-            Self::Unknown { .. } => "Unknown",
+            Self::InactiveSlot { slot: name, .. } | Self::LaggingStandby { standby: name, .. } => Some(name),
+            Self::WalSettingsTooBig { setting, .. } => Some(setting.as_str()),
+            Self::ArchiverFailing { .. }
+            | Self::ArchiverSlow { .. }
+            | Self::BaseBackupRunning { .. }
+            | Self::DataGrowth { .. }
+            | Self::TempFiles { .. }
+            | Self::SharedFilesystem { .. }
+            | Self::Unknown { .. } => None,
+        }
+    }
+
+    /// The bytes that show it.
+    #[must_use]
+    pub const fn bytes(&self) -> Bytes {
+        match self {
+            Self::DataGrowth { grown, .. } => *grown,
+            Self::SharedFilesystem { filesystem, .. } => *filesystem,
+            other => other.weight(),
+        }
+    }
+
+    /// Whether it fills a volume of this size by itself, however little is used of that yet: what holds WAL back for ever, a setting
+    /// that keeps more than there is room for, and growth that counts. So nobody waits for the volume to be full before he is told.
+    #[must_use]
+    pub fn fills(&self, volume: Bytes) -> bool {
+        match self {
+            Self::ArchiverFailing { .. } | Self::InactiveSlot { .. } | Self::LaggingStandby { .. } => true,
+            Self::WalSettingsTooBig { value, .. } => *value >= volume,
+            Self::DataGrowth { grown, as_wal: false, .. } | Self::TempFiles { grown, counted: false, .. } => *grown >= significant(volume),
+            // WAL that is written is used again, and files that are counted are gone again.
+            Self::DataGrowth { .. }
+            | Self::TempFiles { .. }
+            | Self::ArchiverSlow { .. }
+            | Self::BaseBackupRunning { .. }
+            | Self::SharedFilesystem { .. }
+            | Self::Unknown { .. } => false,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use csm_units::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::between::Content;
 use crate::forecast::Sample;
 pub use series::Flow;
 use series::Series;
@@ -57,7 +58,10 @@ pub struct Tracker {
     temporary: Series,
     archived: Series,
     failed: Series,
+    /// Of the volume that holds `pg_wal`.
     used: Series,
+    /// Of the volume that holds the databases, where that is another one.
+    used_by_databases: Series,
     /// When nothing waited to be archived.
     none_waited: Option<Timestamp>,
 }
@@ -112,9 +116,27 @@ impl Tracker {
         });
     }
 
-    /// What is used of the volume that holds `pg_wal`: a sample of a kubelet, or an estimate.
-    pub fn sample(&mut self, sample: Sample) {
-        self.used.push(sample.at, Some(sample.used.get()));
+    /// What is used of a volume of the primary that holds this: a sample of a kubelet.
+    pub fn sample(&mut self, content: Content, sample: Sample) {
+        let series = match content {
+            Content::Wal | Content::Both => &mut self.used,
+            Content::Databases => &mut self.used_by_databases,
+        };
+        series.push(sample.at, Some(sample.used.get()));
+    }
+
+    fn used_of(&self, content: Content) -> &Series {
+        match content {
+            Content::Wal | Content::Both => &self.used,
+            Content::Databases => &self.used_by_databases,
+        }
+    }
+
+    /// Up to when anything is known: what ended long before says nothing of now, such as figures of an exporter that is asked no more.
+    fn until(&self) -> Timestamp {
+        let of = |series: &Series| series.newest().map(|(at, _)| at);
+        let samples = of(&self.used).max(of(&self.used_by_databases));
+        self.newest.as_ref().map(|newest| newest.at).max(samples).unwrap_or_default()
     }
 
     /// The newest that is known of each figure.
@@ -126,43 +148,56 @@ impl Tracker {
     /// Bytes of WAL written.
     #[must_use]
     pub fn generation(&self) -> Option<Flow> {
-        self.written.flow()
+        self.written.flow(self.until())
     }
 
     /// Segments archived.
     #[must_use]
     pub fn archiving(&self) -> Option<Flow> {
-        self.archived.flow()
+        self.archived.flow(self.until())
     }
 
     /// Bytes by which the databases grew.
     #[must_use]
     pub fn databases(&self) -> Option<Flow> {
-        self.databases.flow()
+        self.databases.flow(self.until())
     }
 
     /// Bytes of temporary files that were written, and closed.
     #[must_use]
     pub fn temporary(&self) -> Option<Flow> {
-        self.temporary.flow()
+        self.temporary.flow(self.until())
     }
 
     /// Bytes by which `pg_wal` grew.
     #[must_use]
     pub fn wal(&self) -> Option<Flow> {
-        self.wal.flow()
+        self.wal.flow(self.until())
     }
 
-    /// Bytes by which what is used of the volume grew.
+    /// What is in `pg_wal`, by the instance's own word.
     #[must_use]
-    pub fn used(&self) -> Option<Flow> {
-        self.used.flow()
+    pub fn wal_size(&self) -> Option<Bytes> {
+        self.wal.recent(self.until()).map(Bytes::new)
+    }
+
+    /// Bytes by which what is used of the volume grew that holds this.
+    #[must_use]
+    pub fn used(&self, content: Content) -> Option<Flow> {
+        self.used_of(content).flow(self.until())
+    }
+
+    /// What is used of the volume that holds this.
+    #[must_use]
+    pub fn newest_used(&self, content: Content) -> Option<Bytes> {
+        self.used_of(content).recent(self.until()).map(Bytes::new)
     }
 
     /// How many percent of the attempts to archive succeeded in the last minutes; none where there was none.
     #[must_use]
     pub fn success_percent(&self) -> Option<u8> {
-        let (archived, failed) = (self.archived.flow()?.change(), self.failed.flow()?.change());
+        let until = self.until();
+        let (archived, failed) = (self.archived.flow(until)?.change(), self.failed.flow(until)?.change());
         let share = archived.saturating_mul(100).checked_div(archived.saturating_add(failed))?;
         u8::try_from(share).ok()
     }
@@ -192,7 +227,7 @@ impl Tracker {
     /// How many percent of what the volume grew by is WAL; none where it did not grow noticeably.
     #[must_use]
     pub fn wal_percent(&self) -> Option<u8> {
-        let (wal, used) = (self.wal.flow()?, self.used.flow()?);
+        let (wal, used) = (self.wal()?, self.used(Content::Both)?);
         if used.change() < NOTICEABLE.wide() {
             return None;
         }

@@ -100,8 +100,21 @@ impl Series {
         }
     }
 
-    /// From the oldest figure to the newest.
-    pub fn flow(&self) -> Option<Flow> {
+    /// The newest figure, and when it was.
+    pub fn newest(&self) -> Option<(Timestamp, u64)> {
+        let (at, value) = self.0.back()?;
+        Some((Timestamp::from_millisecond(*at).ok()?, *value))
+    }
+
+    /// The newest figure, where it is no older than the window before `until`.
+    pub fn recent(&self, until: Timestamp) -> Option<u64> {
+        let (_, value) = self.newest().filter(|(at, _)| *at >= before(until, WINDOW))?;
+        Some(value)
+    }
+
+    /// From the oldest figure to the newest; none where that is older than the window before `until`.
+    pub fn flow(&self, until: Timestamp) -> Option<Flow> {
+        self.recent(until)?;
         let ((from, first), (to, last)) = self.0.front().zip(self.0.back())?;
         let change = i128::from(*last).saturating_sub(i128::from(*first));
         Flow::new(change, SignedDuration::from_millis(to.saturating_sub(*from)))

@@ -1,7 +1,10 @@
 //! Each cause at its edge.
 
+use csm_api::CauseKind;
 use csm_core::between::Content;
-use csm_core::root_cause::{ArchivingFacts, Cause, Facts, Missing, SlotFacts, StandbyFacts, WalSetting, WalSettings, causes, significant};
+use csm_core::root_cause::{
+    ArchivingFacts, Cause, Facts, Missing, SlotFacts, StandbyFacts, WalSetting, WalSettings, causes, significant, to_tell,
+};
 use csm_units::Bytes;
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -267,4 +270,94 @@ fn what_is_missing_is_named() {
     assert_eq!(blind(Content::Both), unknown(&[&of_wal, &[Missing::Databases, Missing::Usage]]));
     let without_archive = wal(|f| (f.given.archives, f.archiving) = (Some(false), None));
     assert_eq!(without_archive, [UNKNOWN]);
+}
+
+/// The archive is gone, on a volume that is small for its settings: that is why it fills.
+#[test]
+fn a_setting_keeps_what_nobody_else_holds() {
+    let kinds = |change: &dyn Fn(&mut Facts)| -> Vec<(CauseKind, Bytes)> {
+        let found = wal(|f| {
+            f.given.settings = Some(WalSettings {
+                keep: Bytes::mib(512),
+                max: Bytes::gib(6),
+                min: Bytes::mib(80),
+            });
+            f.wal = Some(Bytes::gib(9));
+            change(f);
+        });
+        found.iter().map(|cause| (cause.kind(), cause.bytes())).collect()
+    };
+    let setting = |gib| (CauseKind::WalSettingsTooBig, Bytes::gib(gib));
+    assert_eq!(kinds(&|_| {}), [setting(6)]);
+    let failing = |f: &mut Facts| f.archiving = Some(archiving(1, Some("11:00:00"), Some("11:00:01")));
+    assert_eq!(kinds(&failing), [(CauseKind::ArchiverFailing, Bytes::mib(16))]);
+    let unread = |f: &mut Facts| f.given.slots = Some(vec![slot("c", false, 600)]);
+    assert_eq!(kinds(&unread), [(CauseKind::InactiveSlot, Bytes::mib(600))]);
+    let behind = |f: &mut Facts| f.given.slots = Some(vec![slot("c", true, 4096)]);
+    assert_eq!(kinds(&behind), [setting(5), (CauseKind::LaggingStandby, Bytes::gib(4))]);
+}
+
+#[test]
+fn growth_fills_a_volume_of_which_it_is_a_twentieth() {
+    let growth = |counted| Cause::TempFiles {
+        grown: Bytes::gib(1),
+        over: SignedDuration::from_mins(9),
+        counted,
+    };
+    assert!(growth(false).fills(Bytes::gib(20)) && !growth(false).fills(Bytes::gib(21)));
+    assert!(!growth(true).fills(Bytes::gib(20)), "what was counted is gone again");
+}
+
+/// Two causes that account for about as much do not take turns.
+#[test]
+fn a_cause_that_was_told_stays_until_another_outweighs_it() {
+    let standby = |name: &str, mebibytes| Cause::LaggingStandby {
+        standby: name.into(),
+        held: Bytes::mib(mebibytes),
+    };
+    let lagging = |name| Some((CauseKind::LaggingStandby, Some(name)));
+    let both = [standby("a", 1000), standby("b", 801)];
+    let [a, b] = &both;
+    assert_eq!(to_tell(&both, None), Some(a), "the strongest");
+    assert_eq!(to_tell(&both, lagging("a")), Some(a));
+    assert_eq!(to_tell(&both, lagging("b")), Some(b), "it stays");
+    assert_eq!(to_tell(&both, lagging("c")), Some(a), "that one is none any more");
+    assert_eq!(to_tell(&both, Some((CauseKind::InactiveSlot, Some("b")))), Some(a), "another kind");
+    let outweighed = [standby("a", 1000), standby("b", 800)];
+    assert_eq!(to_tell(&outweighed, lagging("b")), outweighed.first());
+    assert_eq!(to_tell(&[UNKNOWN], lagging("b")), Some(&UNKNOWN));
+    assert_eq!(to_tell(&both, Some((CauseKind::Unknown, None))), Some(a));
+    assert_eq!(to_tell(&[], None), None);
+}
+
+/// Of each cause, what a machine reads.
+#[test]
+fn kinds_subjects_and_bytes() {
+    let setting = Cause::WalSettingsTooBig {
+        setting: WalSetting::MaxWalSize,
+        value: Bytes::gib(6),
+        held: Bytes::gib(3),
+        volume: Bytes::gib(10),
+    };
+    assert_eq!(
+        (setting.kind(), setting.subject(), setting.bytes(), setting.fills(Bytes::gib(10))),
+        (CauseKind::WalSettingsTooBig, Some("max_wal_size"), Bytes::gib(3), false)
+    );
+    let load = Cause::DataGrowth {
+        grown: Bytes::gib(2),
+        over: SignedDuration::from_mins(9),
+        as_wal: true,
+    };
+    assert_eq!((load.subject(), load.bytes(), load.weight()), (None, Bytes::gib(2), Bytes::ZERO));
+    let shared = Cause::SharedFilesystem {
+        filesystem: Bytes::gib(99),
+        volume: Bytes::gib(1),
+    };
+    assert_eq!(shared.bytes(), Bytes::gib(99));
+    let slot = Cause::InactiveSlot {
+        slot: "cdc".into(),
+        held: Bytes::gib(4),
+        since: None,
+    };
+    assert_eq!((slot.subject(), slot.fills(Bytes::gib(900))), (Some("cdc"), true));
 }

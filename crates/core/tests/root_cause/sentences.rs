@@ -72,7 +72,7 @@ use super::at;
 )]
 #[case::unknown(
     Cause::Unknown { missing: vec![Missing::Archiving, Missing::Slots, Missing::WalSize] },
-    "why wal of orders-1 fills is not known, since this is not: how WAL archiving does, the replication slots and the size of pg_wal; see whether the manager reaches the instance's status (port 8000) and its exporter (port 9187)"
+    "why wal of orders-1 fills is not known, since this is not: how WAL archiving does, the replication slots and the size of pg_wal; see whether the manager reaches the instance's status (port 8000) and its exporter (port 9187; setting instances.exporter)"
 )]
 #[case::nothing(
     Cause::Unknown { missing: Vec::new() },

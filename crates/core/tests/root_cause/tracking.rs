@@ -198,7 +198,7 @@ fn samples(tracker: &mut Tracker, per_minute: u64) {
     for i in 0..20 {
         let used = Bytes::mib(1000 + per_minute * i);
         let at = after(i64::try_from(i).unwrap() * 60);
-        tracker.sample(Sample { at, used });
+        tracker.sample(Content::Wal, Sample { at, used });
     }
 }
 
@@ -219,12 +219,49 @@ fn the_share_of_wal() {
 fn samples_of_another_time_are_forgotten() {
     let mut tracker = Tracker::default();
     samples(&mut tracker, 80);
-    assert!(tracker.used().is_some());
-    tracker.sample(Sample {
+    assert!(tracker.used(Content::Wal).is_some());
+    let earlier = Sample {
         at: after(-3600),
         used: Bytes::mib(5),
-    });
-    assert_eq!(tracker.used(), None);
+    };
+    tracker.sample(Content::Both, earlier);
+    assert_eq!(tracker.used(Content::Wal), None);
+}
+
+/// An exporter that is asked no more, while the primary is: what it said last is no figure of now.
+#[test]
+fn what_ended_long_ago_is_not_known() {
+    let mut tracker = tracked([0, 60, 120]);
+    assert_eq!(tracker.wal_size(), Some(Bytes::mib(320)));
+    let alone = |seconds| Reading {
+        wal: None,
+        databases: None,
+        ..busy(seconds)
+    };
+    tracker.reading(alone(400));
+    tracker.reading(alone(720));
+    assert!(tracker.wal_size().is_some() && tracker.databases().is_some(), "ten minutes count");
+    tracker.reading(alone(721));
+    assert_eq!((tracker.wal_size(), tracker.databases(), tracker.wal()), (None, None, None));
+    assert!(tracker.generation().is_some());
+}
+
+/// Where no exporter is asked, the samples of a volume for WAL alone say what is in `pg_wal`.
+#[test]
+fn samples_of_each_volume_are_its_own() {
+    let mut tracker = Tracker::default();
+    for (seconds, wal, databases) in [(0, 300, 5000), (60, 360, 5700)] {
+        let sample = |mebibytes| Sample {
+            at: after(seconds),
+            used: Bytes::mib(mebibytes),
+        };
+        tracker.sample(Content::Wal, sample(wal));
+        tracker.sample(Content::Databases, sample(databases));
+    }
+    let of = |content| Facts::of(calm(content).given, &tracker);
+    let (wal, data) = (of(Content::Wal), of(Content::Databases));
+    assert_eq!((wal.wal, mebibytes(wal.used)), (Some(Bytes::mib(360)), Some((60, 60))));
+    assert_eq!((data.wal, mebibytes(data.used)), (None, Some((700, 60))));
 }
 
 /// From what is tracked to the cause: the archive is gone since ten minutes.

@@ -245,9 +245,11 @@ impl Index {
         if let Some(between) = slot.between.get_mut(instance) {
             between.reading(*at, scrape);
         }
+        slot.track_scrape(*at, instance, scrape);
+        let cause = slot.cause_changes(*at);
         let slot = &*slot;
         let crossed = before.iter().any(|(name, older)| slot.estimate_crosses(name, older.as_ref()));
-        crossed.then(|| key.clone()).into_iter().collect()
+        (crossed || cause).then(|| key.clone()).into_iter().collect()
     }
 }
 

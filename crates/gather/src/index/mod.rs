@@ -17,6 +17,7 @@ mod samples;
 mod slot;
 mod snapshot;
 mod storages;
+mod tracked;
 mod unreadable;
 mod wal;
 
@@ -41,6 +42,7 @@ pub use self::names::{Kind, ObjectName};
 pub use self::retention::Retention;
 pub use self::samples::Figures;
 pub use self::snapshot::{PvcNow, Snapshot};
+pub use self::tracked::Tracked;
 pub use self::unreadable::HalfRead;
 pub use self::wal::{Primary, WalNow};
 
@@ -146,6 +148,9 @@ impl Index {
                 self.matches_changed = true;
             }
             let is_another = slot.cluster.as_ref().is_some_and(|c| c.uid != cluster.uid);
+            if is_another {
+                slot.tracked = None;
+            }
             slot.cluster = Some(Arc::new(cluster));
             return if is_another { self.left(&key) } else { self.touched(&key) };
         }
@@ -157,6 +162,7 @@ impl Index {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.cluster = None;
             slot.resolution = None;
+            slot.tracked = None;
         }
         self.matches_changed = true;
         self.left(key)

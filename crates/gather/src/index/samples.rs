@@ -54,6 +54,7 @@ impl Index {
                 claim.history.push(&sample.observation, span);
             }
             slot.anchor(name);
+            slot.track_sample(name);
             // The planner knows what came since the last sample, and may now know better.
             if crossed || followed || slot.estimate_crosses(name, known.as_ref()) {
                 wake.insert(key);

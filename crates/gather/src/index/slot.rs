@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::between::Between;
 use super::history::Span;
 use super::kept::{Claim, Instance, Record};
+use super::tracked::Tracked;
 use super::wal::Awaited;
 use crate::compact::{Packed, SmallMap};
 use crate::instance::WalFigures;
@@ -39,6 +40,8 @@ pub(super) struct Slot {
     pub awaited: Option<Awaited>,
     /// What instances say of themselves that are followed between two samples.
     pub between: SmallMap<Arc<str>, Box<Between>>,
+    /// What shows why its volumes fill, where one does, or may.
+    pub tracked: Option<Box<Tracked>>,
 }
 
 impl Slot {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::kept::Record;
-use super::{FleetNow, HalfRead, Index, Sample};
+use super::{FleetNow, HalfRead, Index, Sample, Tracked};
 use crate::compact::Packed;
 use crate::instance::WalFigures;
 use crate::quota::QuotaView;
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub quotas: Vec<QuotaView>,
     /// What its primary says of its WAL, of any age.
     pub wal: Option<Arc<WalFigures>>,
+    /// What shows why its volumes fill, where one does, or may.
+    pub tracked: Option<Box<Tracked>>,
     /// It is about to be asked for the first time.
     pub awaits_wal: bool,
     /// What it has to do with all others.
@@ -114,6 +116,7 @@ impl Index {
             classes,
             quotas: self.quotas_of(&key.namespace),
             wal: slot.wal_figures().cloned(),
+            tracked: slot.tracked.clone(),
             awaits_wal: false,
             fleet: FleetNow::default(),
         })

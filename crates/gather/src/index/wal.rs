@@ -9,7 +9,9 @@ use csm_core::world::{ClusterKey, VolumeKey, WalHealth};
 use jiff::{SignedDuration, Timestamp};
 
 use super::kept::Instance;
+use super::tracked::archived;
 use super::{Index, Slot, Wake};
+use crate::causes;
 use crate::compact::Uid;
 use crate::instance::WalFigures;
 
@@ -47,6 +49,10 @@ pub struct WalNow {
     pub instance: Arc<str>,
     /// What it says.
     pub health: WalHealth,
+    /// How many bytes of WAL were ever written: its position is that.
+    pub written: Option<u64>,
+    /// How many segments were ever archived, by the position of the last one; none where there is no archive.
+    pub archived: Option<u64>,
 }
 
 impl Slot {
@@ -110,10 +116,14 @@ impl Index {
         let now = figures.at;
         let (before, waited) = (slot.wal_health(now, stale_after), slot.awaits_word(now));
         slot.was_asked(&figures.pod);
-        slot.wal = Some(Arc::new(figures));
+        let had_cause = slot.has_cause();
+        let said = slot.wal.replace(Arc::new(figures));
+        slot.track_primary(said.as_deref());
         let crossed = slot.wal_crosses(before.as_ref(), slot.wal_health(now, stale_after).as_ref());
         let waited = waited && !slot.awaits_word(now);
-        (crossed || waited).then(|| key.clone()).into_iter().collect()
+        // What is not tracked any more has no cause any more.
+        let cause = slot.cause_changes(now) || (had_cause && slot.tracked.is_none());
+        (crossed || waited || cause).then(|| key.clone()).into_iter().collect()
     }
 
     /// Drops what is older than `stale_after`; the Clusters of which nothing is known since.
@@ -122,6 +132,7 @@ impl Index {
         let old = self.slots.iter_mut().filter(|(_, slot)| is_old(slot));
         old.map(|(key, slot)| {
             slot.wal = None;
+            slot.tracked = None;
             key.clone()
         })
         .collect()
@@ -175,10 +186,14 @@ impl Index {
     #[must_use]
     pub fn wal_now(&self, key: &ClusterKey) -> Option<WalNow> {
         let slot = self.slots.get(key)?;
-        let figures = slot.wal_figures()?;
+        let (figures, cluster) = (slot.wal_figures()?, slot.cluster.as_ref()?);
+        let primary = causes::primary(figures)?;
+        let last_archived = primary.last_archived.as_ref().filter(|_| cluster.archives_wal);
         Some(WalNow {
             instance: figures.instance.clone(),
-            health: figures.reading.health(slot.cluster.as_ref()?.archives_wal)?,
+            health: figures.reading.health(cluster.archives_wal)?,
+            written: primary.current_lsn.map(csm_core::wal::Lsn::get),
+            archived: last_archived.and_then(|(_, file)| archived(file, cluster.wal_segment)),
         })
     }
 }

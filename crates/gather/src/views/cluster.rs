@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use csm_api::Role;
 use csm_cnpg::{annotation, role};
+use csm_core::root_cause::WalSettings;
+use csm_core::wal::SegmentSize;
 use csm_core::world::{Fencing, Pause, VolumeKey};
 use csm_units::Bytes;
 
 use super::{Labels, ResourceVersion, asks_for_reset, shared, text};
 use crate::compact::{Packed, SmallMap};
+use crate::wal_size;
 
 /// A CNPG Cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,10 @@ pub struct ClusterView {
     pub primary: Option<Arc<str>>,
     /// Its WAL is archived somewhere.
     pub archives_wal: bool,
+    /// What its settings keep of WAL.
+    pub wal_settings: WalSettings,
+    /// How large the segments of its WAL are, as far as it says.
+    pub wal_segment: SegmentSize,
     /// The exporters of its instances speak TLS.
     pub exporter_tls: bool,
     /// CloudNativePG says that there is not enough disk space.
@@ -88,12 +95,20 @@ impl ClusterView {
             resize_in_use_volumes: cluster.spec.storage.as_ref().and_then(|s| s.resize_in_use_volumes).unwrap_or(true),
             primary: cluster.status.current_primary.as_deref().filter(|p| !p.is_empty()).map(shared),
             archives_wal: cluster.archives_wal(),
+            wal_settings: wal_size::settings(cluster),
+            wal_segment: wal_segment(cluster),
             exporter_tls: cluster.exporter_tls(),
             disk_full: cluster.status.phase.as_deref() == Some(csm_cnpg::phase::NOT_ENOUGH_DISK_SPACE),
             spec_sizes,
             written,
         }
     }
+}
+
+fn wal_segment(cluster: &csm_cnpg::Cluster) -> SegmentSize {
+    let mebibytes = cluster.wal_segment_mebibytes();
+    let size = mebibytes.and_then(|size| SegmentSize::new(Bytes::mib(size).get()).ok());
+    size.unwrap_or(SegmentSize::DEFAULT)
 }
 
 /// The field of a Cluster that says how large a volume is; none where there is none.

@@ -58,7 +58,8 @@ impl Controller {
             match recorded? {
                 Begun::Recorded(event) => {
                     Self::log(decision, world, event.name_any());
-                    if let Some(note) = report::notes::of_beginning(decision) {
+                    let cause = report::root_cause::of(snapshot, world, decision, None, now);
+                    if let Some(note) = report::notes::of_beginning(decision, cause.as_ref()) {
                         self.note(snapshot, &note, now).await;
                     }
                 }

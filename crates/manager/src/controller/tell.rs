@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use csm_api::{LastDecision, PostgresStorage};
+use csm_api::{LastDecision, PostgresStorage, RootCause};
 use csm_core::explain;
 use csm_core::plan::{Decision, Plan};
 use csm_core::resolve::Resolution;
@@ -80,7 +80,9 @@ impl Controller {
         for decision in &plan.decisions {
             let sizing = old.storage_sizing.as_ref();
             let told = sizing.and_then(|s| report::status::sizing_of(s, &decision.volume));
-            self.tell(&snapshot, decision, told.map(|s| &s.last_decision), now).await;
+            let sizing = new.storage_sizing.as_ref();
+            let cause = sizing.and_then(|s| report::status::sizing_of(s, &decision.volume)?.root_cause.as_ref());
+            self.tell(&snapshot, decision, told.map(|s| &s.last_decision), cause, now).await;
         }
         Ok(())
     }
@@ -104,12 +106,12 @@ impl Controller {
     }
 
     /// Tells of a decision that is another than the one that was told last.
-    async fn tell(&self, snapshot: &Snapshot, decision: &Decision, told: Option<&LastDecision>, now: Timestamp) {
+    async fn tell(&self, snapshot: &Snapshot, decision: &Decision, told: Option<&LastDecision>, cause: Option<&RootCause>, now: Timestamp) {
         if told.is_none_or(|t| t.verdict != decision.verdict || t.reason != decision.reason || t.urgency != decision.urgency) {
             let key = &snapshot.key;
             tracing::info!(namespace = %key.namespace, cluster = %key.name, volume = %decision.volume, reason = %decision.reason, verdict = %decision.verdict, state = %decision.state, "{}", explain::sentence(decision));
         }
-        if let Some(note) = report::notes::of_decision(decision, told) {
+        if let Some(note) = report::notes::of_decision(decision, told, cause) {
             self.note(snapshot, &note, now).await;
         }
     }

@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod notes;
 pub mod policies;
 pub mod relief;
+pub mod root_cause;
 pub mod status;
 mod wal;
 

@@ -1,7 +1,8 @@
 //! Kubernetes Events, made where a decision or an operation changes; never twice for the same.
 
 use csm_api::{
-    Condition, EventReason, Growth, LastDecision, Outcome, Phase, PostgresStorageStatus, Reason, Role, State, Urgency, Verdict, condition,
+    Condition, EventReason, Growth, LastDecision, Outcome, Phase, PostgresStorageStatus, Reason, Role, RootCause, State, Urgency, Verdict,
+    condition,
 };
 use csm_core::explain;
 use csm_core::plan::Decision;
@@ -11,12 +12,13 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::METRICS_LOST;
+use super::root_cause;
 use crate::apply::{Note, Severity};
 use csm_gather::views::{ClusterView, volume_of};
 
 /// The Event of a decision that differs from the one that was told last; most decisions have none.
 #[must_use]
-pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<Note> {
+pub fn of_decision(decision: &Decision, told: Option<&LastDecision>, cause: Option<&RootCause>) -> Option<Note> {
     let same = told.is_some_and(|t| t.verdict == decision.verdict && t.reason == decision.reason && t.urgency == decision.urgency);
     if same || decision.verdict != Verdict::Hold {
         return None;
@@ -41,7 +43,7 @@ pub fn of_decision(decision: &Decision, told: Option<&LastDecision>) -> Option<N
             Severity::Warning
         },
         reason,
-        message: explain::sentence(decision),
+        message: root_cause::appended(explain::sentence(decision), decision.reason, cause),
     })
 }
 
@@ -107,7 +109,7 @@ fn of_figures(old: &PostgresStorageStatus, new: &PostgresStorageStatus, cluster:
 
 /// The Event of a growth that has just been begun; planned ones have none before they end, unless nothing is known of WAL.
 #[must_use]
-pub fn of_beginning(decision: &Decision) -> Option<Note> {
+pub fn of_beginning(decision: &Decision, cause: Option<&RootCause>) -> Option<Note> {
     let reason = match decision.urgency? {
         Urgency::Rescue => EventReason::StorageRescue,
         Urgency::Emergency | Urgency::Runway => EventReason::StorageEmergency,
@@ -116,10 +118,15 @@ pub fn of_beginning(decision: &Decision) -> Option<Note> {
         }
         Urgency::Planned | Urgency::CatchUp => return None,
     };
+    let mut message = explain::sentence(decision);
+    // That nothing is known is why a planned growth is told at all, and of another one a person should know it too.
+    for warning in explain::warnings(decision) {
+        message = format!("{message}. Besides, {warning}");
+    }
     Some(Note {
         severity: Severity::Warning,
         reason,
-        message: explain::sentence(decision),
+        message: root_cause::appended(message, decision.reason, cause),
     })
 }
 

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::{blocked_by, conditions, remaining, wal};
+use super::{blocked_by, conditions, remaining, root_cause, wal};
 use csm_gather::index::Snapshot;
 use csm_gather::views::{started_at, volume_of};
 use csm_gather::world::newest;
@@ -209,6 +209,7 @@ fn volume_sizing(
         budget: budget(&decision.budget),
         next_maintenance_window: next_window(snapshot, &volume.key, now).map(Time),
         time_to_full: plan::time_to_full(world, now, &volume.key).map(coarse),
+        root_cause: root_cause::of(snapshot, world, decision, before.and_then(|before| before.root_cause.as_ref()), now),
         last_decision: last_decision(decision, before, now),
     }
 }

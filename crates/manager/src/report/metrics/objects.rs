@@ -225,6 +225,7 @@ impl Collector for Objects {
         super::sizing::encode(&mut encoder, &reports)?;
         super::wal::encode_lag(&mut encoder, &reports, now)?;
         super::wal::encode_directories(&mut encoder, &reports)?;
+        super::wal::encode_flows(&mut encoder, &reports)?;
         if self.disk_metrics {
             Self::encode_disks(&mut encoder, &reports, now)?;
             super::wal::encode(&mut encoder, &reports)?;

@@ -6,6 +6,7 @@ use csm_core::world::Archiving;
 use jiff::Timestamp;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::objects::{Shown, double};
@@ -76,6 +77,27 @@ pub(super) fn encode_lag(encoder: &mut DescriptorEncoder<'_>, reports: &[Shown],
         "cnpg_storage_manager_wal_archiving_lag_seconds",
         "How long ago a WAL file was last archived while others wait; 0 where none waits",
         known(reports).filter_map(|(labels, wal)| Some((labels, lag(wal.health.archiving?)?))),
+    )
+}
+
+/// How much was ever written and archived.
+pub(super) fn encode_flows(encoder: &mut DescriptorEncoder<'_>, reports: &[Shown]) -> fmt::Result {
+    let mut counter = |name: &str, help: &str, of: fn(&WalNow) -> Option<u64>| {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in known(reports).filter_map(|(labels, wal)| Some((labels, of(wal)?))) {
+            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok::<(), fmt::Error>(())
+    };
+    counter(
+        "cnpg_storage_manager_wal_generated_bytes",
+        "WAL that was ever written, by the position of the primary",
+        |wal| wal.written,
+    )?;
+    counter(
+        "cnpg_storage_manager_wal_archived_files",
+        "WAL segments that were ever archived, by the position of the last one",
+        |wal| wal.archived,
     )
 }
 

@@ -2,7 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use csm_core::root_cause::WalSettings;
 use csm_units::Bytes;
+
+/// `max_wal_size` where the Cluster does not set it (PostgreSQL documentation, "Write Ahead Log").
+pub const MAX_WAL_SIZE: Bytes = Bytes::GIB;
+/// `min_wal_size` where the Cluster does not set it (the same).
+const MIN_WAL_SIZE: Bytes = Bytes::mib(80);
+/// `wal_keep_size` where the Cluster does not set it: CloudNativePG's default.
+pub const WAL_KEEP_SIZE: Bytes = Bytes::mib(512);
+
+/// What the settings of a Cluster keep of WAL.
+#[must_use]
+pub fn settings(cluster: &csm_cnpg::Cluster) -> WalSettings {
+    let parameters = cluster.spec.postgresql.as_ref().map(|postgresql| &postgresql.parameters);
+    let bytes = |name, default| WalSize::of(parameters, name, WalSize::Bytes(default)).bytes().unwrap_or(default);
+    WalSettings {
+        keep: bytes("wal_keep_size", WAL_KEEP_SIZE),
+        max: bytes("max_wal_size", MAX_WAL_SIZE),
+        min: bytes("min_wal_size", MIN_WAL_SIZE),
+    }
+}
 
 /// A size of WAL, as a setting has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
