@@ -70,6 +70,8 @@ kinds! {
     WalArchiveFailing = "wal-archive-failing", Critical;
     /// Inactive replication slots hold growth up.
     WalSlots = "wal-slots", Warning;
+    /// WAL relief is wanted of an instance, and the last one failed, or was refused since there was no proof.
+    WalCleanupFailed = "wal-cleanup-failed", Warning;
     /// A volume, or a member of one, has no fresh figures.
     MetricsLost = "metrics-lost", Warning;
     /// An instance is down because a volume is full.
@@ -223,6 +225,11 @@ fn of_volume(view: &View, settings: &Resolved, decision: &Decision, active: &BTr
     let held_by = decision.wanted.map(|wanted| wanted.held_by);
     if held_by == Some(Reason::SlotRetention) {
         put(AlertKind::WalSlots, Reason::SlotRetention, None);
+    }
+    let wanted = decision.relief.iter().flat_map(|relief| &relief.instances);
+    let failed = |instance: &Arc<str>| members.iter().any(|m| m.relief_failed && m.instance == *instance);
+    if let Some(relief) = wanted.into_iter().find(|relief| failed(&relief.instance)) {
+        put(AlertKind::WalCleanupFailed, decision.reason, Some(&relief.instance));
     }
     let unobserved = decision.warnings.iter().find(|w| w.reason == Reason::MemberNotObserved);
     if matches!(decision.reason, Reason::StaleObservation | Reason::NoObservation) || decision.state == State::WaitingForDiskStatus {

@@ -292,6 +292,8 @@ pub struct Member {
     pub last_resize_at: Option<Timestamp>,
     /// When WAL was last removed from its instance.
     pub last_relief_at: Option<Timestamp>,
+    /// The last relief of WAL of its instance failed, or was refused since there was no proof.
+    pub relief_failed: bool,
     /// Present if, and only if, the PVC shows a resize condition or `allocatedResourceStatuses`.
     pub resize: Option<Resize>,
     /// Another PVC of different size and request on its node reports the same figures: [`Member::twin_of`].

@@ -144,6 +144,25 @@ fn wal(last_failed: i64, retained: &str) -> WalHealth {
     }
 }
 
+fn wants_relief() -> World {
+    used(95).policy("{expansion: {maxSize: 1000Gi}, walCleanup: {enabled: true}}")
+}
+
+/// It is over when relief is wanted no more, or was not the last one.
+#[test]
+fn a_relief_that_failed_is_told_of_while_one_is_wanted() {
+    let due = |world: &World| kinds(&alerts(world)).contains(&AlertKind::WalCleanupFailed);
+    let failed = |world: World| world.member(0, |m| m.relief_failed = true);
+    assert!(due(&failed(wants_relief())));
+    assert!(!due(&wants_relief()), "it did what it could");
+    assert!(!due(&failed(used(89).policy("walCleanup: {enabled: true}"))), "below the level");
+    assert!(!due(&failed(used(95).policy("walCleanup: {enabled: false}"))), "nobody wants it");
+    // Another instance's does not count for this one.
+    let other = member("orders-2", "100Gi", "10Gi");
+    let both = world(vec![member("orders-1", "100Gi", "95Gi"), other]).policy("walCleanup: {enabled: true}");
+    assert!(!due(&both.member(1, |m| m.relief_failed = true)));
+}
+
 const SLOTS: &str = "storage: {resize: {enabled: true, expansion: {limit: 200Gi}, strategy: {walSafetyPolicy: {acknowledgeWALRisk: true, maxSlotRetentionBytes: 1Gi}}}}";
 const ONE_A_DAY: &str = "storage: {resize: {enabled: true, expansion: {limit: 200Gi}, strategy: {maxActionsPerDay: 1, walSafetyPolicy: {acknowledgeWALRisk: true}}}}";
 
@@ -154,6 +173,7 @@ const ONE_A_DAY: &str = "storage: {resize: {enabled: true, expansion: {limit: 20
 #[case(AlertKind::ResizeInfeasible, Reason::ResizeInProgress, stage(ResizeStage::ControllerInfeasible, 1))]
 #[case(AlertKind::WalArchiveFailing, Reason::ArchiveUnhealthy, calm().change(|w| w.cluster.wal = Some(wal(4, "0"))))]
 #[case(AlertKind::WalSlots, Reason::SlotRetention, used(81).policy(SLOTS).change(|w| w.cluster.wal = Some(wal(6, "2Gi"))))]
+#[case(AlertKind::WalCleanupFailed, Reason::UsageThreshold, wants_relief().member(0, |m| m.relief_failed = true))]
 #[case(AlertKind::MetricsLost, Reason::NoObservation, calm().member(0, |m| m.observation = None))]
 #[case(AlertKind::MetricsLost, Reason::MemberNotObserved, world(vec![member("orders-1", "20Gi", "4Gi"), member("orders-2", "20Gi", "4Gi")]).member(1, |m| m.observation = None))]
 #[case(AlertKind::Rescue, Reason::DiskFull, calm().member(0, |m| m.disk_full = true))]

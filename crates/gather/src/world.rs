@@ -98,6 +98,7 @@ pub fn world(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> 
             estimate: *estimate,
             last_resize_at: *last_resize_at,
             last_relief_at: last_relief_at(snapshot, &pvc.instance),
+            relief_failed: relief_failed(snapshot, &pvc.instance),
             resize: pvc.resize.clone(),
             twin: sample.is_some_and(|s| s.twin),
             pod_running: pod.is_some_and(|p| p.running),
@@ -155,6 +156,13 @@ fn wal(snapshot: &Snapshot, settings: &VolumeSettings, now: Timestamp) -> Option
 fn last_relief_at(snapshot: &Snapshot, instance: &str) -> Option<Timestamp> {
     let of_instance = snapshot.reliefs().filter(|event| relief::instance_of(event) == Some(instance));
     of_instance.filter_map(|event| relief::removed_at(event)).max()
+}
+
+/// Whether the last relief of an instance that was tried failed.
+fn relief_failed(snapshot: &Snapshot, instance: &str) -> bool {
+    let of_instance = snapshot.reliefs().filter(|event| relief::instance_of(event) == Some(instance));
+    let tried = of_instance.filter_map(|event| Some((relief::tried_at(event)?, relief::has_failed(event))));
+    tried.max().is_some_and(|(_, failed)| failed)
 }
 
 /// The Cluster's own breaker, from the ledger alone; one that it shares with others is none of its own.

@@ -72,6 +72,7 @@ pub fn member(instance: &str, size_text: &str, used: &str) -> Member {
         estimate: None,
         last_resize_at: None,
         last_relief_at: None,
+        relief_failed: false,
         resize: None,
         twin: false,
         pod_running: true,

@@ -229,6 +229,7 @@ fn volume_of(
             }),
             last_resize_at: member.last_resize_at,
             last_relief_at: None,
+            relief_failed: false,
             resize: member.resizing_since.map(|since| Resize {
                 since: Some(since),
                 stage: ResizeStage::Controller,

@@ -16,5 +16,5 @@ mod removed;
 pub use commands::Place;
 pub use evidence::{Archived, Around, Instance};
 pub use reading::{Reading, ReadingError};
-pub use records::{instance_of, is_done, is_dry_run, needs_permission, removed_at, started_at, tried_at};
+pub use records::{has_failed, instance_of, is_done, is_dry_run, needs_permission, removed_at, started_at, tried_at};
 pub use removed::{UnreadableRemoval, removed};

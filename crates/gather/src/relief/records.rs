@@ -41,6 +41,12 @@ pub fn is_done(event: &StorageEvent) -> bool {
     phase(event).is_some_and(Phase::is_end)
 }
 
+/// Whether it has ended badly: something failed, or there was no proof.
+#[must_use]
+pub fn has_failed(event: &StorageEvent) -> bool {
+    phase(event) == Some(Phase::Failed)
+}
+
 /// Whether a person asks for it, and it has not begun: only the manager writes its status.
 #[must_use]
 pub fn needs_permission(event: &StorageEvent) -> bool {
