@@ -96,15 +96,27 @@ fn a_standby_that_receives_nothing_is_relieved() {
     let server = Server::start();
     server.sql("SELECT pg_create_physical_replication_slot('orders_2', true)");
     let standby = server.standby("orders-2", Some("orders_2"));
-    server.write(20);
-    server.is_archived();
-    server.sql("CHECKPOINT");
     let caught_up = || {
         let end = server.sql("SELECT pg_current_wal_flush_lsn()");
         server::until("the standby has replayed all", || {
             standby.sql(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'")) == "t"
         });
     };
+    let keeps = |size: &str| {
+        standby.sql(&format!("ALTER SYSTEM SET wal_keep_size = '{size}'"));
+        standby.sql("SELECT pg_reload_conf()");
+        server::until("it keeps as much", || standby.sql("SHOW wal_keep_size") == size);
+    };
+    // The segment in which it began has no mark, and none comes: it is let go.
+    server.write(3);
+    server.sql("CHECKPOINT");
+    caught_up();
+    keeps("0");
+    standby.sql("CHECKPOINT");
+    keeps("64MB");
+    server.write(20);
+    server.is_archived();
+    server.sql("CHECKPOINT");
     caught_up();
     let source = standby.sql("SHOW primary_conninfo");
     let follows = |source: &str| {

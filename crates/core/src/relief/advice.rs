@@ -1,12 +1,12 @@
 //! What a person can do about what holds WAL: better than removing files, since the server then does it itself.
 
-use csm_api::{WalAdvice, WalLever};
+use csm_api::{WalAdvice, WalFiles, WalLever};
 use csm_units::Bytes;
 
 use super::journal::{size_of, text};
 use super::verdict::last;
 use super::{Order, Reading, SlotLimit};
-use crate::wal::{Bound, Holder, Proof, Refusal};
+use crate::wal::{Bound, Holder, Proof, Refusal, Segment};
 
 /// CloudNativePG's default of `wal_keep_size` (`CnpgConfigurationSettings`, pkg/postgres/configuration.go).
 const WAL_KEEP_SIZE: Bytes = Bytes::mib(512);
@@ -17,14 +17,23 @@ const MAX_WAL_SIZE: Bytes = Bytes::GIB;
 /// Slots that CloudNativePG makes and drops itself, for its standbys (`replicationSlots.highAvailability.slotPrefix`).
 const OF_STANDBYS: &str = "_cnpg_";
 
-/// What can be done, the best first.
-pub(super) fn advice(order: &Order, reading: &Reading, found: &Result<Proof, Refusal>) -> Vec<WalAdvice> {
+/// What can be done, the best first. `removed` is what has just been removed.
+pub(super) fn advice(order: &Order, reading: &Reading, found: &Result<Proof, Refusal>, removed: Option<&WalFiles>) -> Vec<WalAdvice> {
     let mut advice = Vec::new();
     match found {
         Ok(proof) => {
-            advice.extend(about_holder(order, reading, decisive(proof)));
+            let kept = kept_for_nobody(order, reading, proof, removed);
+            let bound = decisive(proof);
+            // A few segments that the policy keeps are not what fills a volume.
+            let (first, last) = if matches!(bound.holder, Holder::RetainCount(_)) {
+                (kept, None)
+            } else {
+                (None, kept)
+            };
+            advice.extend(first);
+            advice.extend(about_holder(order, reading, bound));
             advice.extend(slots_without_limit(order, reading, proof));
-            advice.extend(kept_for_nobody(order, reading, proof));
+            advice.extend(last);
         }
         Err(refusal) => advice.push(WalAdvice {
             lever: WalLever::Evidence,
@@ -129,12 +138,13 @@ fn lower_wal_keep_size(order: &Order, size: Bytes) -> WalAdvice {
     }
 }
 
-/// What the server keeps for `wal_keep_size` alone, and nobody needs.
-fn kept_for_nobody(order: &Order, reading: &Reading, proof: &Proof) -> Option<WalAdvice> {
+/// What the server keeps for `wal_keep_size` alone, and nobody needs; or kept until a moment ago, and will keep again.
+fn kept_for_nobody(order: &Order, reading: &Reading, proof: &Proof, removed: Option<&WalFiles>) -> Option<WalAdvice> {
     let last = last(&reading.evidence)?;
     let size = reading.evidence.wal_keep_size?;
     let kept_from = last.number().saturating_sub(last.size().count(size));
-    let kept = proof.removable().iter().any(|segment| segment.number() >= kept_from);
+    let newest = removed.and_then(|files| Segment::parse(files.last.as_deref()?, last.size()).ok());
+    let kept = proof.removable().iter().chain(&newest).any(|segment| segment.number() >= kept_from);
     kept.then(|| lower_wal_keep_size(order, size))
 }
 

@@ -360,7 +360,12 @@ impl Run {
         if let Some(reading) = self.latest.take() {
             let found = as_if_checkpointed(&reading.evidence, self.order.rules);
             self.status.still_held_by = found.as_ref().map_or_else(|_| Vec::new(), |proof| journal::bounds(proof.kept_by()));
-            self.status.advice = advice(&self.order, &reading, &found);
+            let removed = self
+                .status
+                .dry_run
+                .as_ref()
+                .filter(|_| self.status.files_removed.is_some_and(|n| n > 0));
+            self.status.advice = advice(&self.order, &reading, &found, removed);
             let oldest = reading.evidence.directory.as_ref().and_then(|d| d.segments().next());
             self.status.oldest_retained = oldest.map(|segment| segment.to_string());
             end(&mut self.status, Rung::Report, RungResult::Done, None, now);

@@ -126,19 +126,20 @@ fn who_holds_the_rest_is_named_with_the_lever() {
 /// The lever is the setting, where the setting is what holds.
 #[test]
 fn wal_that_is_kept_for_nobody_has_its_setting_named() {
-    let (_, status) = run(
-        Order { dry_run: true, ..order() },
-        &mut Instance {
+    for dry_run in [true, false] {
+        let mut instance = Instance {
             redo: 39,
             ..Instance::new()
-        },
-    );
-    let advice = &cleanup(&status).advice;
-    assert_eq!(advice[0].lever, WalLever::LowerWalKeepSize);
-    assert!(
-        advice[0].command.as_ref().unwrap().contains("\"wal_keep_size\":\"160MB\""),
-        "{advice:?}"
-    );
+        };
+        let (done, status) = run(Order { dry_run, ..order() }, &mut instance);
+        assert_eq!(done.contains(&"remove"), !dry_run);
+        let advice = &cleanup(&status).advice;
+        assert_eq!(advice[0].lever, WalLever::LowerWalKeepSize, "{advice:?}");
+        assert!(
+            advice[0].command.as_ref().unwrap().contains("\"wal_keep_size\":\"160MB\""),
+            "{advice:?}"
+        );
+    }
 }
 
 #[rstest]
