@@ -246,16 +246,33 @@ impl SizeField {
 }
 
 impl Cluster {
-    /// Whether its WAL is archived: by an object store of its own, or by a plugin; unless an annotation says to skip that.
-    /// Without either, CloudNativePG's `archive_command` returns success and keeps nothing, and the same is true under the
-    /// annotation (`internal/cmd/manager/walarchive/cmd.go`, `IsWalArchivingDisabled`).
+    /// Whether its WAL is archived, or may be: by an object store of its own, or by a plugin; unless an annotation says to skip
+    /// that. Every plugin that is enabled is given WAL if it can take it; `isWALArchiver` is not asked for
+    /// (`pkg/management/postgres/archiver`, `archiveWALViaPlugins`; measured). Without any of these, CloudNativePG's
+    /// `archive_command` returns success and keeps nothing, and the same is true under the annotation
+    /// (`internal/cmd/manager/walarchive/cmd.go`, `IsWalArchivingDisabled`).
     #[must_use]
     pub fn archives_wal(&self) -> bool {
         let annotations = self.metadata.annotations.as_ref();
         let skips = annotations.and_then(|a| a.get(crate::annotation::SKIP_WAL_ARCHIVING));
-        let stores = self.spec.backup.as_ref().is_some_and(|b| b.barman_object_store.is_some());
-        let archiver = |plugin: &PluginConfiguration| plugin.enabled != Some(false) && plugin.is_wal_archiver == Some(true);
-        skips.map(String::as_str) != Some("enabled") && (stores || self.spec.plugins.iter().flatten().any(archiver))
+        skips.map(String::as_str) != Some("enabled") && (self.has_store() || self.plugins().next().is_some())
+    }
+
+    /// Whether its WAL is archived for certain: by an object store of its own, or by a plugin that is meant to.
+    #[must_use]
+    pub fn surely_archives_wal(&self) -> bool {
+        let archiver = |plugin: &PluginConfiguration| plugin.is_wal_archiver == Some(true);
+        self.archives_wal() && (self.has_store() || self.plugins().any(archiver))
+    }
+
+    fn has_store(&self) -> bool {
+        self.spec.backup.as_ref().is_some_and(|b| b.barman_object_store.is_some())
+    }
+
+    /// Plugins that are enabled.
+    fn plugins(&self) -> impl Iterator<Item = &PluginConfiguration> {
+        let plugins = self.spec.plugins.iter().flatten();
+        plugins.filter(|plugin| plugin.enabled != Some(false))
     }
 
     /// Whether it follows another Cluster (`IsReplica`, `api/v1/cluster_funcs.go`); where that is not said, it is taken to.
@@ -402,26 +419,29 @@ mod tests {
                 format!("\"{}\": \"{value}\"", crate::annotation::SKIP_WAL_ARCHIVING)
             });
             let cluster = format!("{{\"metadata\": {{\"annotations\": {{{annotations}}}}}, \"spec\": {spec}}}");
-            serde_json::from_str::<Cluster>(&cluster).ok().map(|cluster| cluster.archives_wal())
+            let cluster = serde_json::from_str::<Cluster>(&cluster).ok();
+            cluster.map(|cluster| (cluster.archives_wal(), cluster.surely_archives_wal()))
         };
         let store = r#"{"backup": {"barmanObjectStore": {"destinationPath": "s3://wal/"}}}"#;
-        let plugin = |more: &str| format!(r#"{{"plugins": [{{"name": "other"}}, {{"name": "barman-cloud.cloudnative-pg.io"{more}}}]}}"#);
+        let plugin = |more: &str| {
+            format!(r#"{{"plugins": [{{"name": "other", "enabled": false}}, {{"name": "barman-cloud.cloudnative-pg.io"{more}}}]}}"#)
+        };
         for (spec, annotation, expected) in [
-            ("{}", None, false),
+            ("{}", None, (false, false)),
             (
                 r#"{"backup": {"retentionPolicy": "30d", "barmanObjectStore": null}, "plugins": null}"#,
                 None,
-                false,
+                (false, false),
             ),
-            (store, None, true),
-            (store, Some("enabled"), false),
-            (store, Some("disabled"), true),
-            (&plugin(""), None, false),
-            (&plugin(r#", "isWALArchiver": false"#), None, false),
-            (&plugin(r#", "isWALArchiver": true"#), None, true),
-            (&plugin(r#", "isWALArchiver": true"#), Some("enabled"), false),
-            (&plugin(r#", "isWALArchiver": true, "enabled": true"#), None, true),
-            (&plugin(r#", "isWALArchiver": true, "enabled": false"#), None, false),
+            (store, None, (true, true)),
+            (store, Some("enabled"), (false, false)),
+            (store, Some("disabled"), (true, true)),
+            (&plugin(""), None, (true, false)),
+            (&plugin(r#", "isWALArchiver": false"#), None, (true, false)),
+            (&plugin(r#", "isWALArchiver": true"#), None, (true, true)),
+            (&plugin(r#", "isWALArchiver": true"#), Some("enabled"), (false, false)),
+            (&plugin(r#", "isWALArchiver": true, "enabled": true"#), None, (true, true)),
+            (&plugin(r#", "isWALArchiver": true, "enabled": false"#), None, (false, false)),
         ] {
             assert_eq!(archives(spec, annotation), Some(expected), "{spec} {annotation:?}");
         }

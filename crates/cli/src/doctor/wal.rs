@@ -88,8 +88,16 @@ fn abandoned(subject: &Subject<'_>, volume: &VolumeKey, room: Bytes, diagnosis: 
 }
 
 fn archiving(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
-    let archives = subject.facts.clusters.first().is_some_and(csm_cnpg::Cluster::archives_wal);
-    if !archives {
+    let cluster = subject.facts.clusters.first();
+    if cluster.is_some_and(|cluster| cluster.archives_wal() && !cluster.surely_archives_wal()) {
+        diagnosis.add(
+            Level::Warning,
+            Check::Archiving,
+            "a plugin is enabled, and not said to archive WAL: whether it does is not known, a plugin that is not there stops nothing, and WAL relief removes nothing",
+            "Set isWALArchiver: true at the plugin in spec.plugins that archives WAL",
+        );
+    }
+    if !cluster.is_some_and(csm_cnpg::Cluster::archives_wal) {
         diagnosis.add(
             Level::Advice,
             Check::Archiving,
@@ -114,7 +122,7 @@ fn archiving(subject: &Subject<'_>, diagnosis: &mut Diagnosis) {
             Level::Problem,
             Check::Archiving,
             format!("archiving fails: {since}, and {} files wait. WAL piles up until it succeeds", archiving.pending),
-            "See why in the primary's log (kubectl logs -c postgres, lines of the archiver): address, credentials, bucket; docs/runbooks/wal-archive-failing.md",
+            "See why in the primary's log (kubectl logs -c postgres, lines of the archiver; with a plugin that of its own container, such as -c plugin-barman-cloud): address, credentials, bucket; docs/runbooks/wal-archive-failing.md",
         );
     }
 }

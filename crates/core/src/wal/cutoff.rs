@@ -208,7 +208,8 @@ fn promised(facts: &Facts<'_>) -> Option<Bound> {
     })
 }
 
-/// The first completed segment that is not archived.
+/// The first completed segment that is not archived. Where nothing archives, nothing waits to be: what waits all the same is wanted by
+/// somebody who was not known of.
 fn unarchived(facts: &Facts<'_>) -> Vec<Bound> {
     let last = facts.last();
     let down_to = |segment: Segment, holder| Bound {
@@ -216,12 +217,12 @@ fn unarchived(facts: &Facts<'_>) -> Vec<Bound> {
         holder,
     };
     let elsewhere = match facts.archiving {
-        Archiving::Off => return Vec::new(),
-        Archiving::Own => None,
+        Archiving::Off | Archiving::Own => None,
         Archiving::Elsewhere { unarchived } => Some(down_to(unarchived, Holder::ArchiveElsewhere(unarchived))),
     };
     let complete = |(segment, _): &(Segment, Mark)| segment.number() < last.number();
-    let here = facts.directory.unarchived().find(complete);
+    let counts = |(_, mark): &(Segment, Mark)| facts.archiving != Archiving::Off || *mark == Mark::Ready;
+    let here = facts.directory.unarchived().filter(counts).find(complete);
     let here = here.map(|(segment, mark)| down_to(segment, Holder::Archive { segment, mark }));
     elsewhere.into_iter().chain(here).collect()
 }

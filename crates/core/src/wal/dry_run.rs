@@ -92,7 +92,8 @@ impl Proof {
             return Err(Objection::NotBelowCutoff);
         }
         match now.mark(&segment) {
-            mark @ (Mark::Ready | Mark::None) if self.archiving() != Archiving::Off => Err(Objection::NotArchived(mark)),
+            Mark::Ready => Err(Objection::NotArchived(Mark::Ready)),
+            Mark::None if self.archiving() != Archiving::Off => Err(Objection::NotArchived(Mark::None)),
             _ if self.removable().binary_search(&segment).is_err() => Err(Objection::NotProved),
             _ => Ok(segment),
         }

@@ -29,6 +29,9 @@ impl Around {
             None
         } else if !cluster.archives_wal() {
             Some(Archived::Nobody)
+        } else if !cluster.surely_archives_wal() {
+            // A plugin may, or may not: what has a mark may be kept nowhere.
+            None
         } else if is_primary {
             Some(Archived::Here)
         } else {
