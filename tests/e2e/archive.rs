@@ -47,10 +47,11 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Who archives proves himself with this key from now on; with no other than the lab's he is let in.
+    /// Who archives proves himself with this key from now on; with no other than the lab's he is let in. CloudNativePG reads a Secret
+    /// anew at once where that has its label for this.
     pub async fn credentials(&self, key: &str) -> Result<()> {
         let object = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET},
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "labels": {"cnpg.io/reload": "true"}},
             "stringData": {"id": Credentials::of_the_lab().access_key, "key": key},
         });
         let parameters = PatchParams::apply("e2e").force();
