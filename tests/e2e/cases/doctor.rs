@@ -104,7 +104,10 @@ impl Ward {
                 of_check && words.iter().all(|word| text.contains(word))
             };
             let meant: Vec<&String> = found.iter().filter(is_it).collect();
-            ensure!(!meant.is_empty() && meant.len() == found.len(), "{found:#?}");
+            // Where the manager is away nobody answers the webhooks either.
+            let follows = |text: &&String| check == "Manager" && text.contains(" Webhook: no pod behind ");
+            let follow = found.iter().filter(follows).count();
+            ensure!(!meant.is_empty() && meant.len() + follow == found.len(), "{found:#?}");
             println!("    {}", meant.iter().map(|text| text.as_str()).collect::<Vec<_>>().join("\n    "));
             Ok(Some(()))
         })

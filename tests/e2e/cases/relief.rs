@@ -12,7 +12,7 @@ pub fn all() -> Vec<Case> {
         Case::of(
             Suite::Relief,
             "doctor",
-            "doctor finds nothing wrong with a sound cluster, and each of fourteen faults while it is there",
+            "doctor finds nothing wrong with a sound cluster, and each of seventeen faults while it is there",
             minutes(40),
             |stage| Box::pin(doctor::finds_what_is_wrong(stage)),
         ),
