@@ -20,6 +20,15 @@ impl Cluster {
         Ok((pod.uid().context("a pod without a uid")?, restarts))
     }
 
+    /// The same of all instances.
+    pub async fn pods(&self) -> Result<Vec<(String, i32)>> {
+        let mut pods = Vec::new();
+        for instance in self.names() {
+            pods.push(self.pod_of(&instance).await.with_context(|| instance.clone())?);
+        }
+        Ok(pods)
+    }
+
     /// The uid of an instance's pod.
     pub async fn pod_uid(&self, instance: &str) -> Result<String> {
         Ok(self.pod_of(instance).await?.0)

@@ -15,7 +15,7 @@ use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, SEGMENT, without_gap};
-use crate::cluster::Cluster;
+use crate::cluster::{Builder, Cluster};
 use crate::stage::Stage;
 use crate::volume::Volume;
 
@@ -117,6 +117,24 @@ impl Stage {
         .await?;
         self.relief_ended(&name, RELIEF).await
     }
+}
+
+/// A cluster of two whose WAL all stays, since `wal_keep_size` keeps it and no checkpoint comes by itself: each relief has something
+/// that it may remove.
+pub async fn keeps_all(stage: &Arc<Stage>, adapt: impl FnOnce(Builder) -> Builder) -> Result<(Arc<Cluster>, Archive)> {
+    stage.relieves_wal().await?;
+    stage
+        .policy(
+            "default",
+            json!({"expansion": {"maxSize": "2Gi"}, "walCleanup": {"retainCount": 1}}),
+        )
+        .await?;
+    let archive = Archive::new(stage).await?;
+    let orders = adapt(stage.cluster("orders").instances(2).archives(&archive));
+    let orders = Arc::new(orders.create().await?);
+    orders.insert(500).await?;
+    orders.sets(&[("wal_keep_size", "8GB"), ("checkpoint_timeout", "1h")]).await?;
+    Ok((orders, archive))
 }
 
 /// Takes the permission away again; who has none is not asked.

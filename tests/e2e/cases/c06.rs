@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use csm_api::{Reason, State, WalCleanupOutcome, WalHolder, WalLever};
 use csm_testkit::wait::within;
 use csm_units::Bytes;
@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::archive::Archive;
-use crate::cluster::Cluster;
 use crate::growth::GrowthWatch;
 use crate::invariants::{self, Expect, is};
 use crate::stage::{SOON, Stage};
@@ -35,7 +34,7 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
     orders.switch_wal().await?;
     archive.has_all(&orders).await?;
     stage.archive_is(&orders, true).await?;
-    let (primary, pods) = (orders.primary().await?, pods(&orders).await?);
+    let (primary, pods) = (orders.primary().await?, orders.pods().await?);
 
     let gone = Timestamp::now();
     archive.unserved().await?;
@@ -92,22 +91,13 @@ pub async fn archive_gone(stage: Arc<Stage>) -> Result<()> {
         ],
     )
     .await?;
-    let now = self::pods(&orders).await?;
+    let now = orders.pods().await?;
     ensure!(now == pods && orders.primary().await? == primary, "{pods:?} before, and {now:?}");
     let expect = Expect {
         ceiling: MOST,
         ..Expect::grown(MOST, 1)
     };
     invariants::hold_all(&orders, &[expect.of(Volume::Wal), Expect::at_rest(Bytes::gib(1))]).await
-}
-
-/// The pods, and how often their containers were started again.
-async fn pods(orders: &Cluster) -> Result<Vec<(String, i32)>> {
-    let mut pods = Vec::new();
-    for instance in orders.names() {
-        pods.push(orders.pod_of(&instance).await.with_context(|| instance.clone())?);
-    }
-    Ok(pods)
 }
 
 /// Waits until these alerts about the cluster are due, or are not.

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use csm_api::{CauseKind, RootCause};
 use csm_testkit::s3::{Credentials, Fault};
 use csm_testkit::wait::within;
 use csm_units::Bytes;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::GroupVersionKind;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::Archive;
@@ -39,21 +38,21 @@ pub async fn why_it_fills(stage: Arc<Stage>) -> Result<()> {
     println!("    the bucket is gone");
     archive.set(Fault::NoSuchBucket)?;
     written(&orders).await?;
-    because(&orders, Volume::Wal, "ArchiverFailing", "").await?;
+    because(&orders, Volume::Wal, CauseKind::ArchiverFailing, "").await?;
     archive.repair()?;
     released(&orders, &archive).await?;
 
     println!("    the credentials are wrong");
     archive.credentials("not the key").await?;
     written(&orders).await?;
-    because(&orders, Volume::Wal, "ArchiverFailing", "").await?;
+    because(&orders, Volume::Wal, CauseKind::ArchiverFailing, "").await?;
     archive.credentials(&Credentials::of_the_lab().secret_key).await?;
     released(&orders, &archive).await?;
 
     println!("    a slot is abandoned");
     orders.sql("SELECT pg_create_physical_replication_slot('abandoned', true)").await?;
     written(&orders).await?;
-    because(&orders, Volume::Wal, "InactiveSlot", "abandoned").await?;
+    because(&orders, Volume::Wal, CauseKind::InactiveSlot, "abandoned").await?;
     orders.sql("SELECT pg_drop_replication_slot('abandoned')").await?;
     released(&orders, &archive).await?;
 
@@ -61,25 +60,25 @@ pub async fn why_it_fills(stage: Arc<Stage>) -> Result<()> {
     let receiver = orders.sql_on(&standby, "SELECT pid FROM pg_stat_wal_receiver").await?;
     orders.exec(&standby, &["sh", "-c", "kill -STOP \"$0\"", &receiver]).await?;
     written(&orders).await?;
-    because(&orders, Volume::Wal, "LaggingStandby", "orders").await?;
+    because(&orders, Volume::Wal, CauseKind::LaggingStandby, "orders").await?;
     orders.exec(&standby, &["sh", "-c", "kill -CONT \"$0\"", &receiver]).await?;
     released(&orders, &archive).await?;
 
     println!("    wal_keep_size is too large");
     orders.sets(&[("wal_keep_size", "8GB")]).await?;
     written(&orders).await?;
-    because(&orders, Volume::Wal, "WalSettingsTooBig", "wal_keep_size").await?;
+    because(&orders, Volume::Wal, CauseKind::WalSettingsTooBig, "wal_keep_size").await?;
     orders.sets(&[("wal_keep_size", "64MB")]).await?;
     released(&orders, &archive).await?;
 
     println!("    a load, which is archived");
     load(&orders).await?;
-    because(&orders, Volume::Data, "DataGrowth", "").await?;
+    because(&orders, Volume::Data, CauseKind::DataGrowth, "").await?;
     released(&orders, &archive).await?;
 
     println!("    a large sort");
     let sort = sort(&orders, &primary);
-    because(&orders, Volume::Data, "TempFiles", "").await?;
+    because(&orders, Volume::Data, CauseKind::TempFiles, "").await?;
     drop(sort);
     orders
         .sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%e2e sort%' AND pid <> pg_backend_pid()")
@@ -90,17 +89,14 @@ pub async fn why_it_fills(stage: Arc<Stage>) -> Result<()> {
 }
 
 /// Waits until the status says why a volume fills.
-async fn because(orders: &Cluster, volume: Volume, cause: &str, subject: &str) -> Result<()> {
-    let stage = &orders.stage;
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("cnpg.supporttools.io", "v1alpha1", "PostgresStorage"));
-    let api: Api<DynamicObject> = Api::namespaced_with(stage.client.clone(), &stage.namespace, &kind);
+async fn because(orders: &Cluster, volume: Volume, cause: CauseKind, subject: &str) -> Result<()> {
     within(SAID, &format!("{volume} fills because of {cause} {subject}"), async || {
-        let said: Value = api.get(&orders.name).await?.data["status"]["storageSizing"][volume.to_string()]["rootCause"].take();
-        let names = |field: &str, word: &str| said[field].as_str().unwrap_or_default().contains(word);
-        ensure!(said["cause"] == cause && names("subject", subject), "{said}");
-        let message = said["message"].as_str().context("no message")?;
-        println!("    {message}");
-        Ok(Some(()))
+        let status = orders.stage.storage(&orders.name).await?.and_then(|storage| storage.status);
+        let sizing = status.and_then(|status| status.storage_sizing);
+        let said = sizing.as_ref().and_then(|sizing| volume.sizing(sizing)?.root_cause.as_ref());
+        let names = |said: &RootCause| said.subject.as_deref().unwrap_or_default().contains(subject);
+        ensure!(said.is_some_and(|said| said.cause == cause && names(said)), "{said:?}");
+        Ok(said.map(|said| println!("    {}", said.message)))
     })
     .await
 }

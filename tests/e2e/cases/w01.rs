@@ -38,7 +38,7 @@ pub async fn kept_back(stage: Arc<Stage>) -> Result<()> {
     orders.insert(1000).await?;
     orders.sets(&[("checkpoint_timeout", "1h")]).await?;
     let primary = orders.primary().await?;
-    let pods = pods(&orders).await?;
+    let pods = orders.pods().await?;
 
     orders.sql("SELECT pg_create_physical_replication_slot('abandoned', true)").await?;
     fill(&stage, &orders, &archive).await?;
@@ -86,7 +86,7 @@ pub async fn kept_back(stage: Arc<Stage>) -> Result<()> {
     told(&stage, "WALCleanup", &primary).await?;
     orders.is_sound(&archive).await?;
 
-    let now = self::pods(&orders).await?;
+    let now = orders.pods().await?;
     ensure!(now == pods && orders.primary().await? == primary, "{pods:?} before, and {now:?}");
     // The standby's volume, which fills with the primary's, may have been relieved too.
     let counted = [("result", "success")];
@@ -144,12 +144,4 @@ async fn told(stage: &Stage, reason: &str, who: &str) -> Result<()> {
         Ok(said.map(|(_, text)| println!("    {text}")))
     })
     .await
-}
-
-async fn pods(orders: &Cluster) -> Result<Vec<(String, i32)>> {
-    let mut pods = Vec::new();
-    for instance in orders.names() {
-        pods.push(orders.pod_of(&instance).await.with_context(|| instance.clone())?);
-    }
-    Ok(pods)
 }

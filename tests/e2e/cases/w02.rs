@@ -8,12 +8,11 @@ use csm_api::WalCleanupOutcome;
 use csm_testkit::s3::Fault;
 use csm_testkit::wait::within;
 use csm_units::Bytes;
-use serde_json::json;
 
 use crate::archive::Archive;
-use crate::cluster::Cluster;
+use crate::cluster::{Builder, Cluster};
 use crate::invariants::{self, Expect};
-use crate::relief::{REPLICATION, Wal};
+use crate::relief::{REPLICATION, Wal, keeps_all};
 use crate::stage::{SOON, Stage};
 use crate::volume::Volume;
 
@@ -35,20 +34,9 @@ struct Scene {
 
 /// One after the other, each released again; then all of them.
 pub async fn needed(stage: Arc<Stage>) -> Result<()> {
-    stage.relieves_wal().await?;
-    stage
-        .policy(
-            "default",
-            json!({"expansion": {"maxSize": "2Gi"}, "walCleanup": {"retainCount": 1}}),
-        )
-        .await?;
-    let archive = Archive::new(&stage).await?;
-    let orders = stage.cluster("orders").instances(2).archives(&archive).without_slots().size("1Gi");
-    let orders = Arc::new(orders.create().await?);
-    orders.insert(500).await?;
-    orders
-        .sets(&[("wal_keep_size", "8GB"), ("checkpoint_timeout", "1h"), ("wal_sender_timeout", "0")])
-        .await?;
+    let (orders, archive) = keeps_all(&stage, Builder::without_slots).await?;
+    // Who is stopped stays connected.
+    orders.sets(&[("wal_sender_timeout", "0")]).await?;
     let primary = orders.primary().await?;
     let names = orders.names();
     let standby = names.iter().find(|name| **name != primary).context("no standby")?.clone();

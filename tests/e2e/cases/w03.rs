@@ -7,11 +7,10 @@ use csm_api::{Rung, WalCleanupOutcome};
 use csm_testkit::s3::Fault;
 use csm_testkit::wait::within;
 use csm_units::Bytes;
-use serde_json::json;
 
-use crate::archive::Archive;
-use crate::cluster::Cluster;
+use crate::cluster::{Builder, Cluster};
 use crate::invariants::{self, Expect};
+use crate::relief::keeps_all;
 use crate::stage::{SOON, Stage};
 use crate::volume::Volume;
 
@@ -20,18 +19,7 @@ const SOME: u64 = 160;
 
 /// A dry run, what stands against a proof, and then the removal of what the dry run listed.
 pub async fn dry_runs_and_doubts(stage: Arc<Stage>) -> Result<()> {
-    stage.relieves_wal().await?;
-    stage
-        .policy(
-            "default",
-            json!({"expansion": {"maxSize": "2Gi"}, "walCleanup": {"retainCount": 1}}),
-        )
-        .await?;
-    let archive = Archive::new(&stage).await?;
-    let orders = stage.cluster("orders").instances(2).archives(&archive).without_slots();
-    let orders = Arc::new(orders.create().await?);
-    orders.insert(500).await?;
-    orders.sets(&[("wal_keep_size", "8GB"), ("checkpoint_timeout", "1h")]).await?;
+    let (orders, archive) = keeps_all(&stage, Builder::without_slots).await?;
     let primary = orders.primary().await?;
     let names = orders.names();
     let standby = names.iter().find(|name| **name != primary).context("no standby")?;

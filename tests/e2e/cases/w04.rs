@@ -6,12 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use csm_api::WalCleanupOutcome;
 use csm_units::Bytes;
-use serde_json::json;
 
 use crate::archive::Archive;
 use crate::cluster::Cluster;
 use crate::invariants::{self, Expect};
-use crate::relief::REPLICATION;
+use crate::relief::{REPLICATION, keeps_all};
 use crate::stage::Stage;
 use crate::volume::Volume;
 
@@ -22,17 +21,7 @@ const FOLDER: &str = "/var/lib/postgresql/data/e2e-backup";
 
 /// A primary and its standby are relieved; then everything is tried that reads WAL.
 pub async fn all_works_after(stage: Arc<Stage>) -> Result<()> {
-    stage.relieves_wal().await?;
-    stage
-        .policy(
-            "default",
-            json!({"expansion": {"maxSize": "2Gi"}, "walCleanup": {"retainCount": 1}}),
-        )
-        .await?;
-    let archive = Archive::new(&stage).await?;
-    let orders = Arc::new(stage.cluster("orders").instances(2).archives(&archive).create().await?);
-    orders.insert(500).await?;
-    orders.sets(&[("wal_keep_size", "8GB"), ("checkpoint_timeout", "1h")]).await?;
+    let (orders, archive) = keeps_all(&stage, |orders| orders).await?;
     let primary = orders.primary().await?;
     let standby = orders.names().into_iter().find(|name| *name != primary).context("no standby")?;
     orders.back_up("before").await?;

@@ -9,11 +9,11 @@ use csm_testkit::wait::within;
 use csm_units::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use serde_json::json;
 
 use crate::archive::Archive;
 use crate::cluster::Cluster;
 use crate::invariants::{self, Expect};
+use crate::relief::keeps_all;
 use crate::stage::{SOON, Stage};
 use crate::volume::Volume;
 
@@ -32,13 +32,6 @@ enum What {
 
 /// One after the other, each while the instance makes the checkpoint, which stands still meanwhile.
 pub async fn interrupted(stage: Arc<Stage>) -> Result<()> {
-    stage.relieves_wal().await?;
-    stage
-        .policy(
-            "default",
-            json!({"expansion": {"maxSize": "2Gi"}, "walCleanup": {"retainCount": 1}}),
-        )
-        .await?;
     for words in [
         "a step of a relief of WAL did not work",
         "the primary does not say how its WAL is",
@@ -46,10 +39,7 @@ pub async fn interrupted(stage: Arc<Stage>) -> Result<()> {
     ] {
         stage.excuse(words);
     }
-    let archive = Archive::new(&stage).await?;
-    let orders = Arc::new(stage.cluster("orders").archives(&archive).create().await?);
-    orders.insert(200).await?;
-    orders.sets(&[("wal_keep_size", "8GB"), ("checkpoint_timeout", "1h")]).await?;
+    let (orders, archive) = keeps_all(&stage, |orders| orders.instances(1)).await?;
     for what in [What::Manager, What::Connection, What::PostgreSql] {
         println!("    {what:?}");
         one(&stage, &orders, &archive, what).await.with_context(|| format!("{what:?}"))?;
