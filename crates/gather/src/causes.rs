@@ -102,13 +102,18 @@ pub(crate) fn primary(figures: &WalFigures) -> Option<&Primary> {
     }
 }
 
-/// What a volume holds; none of a tablespace, of which an instance says nothing.
+/// What a volume of the primary holds.
 fn content(world: &World, key: &VolumeKey, primary: &Arc<str>) -> Option<Content> {
-    let own_wal = || {
+    holds(key.role, || {
         let wal = world.volumes.iter().filter(|volume| volume.key == VolumeKey::WAL);
         wal.flat_map(|volume| &volume.members).any(|member| member.instance == *primary)
-    };
-    match key.role {
+    })
+}
+
+/// What a volume of a role holds, by whether its instance has a volume for WAL alone; none of a tablespace, of which an instance says
+/// nothing.
+pub(crate) fn holds(role: Role, own_wal: impl FnOnce() -> bool) -> Option<Content> {
+    match role {
         Role::Wal => Some(Content::Wal),
         Role::Tablespace => None,
         Role::Data if own_wal() => Some(Content::Databases),

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::kept::{Claim, Instance};
 use super::{Index, Slot, Wake};
+use crate::causes;
 use crate::compact::Uid;
 use crate::exporter::Scrape;
 
@@ -106,18 +107,17 @@ type Known = (Arc<str>, Option<Observation>);
 impl Slot {
     /// What of its instance a volume holds, as far as the instance says. What it says of databases counts tablespaces in.
     fn content(&self, claim: &Claim) -> Option<Content> {
-        let has = |role: Role| self.pvcs.values().any(|other| other.volume.role == role);
-        let own_wal = || {
-            let mut claims = self.pvcs.values();
-            claims.any(|other| other.instance == claim.instance && other.volume == VolumeKey::WAL)
-        };
-        match claim.volume.role {
-            Role::Wal => Some(Content::Wal),
-            Role::Tablespace => None,
-            Role::Data if has(Role::Tablespace) => None,
-            Role::Data if own_wal() => Some(Content::Databases),
-            Role::Data => Some(Content::Both),
+        let has_tablespace = || self.pvcs.values().any(|other| other.volume.role == Role::Tablespace);
+        if claim.volume.role == Role::Data && has_tablespace() {
+            return None;
         }
+        causes::holds(claim.volume.role, || self.has_own_wal(&claim.instance))
+    }
+
+    /// Whether an instance has a volume for WAL alone.
+    pub(super) fn has_own_wal(&self, instance: &Arc<str>) -> bool {
+        let mut claims = self.pvcs.values();
+        claims.any(|other| other.instance == *instance && other.volume == VolumeKey::WAL)
     }
 
     /// What is known of an instance by its own word, and by that of the pod that has its name now.

@@ -7,7 +7,7 @@ use csm_core::between::Content;
 use csm_core::resolve::Resolution;
 use csm_core::wal::{SegmentSize, WalFile};
 use csm_core::wal_tracking::{NOTICEABLE, Reading, Tracker};
-use csm_core::world::{self, VolumeKey};
+use csm_core::world;
 use csm_units::{Bytes, Percent};
 use jiff::{SignedDuration, Timestamp};
 
@@ -131,13 +131,7 @@ impl Slot {
         if claim.instance != *primary {
             return None;
         }
-        let mut claims = self.pvcs.values();
-        match claim.volume.role {
-            Role::Wal => Some(Content::Wal),
-            Role::Tablespace => None,
-            Role::Data if claims.any(|other| other.instance == *primary && other.volume == VolumeKey::WAL) => Some(Content::Databases),
-            Role::Data => Some(Content::Both),
-        }
+        causes::holds(claim.volume.role, || self.has_own_wal(primary))
     }
 
     /// What is used of the primary's volumes.
